@@ -27,6 +27,7 @@ from sympy import Expr
 
 from derive.language.definition import Let, Option, Tensor
 from derive.language.expressions import Axis, Binder, Index, Parameter, names_used
+from derive.language.windows import Window, extents
 
 
 class CodegenError(ValueError):
@@ -59,7 +60,7 @@ class Program:
     name a result is returned under with the tensor that holds it. `literal` asks a target to
     keep each let's operations as they are written, one rounding each, rather than to fuse them;
     `differentiable` says that what it computes may be differentiated once more; `order` is 2 of
-    what is run for second derivatives.
+    what is run for second derivatives. `extents` are the sizes of axes that no parameter has.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Program:
     differentiable: bool = True
     order: int = 1
     saved: Residuals = Residuals()
+    extents: tuple[tuple[Axis, Expr], ...] = ()
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
@@ -118,7 +120,7 @@ class Module:
     works out ahead what the output alone does not need. For second derivatives,
     `double_backward` takes cotangents of the gradients to those of what the backward pass was
     given; `residuals_backward`, where it is needed, goes on to the inputs, and reads `again` what
-    of them is not kept.
+    of them is not kept. `windows` is what the definition reads at computed indices.
     """
 
     name: str
@@ -138,6 +140,12 @@ class Module:
     double_backward: Program | None = None
     residuals_backward: Program | None = None
     again: tuple[Tensor, ...] = ()
+    windows: tuple[Window, ...] = ()
+
+    @property
+    def extents(self) -> dict[Axis, Expr]:
+        """The sizes of the axes that no input has, in terms of others."""
+        return extents(self.windows, {axis for tensor in self.inputs for axis in tensor.axes})
 
 
 @lru_cache(maxsize=100_000, typed=True)  # for 1 and Integer(1) are equal

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from sympy import Expr
+from sympy import And, Expr, true
+from sympy.logic.boolalg import Boolean
 
 from codegen.c.explicit import Largest
 from codegen.c.expressions import UNARY, Printer, Text
@@ -21,7 +22,8 @@ from codegen.c.lines import Lines, Piece
 from codegen.c.memory import REAL, WIDE, Array, Memory
 from codegen.c.nests import Loop
 from codegen.c.storage import Placed, tile_of, unopened
-from derive.language.expressions import ArgMax, Index, Product, Sum
+from derive.language.expressions import ArgMax, Axis, Guarded, Index, Product, Sum
+from derive.language.windows import Window
 
 _EMPTY = {Largest: "-INFINITY", ArgMax: "-INFINITY", Product: "1"}
 """What a reduction begins with, but for a sum."""
@@ -135,7 +137,9 @@ class Accumulator:
         """The contribution of one value."""
         into, one = self.into(printer), self.placed.statement
         if one.how is Sum:
-            return [f"{into} += {value.code};"]
+            inside = And(*map(_inside, one.at, one.tensor.axes))
+            guard = "" if inside == true else f"if ({printer(inside)}) "
+            return [f"{guard}{into} += {value.code};"]
         if one.how is Product:
             return [f"{into} = {into} * {value.at(UNARY)};"]
         if one.how is Largest:
@@ -290,6 +294,11 @@ class Accumulator:
                 "}",
             ]
         return lines
+
+
+def _inside(at: Expr, axis: Axis) -> Boolean:
+    """The condition that a place lies on its axis, if it may not."""
+    return Window.of(at, "", axis).inside if isinstance(at, Guarded) else true
 
 
 def bounds(index: Index, tiled: bool) -> tuple[str, str]:

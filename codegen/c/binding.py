@@ -57,12 +57,14 @@ def _autograd(module: Module) -> dict[str, Any]:
     gradients = [
         f"gradients.{cotangent_name(n)}" if n in module.gradients else "None" for n in names
     ]
-    axes = {i.axis.size.name: i.axis for t in module.inputs for i in t.indices}
+    axes = {a.size.name: a for a in (*(a for t in module.inputs for a in t.axes), *module.extents)}
     return {
         "saved": [*names, *(name for name in kept if name not in names)],
         "inputs_taken": targets([*names, *options], [*names, *options]),
         "outputs_taken": targets(taken, kept) if {*taken} & {*kept} else "",
-        "kept_sizes": sizes([a.size.name for a in module.residuals.sizes], module.inputs, axes),
+        "kept_sizes": sizes(
+            [a.size.name for a in module.residuals.sizes], module.inputs, axes, module.extents
+        ),
         "input_gradients": [*gradients, *("None" for _ in options)],
     }
 
@@ -112,7 +114,7 @@ def _emitted(program: Program, module: Module, function: Function) -> Emitted:
     ]
     suffix = f"_{module.variant}" if module.variant else ""
     body = [
-        *sizes(list(sized), list(given.values()), sized),
+        *sizes(list(sized), list(given.values()), sized, dict(program.extents)),
         *(line for t in program.params if t in module.seeds for line in _guard(t, like)),
         *(f"{name} = {name}.contiguous()" for name in given),
         # The largest last: what is freed together then lies together, and is used again.

@@ -20,6 +20,7 @@ from typing import Any
 from sympy import Add, Basic, Expr, KroneckerDelta, Mul, S, exp, log
 
 from codegen.c.steady import steady_apart
+from codegen.c.windows import read_within
 from codegen.lowering.forms import Along, Elementary, LogSoftmax, LogSumExp, Softmax
 from codegen.lowering.unused_axes import narrowed
 from codegen.program import Program
@@ -70,7 +71,7 @@ def explicit(program: Program, besides: Iterable[str] = ()) -> Program:
     names = _Names(taken)
     for let in program.lets:
         names.bind(let)
-    return replace(program, lets=tuple(names.lets))
+    return read_within(replace(program, lets=tuple(names.lets)))
 
 
 @dataclass

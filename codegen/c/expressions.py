@@ -24,11 +24,20 @@ from sympy.core.relational import Relational
 from sympy.logic.boolalg import And, BooleanAtom, Not, Or
 
 from codegen.c.functions import FUNCTIONS
+from codegen.c.windows import Within
 from codegen.lowering.forms import Divisor
 from codegen.program import CodegenError
 from codegen.spelling import EXACT, RELATIONS, terms_of
-from derive.language.expressions import Element, Index, Parameter, StopGradient, Where, free_indices
-from derive.printing.arrange import number_right
+from derive.language.expressions import (
+    Affine,
+    Element,
+    Index,
+    Parameter,
+    StopGradient,
+    Where,
+    free_indices,
+)
+from derive.printing.arrange import number_right, place_terms
 
 CHOICE, EITHER, BOTH, EQUALITY, RELATION, PLUS, TIMES, UNARY, ATOM = range(9)
 """From loosest to tightest, as C has them."""
@@ -120,16 +129,23 @@ class Printer:
     def _negated(self, expr: Any) -> Text:
         return Text(f"-{self.text(-expr).at(UNARY)}", UNARY)
 
+    def _within(self, expr: Within) -> Text:
+        place = self._terms(place_terms(expr.place))
+        return Text(f"within({place.code}, {self(expr.size)})", integer=True)
+
     def _add(self, expr: Any) -> Text:
-        first, *rest = terms_of(expr)
+        return self._terms(terms_of(expr))
+
+    def _terms(self, terms: Sequence[Expr]) -> Text:
+        first, *rest = terms
         text = self.text(first)
-        code, integer = text.at(PLUS), text.integer
+        code, integer, binds = text.at(PLUS), text.integer, PLUS if rest else text.binds
         for term in rest:
             negative = term.could_extract_minus_sign()
             text = self.text(-term if negative else term)
             code += f" {'-' if negative else '+'} {text.at(TIMES)}"
             integer = integer and text.integer
-        return Text(code, PLUS, integer)
+        return Text(code, binds, integer)
 
     def _mul(self, expr: Any) -> Text:
         coefficient, rest = expr.as_coeff_Mul()
@@ -248,6 +264,8 @@ _RULES: tuple[tuple[type[Basic], Any], ...] = (
     (Float, Printer._number),
     (Symbol, Printer._symbol),
     (Element, Printer._indexed),
+    (Affine, lambda self, e: self._terms(place_terms(e.place))),
+    (Within, Printer._within),
     (Add, Printer._add),
     (Mul, Printer._mul),
     (Pow, Printer._pow),

@@ -61,7 +61,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
 """What a small function calls in turn."""
 
 ELEMENTARY = (
-    *("least", "tile_width", "stream", "fused", "square", "cube", "larger", "exceeds"),
+    *("least", "within", "tile_width", "stream", "fused", "square", "cube", "larger", "exceeds"),
     *("choose", "sign", "finite", "clamped", "digamma", "bits"),
     *("vector_exp", "vector_log", "vector_tanh", "vector_expm1"),
     *("vector_log1p", "vector_erf", "vector_erfc", "sigmoid", "log_add_exp", "contract"),

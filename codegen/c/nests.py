@@ -13,7 +13,7 @@ from sympy import Expr, KroneckerDelta, Mul, Symbol, Tuple, default_sort_key
 
 from codegen.c.explicit import Largest, is_reduction
 from derive.language.definition import Let, Tensor
-from derive.language.expressions import ArgMax, Binder, Element, Index, Product, Sum
+from derive.language.expressions import Affine, ArgMax, Binder, Element, Index, Product, Sum
 from derive.language.substitute import substitute
 from derive.printing.text import text
 
@@ -24,8 +24,9 @@ _WORDS = {Sum: "sum", Product: "prod", Largest: "max", ArgMax: "argmax"}
 class Statement:
     """`tensor[at] = value`; or, with `how`, the reduction of the values over the bound letters.
 
-    `at` are the tensor's own letters; in a sum that scatters, an element of an integer tensor says
-    where. `reads` are the elements that the value reads, through lets without a statement too.
+    `at` are the tensor's own letters; in a sum that scatters, an element of an integer tensor or a
+    computed index says where. `reads` are the elements that the value reads, through lets without a
+    statement too.
     """
 
     tensor: Tensor
@@ -153,7 +154,8 @@ def _without_deltas(value: Expr, bound: tuple[Index, ...]) -> tuple[Expr, tuple[
 def _placed(
     at: tuple[Expr, ...], value: Expr, bound: tuple[Index, ...]
 ) -> tuple[tuple[Expr, ...], Expr]:
-    """A sum of `delta(v, tokens[n])` times something puts each value at `tokens[n]`."""
+    """A sum of `delta(v, tokens[n])` times something puts each value at `tokens[n]`, and one of
+    `delta(s, t + k)` at `t + k`."""
     for factor in Mul.make_args(value):
         if not isinstance(factor, KroneckerDelta):
             continue
@@ -161,7 +163,7 @@ def _placed(
             rest = Mul(*(f for f in Mul.make_args(value) if f is not factor))
             if (
                 one in at
-                and isinstance(other, Element)
+                and isinstance(other, Element | Affine)
                 and other.has(*bound)
                 and not (rest.has(one) or other.has(one))
             ):

@@ -36,6 +36,7 @@ def lower(derivation: Derivation, ahead: bool = False) -> Module:
     forward_lets, backward_lets = _both_passes(derivation, ahead)
     residuals = residuals_for(definition, forward_lets, seeds, backward_lets, gradients)
     wanted = [*definition.outputs, *residuals.names]
+    extents = tuple(definition.extents.items())
     forward = Program(
         name="forward",
         params=definition.inputs,
@@ -47,6 +48,7 @@ def lower(derivation: Derivation, ahead: bool = False) -> Module:
         results=tuple((t.name, t) for t in outputs),
         literal=definition.chunked,
         saved=residuals,
+        extents=extents,
     )
     backward = Program(
         name="backward",
@@ -56,6 +58,7 @@ def lower(derivation: Derivation, ahead: bool = False) -> Module:
         lets=backward_lets,
         results=gradients,
         literal=definition.chunked,
+        extents=extents,
     )
     return Module(
         name=definition.name,
@@ -72,6 +75,7 @@ def lower(derivation: Derivation, ahead: bool = False) -> Module:
         backward=backward,
         value_and_grad=_value_and_grad(derivation, outputs, gradients),
         value=_value(derivation, outputs) if forward_lets != derivation.forward else None,
+        windows=definition.windows,
     )
 
 
@@ -88,6 +92,7 @@ def _value(derivation: Derivation, outputs: Sequence[Tensor]) -> Program | None:
         unpacked=Residuals(),
         lets=_forward_lets(lets, definition.outputs, literal=False),
         results=((outputs[0].name, outputs[0]),),
+        extents=tuple(definition.extents.items()),
     )
 
 
@@ -197,6 +202,7 @@ def _value_and_grad(
         results=((outputs[0].name, outputs[0]), *gradients),
         differentiable=False,
         literal=definition.chunked,
+        extents=tuple(definition.extents.items()),
     )
 
 

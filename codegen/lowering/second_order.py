@@ -107,7 +107,16 @@ def _double_backward(module: Module, masks: _Masks) -> Program | None:
     lets = (*made_safe(found.forward, names_used(*(let.value for let in lets))), *lets)
     params = (*found.seeds, *definition.inputs[: len(module.seeds)])
     lets = tuple(masks.restored(replace(let, value=guarded(let.value))) for let in lets)
-    program = Program("double_backward", params, (), module.residuals, lets, gradients, order=2)
+    program = Program(
+        "double_backward",
+        params,
+        (),
+        module.residuals,
+        lets,
+        gradients,
+        order=2,
+        extents=module.backward.extents,
+    )
     program = Renaming(_shorter(program, names)).program(program)
     return replace(program, lets=computed_once(program.lets))
 
@@ -162,6 +171,7 @@ def _of_backward(module: Module, masks: _Masks) -> tuple[Definition, Apart]:
         wrt=tuple(t.name for t in wanted if not t.integer and t.name in read),
         chunked=program.literal,
         variant=module.variant,
+        inherited=module.windows,
     )
     return definition, names
 
@@ -246,7 +256,16 @@ def _with_residuals_backward(
         tuple(sorted({*module.residuals.sizes, *more.sizes})),
     )
     params = (*found.seeds, *inputs)
-    program = Program("residuals_backward", params, (), residuals, lets, gradients, order=2)
+    program = Program(
+        "residuals_backward",
+        params,
+        (),
+        residuals,
+        lets,
+        gradients,
+        order=2,
+        extents=module.backward.extents,
+    )
     return replace(
         module,
         residuals=residuals,

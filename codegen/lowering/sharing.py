@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from sympy import Add, Basic, Expr, Integer, KroneckerDelta, Mul, Pow, default_sort_key
+from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Pow, default_sort_key
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import And, Not, Or
 
@@ -20,6 +20,8 @@ from codegen.program import Program, is_number
 from derive.calculus.recognise import Named, abstract, is_atomic
 from derive.language.definition import Let, Tensor
 from derive.language.expressions import (
+    Affine,
+    ArgMax,
     Axis,
     Element,
     Index,
@@ -28,6 +30,7 @@ from derive.language.expressions import (
     free_indices,
     fresh_names,
     names_used,
+    tensor_name,
     with_args,
 )
 from derive.language.facts import has_root
@@ -82,18 +85,22 @@ def _in_turn(product: Expr, bound: Sequence[Index], sums: frozenset[Expr]) -> Ex
     fewer letters, or where their sum is computed anyway:
 
         sum_{i,j}(a[i,j] * b[i,f])  ->  sum_i(b[i,f] * sum_j(a[i,j]))
+
+    What is put at a computed place is put there when all else is multiplied.
     """
-    if len(bound) == 1:
+    factors = Mul.make_args(product)
+    placed = (f for f in factors if isinstance(f, KroneckerDelta) and f.has(Affine))
+    last = set().union(*map(free_indices, placed))
+    early = [i for i in bound if i not in last]
+    inner = {i: Sum(Mul(*(f for f in factors if i in free_indices(f))), i) for i in early}
+    if len(bound) == 1 or not inner:
         return Sum(product, *bound)
-    inner = {
-        i: Sum(Mul(*(f for f in Mul.make_args(product) if i in free_indices(f))), i) for i in bound
-    }
     reach = {i: len(free_indices(total.body)) for i, total in inner.items()}
     known = {i for i, total in inner.items() if abstract(total)[0] in sums}
-    first = min(bound, key=lambda i: (i not in known, reach[i]))
+    first = min(inner, key=lambda i: (i not in known, reach[i]))
     if first not in known and reach[first] == len(free_indices(product)):
         return Sum(product, *bound)
-    rest = Mul(inner[first], *(f for f in Mul.make_args(product) if first not in free_indices(f)))
+    rest = Mul(inner[first], *(f for f in factors if first not in free_indices(f)))
     return _in_turn(rest, [i for i in bound if i != first], sums)
 
 
@@ -121,7 +128,8 @@ def _in_letters(lets: Sequence[Let], own: Iterable[Index]) -> list[Let]:
 def _is_read(expr: Basic) -> bool:
     """Whether nothing is computed for an expression, as for an element that no tensor chooses."""
     if isinstance(expr, Element):
-        return all(not isinstance(i, Expr) or isinstance(i, Index | Integer) for i in expr.indices)
+        looked_up = (i for i in expr.indices if isinstance(i, Expr) and i.has(Element, ArgMax))
+        return not any(looked_up) and not any(map(tensor_name, expr.indices))
     return is_atomic(expr)
 
 

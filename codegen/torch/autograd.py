@@ -23,8 +23,10 @@ def autograd(module: Module) -> dict[str, Any]:
     made = [name for name in kept if name not in (*arguments, *outputs)]
     saved = [*(t.name for t in module.again), *kept]
     numbers = module.residuals.names[len(kept) :]
-    axes = {i.axis.size.name: i.axis for t in module.inputs for i in t.indices}
-    lines = sizes([a.size.name for a in module.residuals.sizes], module.inputs, axes)
+    axes = {a.size.name: a for a in (*(a for t in module.inputs for a in t.axes), *module.extents)}
+    lines = sizes(
+        [a.size.name for a in module.residuals.sizes], module.inputs, axes, module.extents
+    )
     read = {*saved, *numbers, *re.findall(r"\w+", " ".join(lines))}
     shown = {*saved, *(outputs if len(outputs) > 1 else ())}
     seeds = [t.name for t in module.seeds]

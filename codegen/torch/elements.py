@@ -9,7 +9,8 @@ from sympy import Integer
 
 from codegen.torch.scope import Emit, Scope
 from codegen.torch.values import ATOM, Dims, Value, letters_of, line_up, permute, sorted_by
-from derive.language.expressions import Index, tensor_name
+from codegen.torch.windows import position, windowed
+from derive.language.expressions import Affine, Index, tensor_name
 
 
 def element(expr: Any, scope: Scope, emit: Emit) -> Value:
@@ -22,15 +23,18 @@ def element(expr: Any, scope: Scope, emit: Emit) -> Value:
         return _relabelled(value, tuple(tuple(used[i] for i in dim) for dim in value.dims))
     value = scope.split(value)
     at = [used[i] for i in value.letters]
-    code = value.at(ATOM)
+    own = list(value.letters)
+    code, at = windowed(value.at(ATOM), at, own, scope)
     if any(isinstance(i, Integer) for i in at):
         marks = [str(int(i)) if isinstance(i, Integer) else ":" for i in at]
         while marks[-1] == ":":
             marks.pop()
-        code, at = f"{code}[{', '.join(marks)}]", [i for i in at if not isinstance(i, Integer)]
+        code = f"{code}[{', '.join(marks)}]"
+        own = [i for i, used in zip(own, at, strict=False) if not isinstance(used, Integer)]
+        at = [i for i in at if not isinstance(i, Integer)]
     taken = [i for i in at if not isinstance(i, Index)]
     if taken:
-        return _gather(_like(value, code, ()), at, scope, emit)
+        return _gather(_like(value, code, ()), at, own, scope, emit)
     while (twice := next((i for i in at if at.count(i) > 1), None)) is not None:
         first = at.index(twice)
         second = at.index(twice, first + 1)
@@ -60,10 +64,14 @@ def _copied(value: Value, code: str, dims: Dims) -> Value:
     return replace(_like(value, code, dims), fresh=True)
 
 
-def _gather(value: Value, at: list[Any], scope: Scope, emit: Emit) -> Value:
-    """Elements at positions that integer tensors hold."""
+def _gather(value: Value, at: list[Any], own: list[Index], scope: Scope, emit: Emit) -> Value:
+    """Elements at positions that integer tensors hold, or that are computed."""
     inside = scope.ordered(*(i for i in at if isinstance(i, Index)), *scope.order)
-    places = {p: emit(i, inside) for p, i in enumerate(at) if not isinstance(i, Index)}
+    places = {
+        p: position(i, own[p], inside, emit) if isinstance(i, Affine) else emit(i, inside)
+        for p, i in enumerate(at)
+        if not isinstance(i, Index)
+    }
     outer = [i for i in at if isinstance(i, Index)]
     inner = letters_of(places.values())
     distinct = len(set(outer)) == len(outer)

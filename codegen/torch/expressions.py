@@ -39,6 +39,7 @@ from codegen.torch.values import (
     line_up,
 )
 from derive.language.expressions import (
+    Affine,
     ArgMax,
     Element,
     Index,
@@ -124,7 +125,7 @@ def _is_whole(expr: Any, scope: Scope) -> bool:
     """Whether it is made of positions alone, of which half precision has only the first."""
     if isinstance(expr, Element):
         return scope.tensors[expr.tensor_name].integer
-    if isinstance(expr, Add | Mul):
+    if isinstance(expr, Add | Mul | Affine):
         return all(_is_whole(a, scope) for a in expr.args)
     return isinstance(expr, Index | Integer) or (isinstance(expr, Parameter) and expr.is_integer)
 
@@ -174,7 +175,8 @@ def _delta(expr: Any, scope: Scope) -> Value:
     row, column = expr.args
     if isinstance(row, Index) and isinstance(column, Index):
         return _diagonal(row, column, scope)
-    sides = sorted((emit(a, scope) for a in expr.args), key=lambda v: v.scalar)  # as one says it
+    whole = replace(scope, whole=all(_is_whole(a, scope) for a in expr.args))
+    sides = sorted((emit(a, whole) for a in expr.args), key=lambda v: v.scalar)  # as one says it
     (left, right), layout = _lined_up(sides, scope)
     code = f"{left.at(COMPARE + 1)} == {right.at(COMPARE + 1)}"
     return Value(code, layout, binds=COMPARE, boolean=True, fresh=True)
@@ -232,6 +234,7 @@ def _polygamma(expr: Any, scope: Scope) -> Value:
 
 _PRINTERS: tuple[tuple[Any, Callable[[Any, Scope], Value]], ...] = (
     (Index, _index),
+    (Affine, lambda e, s: emit(e.place, s)),
     ((Element, Symbol), _element),
     (Add, lambda e, s: add(e, s, emit)),
     (Mul, lambda e, s: multiply(e, s, emit)),

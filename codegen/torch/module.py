@@ -15,9 +15,11 @@ from codegen.lowering.unused_axes import narrowed
 from codegen.program import Module, Program, Residuals
 from codegen.torch.autograd import autograd, targets
 from codegen.torch.names import camel
+from codegen.torch.scalars import scalar
 from codegen.torch.statements import sizes, sizes_in, statements, storage
 from derive.language.cotangents import cotangent_name
 from derive.language.definition import Option, Tensor
+from derive.language.windows import needs
 from derive.verification.points import least_sizes
 
 
@@ -194,7 +196,12 @@ def function(
         if {i.size.name for i in tensor.indices} <= known
         for line in shape_guard(tensor, f"{tensor.name}.shape != {shape_text(tensor)}")
     ]
-    opening = sizes([*guards, *body, *program.saved.names], (*kept, *program.params), axes)
+    opening = sizes(
+        [*guards, *body, *program.saved.names],
+        (*kept, *program.params),
+        axes,
+        dict(program.extents),
+    )
     return Function(
         params=parameters(program.params, program.options),
         body=(*opening, *guards, *body),
@@ -214,7 +221,7 @@ def checks(module: Module) -> list[str]:
     for tensor in inputs:
         lines += _dtype_guard(tensor, first)
         lines += _size_guard(tensor, known)
-    lines += _literal_guards(module)
+    lines += [*_literal_guards(module), *_window_guards(module)]
     return [line for place, line in enumerate(lines) if not _is_idle(line, lines[place + 1 :])]
 
 
@@ -240,6 +247,25 @@ def _literal_guards(module: Module) -> list[str]:
             f'f"{axis.size.name} must be larger than {size - 1}, got {{{axis.size.name}}}")',
         )
     ]
+
+
+def _window_guards(module: Module) -> list[str]:
+    """Lines that refuse an axis which is too short for what is read along it."""
+    given = {axis for tensor in module.inputs for axis in tensor.axes}
+    lines: list[str] = []
+    for axis, leasts in needs(module.windows, given).items():
+        size: Any = axis.size
+        for shorter, extent in reversed([*module.extents.items()]):
+            size = size.xreplace({shorter.size: extent})
+        have = scalar(size).text
+        for least in leasts:
+            wanted = scalar(least).text
+            told = wanted if wanted.isdigit() else f"{wanted} = {{{wanted}}}"
+            lines += [
+                f"if {have} < {wanted}:",
+                f'    raise RuntimeError(f"{have} must be at least {told}, got {{{have}}}")',
+            ]
+    return lines
 
 
 def _dtype_guard(tensor: Tensor, first: str) -> list[str]:

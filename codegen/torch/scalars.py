@@ -16,7 +16,7 @@ from codegen.spelling import EXACT, RELATIONS, terms_of
 from codegen.torch.values import ATOM, PLUS, POWER, TIMES, UNARY, Value
 from derive.language.expressions import Parameter, Where
 from derive.language.functions import erfc
-from derive.printing.arrange import decimal
+from derive.printing.arrange import decimal, place_terms
 
 _MATH = {
     sympy.exp: "math.exp",
@@ -131,7 +131,7 @@ def _within(expr: Any, binds: int) -> str:
 
 
 def _add(expr: Add) -> Written:
-    first, *rest = terms_of(expr)
+    first, *rest = place_terms(expr) if is_count(expr) else terms_of(expr)
     code = _within(first, PLUS)
     for term in rest:
         if term.could_extract_minus_sign():
@@ -177,6 +177,18 @@ def _is_size(symbol: Any) -> bool:
     return bool(symbol.is_integer and symbol.is_positive and symbol.name.isupper())
 
 
+def _floor(expr: Any) -> Written:
+    """The whole quotient of whole numbers; of others what is not above them."""
+    above, below = sympy.together(expr.args[0]).as_numer_denom()
+    if above.is_integer and below.is_Integer:
+        return f"{_within(above, TIMES)} // {below}", TIMES
+    return _function(expr)
+
+
+def _smallest(expr: sympy.Min) -> Written:
+    return f"min({', '.join(sorted(_scalar(a)[0] for a in expr.args))})", ATOM
+
+
 def _pow(expr: Pow) -> Written:
     base, exponent = expr.args
     if exponent == S.Half:
@@ -194,5 +206,7 @@ _WRITTEN: Mapping[type[Basic], Callable[[Any], Written]] = {
     Add: _add,
     Mul: _mul,
     Pow: _pow,
+    sympy.floor: _floor,
+    sympy.Min: _smallest,
 }
 """Arithmetic, by kind of node; what of the rest has a value is written as that number."""

@@ -27,7 +27,8 @@ from codegen.torch.values import (
     shape,
     sorted_by,
 )
-from derive.language.expressions import Element, Index, Parameter, Sum, free_indices
+from codegen.torch.windows import position, shift_of, shifted
+from derive.language.expressions import Affine, Element, Index, Parameter, Sum, free_indices
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def _places(delta: Any) -> tuple[Index, Any] | None:
 def _is_position(expr: Any) -> bool:
     if isinstance(expr, Index | Parameter):
         return False
-    return isinstance(expr, Element | Symbol)
+    return isinstance(expr, Element | Symbol | Affine)
 
 
 def as_scatter(term: Any, letters: Set[Index]) -> Scatter | None:
@@ -95,7 +96,7 @@ def scattered(into: Value, scatter: Scatter, scope: Scope, emit: Emit) -> Value:
     layout = tuple(() if p == place else dim for p, dim in enumerate(into.dims))
     sizes = [1 if not dim else scope.size(dim[0]) for dim in layout]
     inner = scope.ordered(*(i for dim in layout for i in dim))
-    index = _spread(scope.split(emit(scatter.at, inner)), layout, sizes)
+    index = _spread(_position(scatter.at, scatter.along, inner, emit), layout, sizes)
     added = [index]
     if is_number(scatter.coefficient) and not scope.differentiable:
         number = scalar(scatter.coefficient).text
@@ -108,6 +109,12 @@ def scattered(into: Value, scatter: Scatter, scope: Scope, emit: Emit) -> Value:
         in_place = scope.in_place(into, *added)
         return into.then(Update(name, arguments, in_place=in_place))
     return Value(f"{into.at(ATOM)}.{name}({arguments})", into.dims, fresh=True)
+
+
+def _position(at: Any, along: Index, scope: Scope, emit: Emit) -> Value:
+    """Where something goes along a letter, as a tensor of integers."""
+    value = position(at, along, scope, emit) if isinstance(at, Affine) else emit(at, scope)
+    return scope.split(value)
 
 
 def _aligned(value: Value, letters: list[Index]) -> str:
@@ -172,7 +179,15 @@ def index_added(added: IndexAdd, scope: Scope, emit: Emit) -> Value:
     outer = sorted_by(free_indices(rest) - set(added.bound) - positions, scope.order)
     batch = sorted_by(positions - set(added.bound), scope.order)
     inner = scope.ordered(*batch, *running, *outer)
-    index = scope.split(emit(added.at, inner))
+    if (first := shift_of(added.at)) is not None and not batch:
+        order = sorted_by([*running, *outer], scope.order)
+        source = _spread(
+            _source(rest, scope.ordered(*order), emit, scope),
+            tuple((i,) for i in order),
+            [scope.size(i) for i in order],
+        )
+        return shifted(source, running[0], added.along, first, scope)
+    index = _position(added.at, added.along, inner, emit)
     if not batch:
         return _index_added(added, rest, index, running, outer, scope, emit)
     layout = (*((i,) for i in batch), *((i,) for i in running), *((i,) for i in outer))

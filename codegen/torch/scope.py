@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from sympy import Expr
 
 from codegen.program import CodegenError
 from codegen.torch.values import ATOM, Value, split
 from derive.language.definition import Tensor
-from derive.language.expressions import Index, names_used
+from derive.language.expressions import Axis, Index, names_used
 
 _NAME = r"(?<![\w.])[A-Za-z_]\w*\b(?!=[^=]|\.(?:dtype|device|shape)\b)"
 """A name in Python source that is neither an attribute nor a keyword, and read as a tensor."""
@@ -24,7 +26,8 @@ class Scope:
     a real tensor that new ones take their dtype and device from; `order` is the order of
     letters that the value in the making wants. `literal` forbids fused operations, and
     `differentiable` those that autograd cannot differentiate; `whole` leaves positions the
-    integers that they are. `origins` says which parameters each tensor is computed from.
+    integers that they are. `extents` are the sizes of axes that no input has. `origins` says which
+    parameters each tensor is computed from.
     """
 
     tensors: Mapping[str, Tensor]
@@ -36,6 +39,7 @@ class Scope:
     differentiable: bool = True
     order_of_program: int = 1
     whole: bool = False
+    extents: Mapping[Axis, Expr] = field(default_factory=dict)
 
     def ordered(self, *letters: Index) -> Scope:
         return replace(self, order=tuple(dict.fromkeys(letters)))

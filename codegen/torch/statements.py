@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sympy import Symbol
+from sympy import Expr, Symbol
 from sympy.logic.boolalg import And, Boolean, Not, Or
 
 from codegen.program import CodegenError, Program
 from codegen.torch.expressions import emit
+from codegen.torch.scalars import scalar
 from codegen.torch.scope import Scope
 from codegen.torch.values import ATOM, Dims, Value, conform, extent, shape
 from derive.language.definition import Tensor
@@ -50,7 +51,14 @@ def statements(program: Program, before: Mapping[str, frozenset[str]]) -> list[s
     literal, differentiable = program.literal, program.differentiable
     origins = program.origins(before)
     scope = Scope(
-        program.tensors, values, like, origins, (), literal, differentiable, program.order
+        program.tensors,
+        values,
+        like,
+        origins,
+        literal=literal,
+        differentiable=differentiable,
+        order_of_program=program.order,
+        extents=dict(program.extents),
     )
     lines: list[str] = []
     borrowed = {t.name for t in given}
@@ -114,8 +122,14 @@ def _bound(name: str, value: Value) -> list[str]:
     return [f"{name} = {value.code}", *(update.line(name) for update in value.updates)]
 
 
-def sizes(lines: Iterable[str], tensors: Sequence[Tensor], axes: Mapping[str, Axis]) -> list[str]:
-    """Lines that read the sizes used in `lines` off the shapes of tensors.
+def sizes(
+    lines: Iterable[str],
+    tensors: Sequence[Tensor],
+    axes: Mapping[str, Axis],
+    extents: Mapping[Axis, Expr] | None = None,
+) -> list[str]:
+    """Lines that read the sizes used in `lines` off the shapes of tensors, or compute them, where
+    they are one of the `extents`.
 
     Raises:
         CodegenError: no tensor shows a size that is used.
@@ -124,6 +138,13 @@ def sizes(lines: Iterable[str], tensors: Sequence[Tensor], axes: Mapping[str, Ax
     tensors = sorted(tensors, key=lambda t: -len({d for d in storage(t) if len(d) == 1}))
     found = sizes_in(tensors, axes)
     wanted = [name for name in axes if re.search(rf"(?<![\w.]){name}\b", text)]
+    computed: list[str] = []
+    for axis, length in reversed([*(extents or {}).items()]):
+        name = axis.size.name
+        if name in wanted and name not in found:
+            computed.insert(0, f"{name} = {scalar(length).text}")
+            wanted = [n for n in wanted if n != name]
+            wanted += sorted({s.name for s in length.free_symbols} - {*wanted})
     for name in wanted:
         if name not in found:
             stored = any(axes[name] in tensor.axes for tensor in tensors)
@@ -135,7 +156,7 @@ def sizes(lines: Iterable[str], tensors: Sequence[Tensor], axes: Mapping[str, Ax
     needed = set(wanted)
     for name in reversed(found):  # a size that is divided out of a composite needs the others
         needed |= set(found[name].others) if name in needed else set()
-    return _read(tensors, [found[name] for name in found if name in needed])
+    return [*_read(tensors, [found[name] for name in found if name in needed]), *computed]
 
 
 @dataclass(frozen=True)

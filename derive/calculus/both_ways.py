@@ -12,7 +12,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from sympy import Eq, Expr, Mul, Ne, StrictGreaterThan, StrictLessThan
+from sympy import Eq, Expr, GreaterThan, LessThan, Mul, Ne, StrictGreaterThan, StrictLessThan
 
 from derive.language.expressions import Index, Sum, Where, free_indices
 
@@ -33,6 +33,8 @@ def letters_in_order(condition: Any) -> Any:
         return condition.func(*sorted(condition.args, key=lambda letter: letter.name))
     if isinstance(condition, StrictGreaterThan):
         return StrictLessThan(*reversed(condition.args))
+    if isinstance(condition, GreaterThan):
+        return LessThan(*reversed(condition.args))
     return condition
 
 

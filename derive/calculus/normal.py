@@ -48,12 +48,14 @@ from derive.calculus.monomials import (
 from derive.language.expressions import (
     Binder,
     Element,
+    Guarded,
     Index,
     Sum,
     Where,
     free_indices,
     is_scalar,
 )
+from derive.language.windows import Window
 
 Terms = dict[Expr, Expr]
 """Monomial to coefficient."""
@@ -125,7 +127,7 @@ def _choice(expr: Where) -> tuple[tuple[Expr, Expr], ...]:
 
     def moves(factor: Expr) -> bool:
         if isinstance(factor, Element | exp):
-            return not placed and not letters <= free_indices(factor)
+            return not (placed or letters <= free_indices(factor) or factor.has(Guarded))
         return isinstance(factor, KroneckerDelta)
 
     def movable(monomial: Expr) -> set[Expr]:
@@ -329,6 +331,8 @@ def _with_a_delta_contracted(
         old, new = contractible(d, bound)
         if old is not None:
             rest = Mul(*(with_index_replaced(f, old, new) for f in factors if f is not d))
+            if isinstance(new, Guarded):
+                rest = Where(Window.of(new, "", old.axis).inside, rest, 0)
             return _terms(rest), tuple(i for i in bound if i != old)
     return None
 

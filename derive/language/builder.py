@@ -44,6 +44,7 @@ from derive.language.masked import as_masked, is_masked, without_masks
 from derive.language.maxima import parted
 from derive.language.signature import Calling
 from derive.language.substitute import substitute
+from derive.language.windows import with_guards
 
 
 def define(name: str, summary: str) -> Builder:
@@ -117,6 +118,11 @@ class Builder:
     def lets(self) -> tuple[Let, ...]:
         """The lets so far, in order."""
         return tuple(self._lets.values())
+
+    @property
+    def axes_by_name(self) -> dict[str, Index]:
+        """The letters of the axes so far."""
+        return dict(self._axes)
 
     @property
     def _tensors(self) -> dict[str, Tensor]:
@@ -211,6 +217,7 @@ class Builder:
         if name in {i.name for i in value.atoms(Index)} | {i.name for i in tensor.indices}:
             raise DefinitionError(f"let {name!r} has the name of a letter in it; use another")
         value = without_masks(substitute(as_where(value), self._masked.values()))
+        value = with_guards(value)
         self._check_value(name, tensor, value.xreplace({S.NegativeInfinity: S.Zero}))
         if value.has(S.NegativeInfinity):
             return self._add_masked_let(tensor, as_masked(value))
@@ -342,7 +349,9 @@ class Builder:
         where = f"call of {callee.name!r} in {self.name!r}"
         names, options = dict(names or {}), dict(options or {})
         check_call(where, callee, inputs, options, names)
-        axes = match_axes(where, callee, inputs)
+        taken = {*self._axes, *self._tensors, *self._options, *(n.upper() for n in self._axes)}
+        axes = match_axes(where, callee, inputs, taken)
+        self._axes |= {a.name: Index(a.name, a) for a in axes.values() if a.name not in self._axes}
         own = {name: option.symbol for name, option in self._options.items()}
         values = option_values(where, callee, {**own, **options})
         tensors = dict(inputs)
@@ -394,6 +403,7 @@ class Builder:
             chunked=chunked,
             source=self.source,
         )
+        self._check_sizes(definition)
         calling = self._calling
         if calling.arguments is None:
             return replace(
@@ -421,6 +431,17 @@ class Builder:
                     f"output {output.name!r} of {self.name!r} holds integers: no gradient"
                 )
         check_once(f"output of {self.name!r}", [t.name for t in outputs])
+
+    def _check_sizes(self, definition: Definition) -> None:
+        known = {*definition.given_axes, *definition.extents}
+        for window in definition.windows:
+            unknown = [i.axis.name for i in window.scales if i.axis not in known]
+            if unknown:
+                raise DefinitionError(
+                    f"operation {self.name!r}: nothing says how long axis {unknown[0]!r} is, read "
+                    f"at {window.tensor}[{window.place}]: no input has it, and it is not the only "
+                    "such axis there, or a choice decides what is read"
+                )
 
     def _add_input(self, tensor: Tensor) -> Tensor:
         self._check_name(tensor.name, "input")
@@ -476,7 +497,9 @@ class Builder:
                 )
 
     def _check_value(self, name: str, tensor: Tensor, value: Expr) -> None:
-        Scope(name, self._tensors, self._options, self._axes).check(value)
+        given = {axis for tensor in self._inputs.values() for axis in tensor.axes}
+        largest = {let.name: let.value for let in self._lets.values() if let.tensor.integer}
+        Scope(name, self._tensors, self._options, self._axes, given, largest).check(value)
         missing = free_indices(value) - set(tensor.indices)
         if missing:
             index = min(missing, key=lambda i: i.name)

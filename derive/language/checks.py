@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
-from sympy import And, Basic, Expr, Integer, KroneckerDelta, Not, Or, S, Symbol
+from sympy import And, Basic, Expr, Integer, KroneckerDelta, Not, Or, S, Symbol, expand
 from sympy.core.function import AppliedUndef
 
 from derive.language.cotangents import PREFIX, is_cotangent
 from derive.language.definition import DefinitionError, Option, Tensor
 from derive.language.expressions import (
+    Affine,
     ArgMax,
+    Axis,
     Binder,
     Element,
     Index,
@@ -23,6 +25,7 @@ from derive.language.expressions import (
     tensor_name,
 )
 from derive.language.functions import is_supported, supported_names
+from derive.language.windows import Window
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
 _OF_EMITTED_CODE = frozenset(
@@ -45,8 +48,11 @@ NO_RECURRENCES = (
 )
 """What a let is told that reads itself."""
 
-NO_SHIFTS = "what is to be shifted, the caller shifts, or unfolds for a convolution"
-"""What is said of an index that is computed, such as t - 1."""
+COMPUTED = (
+    "an index is a letter, a number, an element of an integer tensor, or computed from letters, "
+    "sizes and whole numbers, as in x[t + 2*k - 1]"
+)
+"""What is told of an index that is none of these."""
 
 
 def check_identifier(name: Any, kind: str) -> None:
@@ -122,6 +128,10 @@ class Scope:
     tensors: Mapping[str, Tensor]
     options: Mapping[str, Option]
     axes: Mapping[str, Index]
+    given: Set[Axis]
+    """The axes that inputs have."""
+    largest: Mapping[str, Expr]
+    """By the names of the tensors that hold them, places at which something is largest."""
 
     def check(self, expr: Basic) -> None:
         """Walk the value: names known, indices on their own axes, functions supported."""
@@ -147,18 +157,46 @@ class Scope:
             )
         for used, declared in zip(expr.indices, tensor.indices, strict=True):
             where = f"on axis {declared.axis.name!r} of {tensor!r}"
-            if isinstance(used, Index) and used.axis != declared.axis:
+            letter = used.place if isinstance(used, Affine) else used
+            if isinstance(letter, Index) and letter.axis in self.given - {declared.axis}:
                 raise self._error(
-                    f"index {used.name!r} of axis {used.axis.name!r} is used {where}: {expr}"
+                    f"index {letter.name!r} of axis {letter.axis.name!r} is used {where}: {expr}"
                 )
+            if isinstance(used, Affine):
+                for place in used.place.atoms(ArgMax):
+                    self.check(place)
+                window = Window.of(used, tensor.name, declared.axis, self.largest)
+                self._check_window(window, where)
+                continue
             if not (isinstance(used, Index | Integer | ArgMax) or self._is_integer_tensor(used)):
-                raise self._error(
-                    f"{used} {where} is neither an index nor an element of an integer tensor; "
-                    f"{NO_SHIFTS}"
-                )
+                raise self._error(f"{used} {where}: {COMPUTED}")
             if isinstance(used, Integer) and used < 0:
                 raise self._error(f"{used} {where}: a literal index counts from 0")
             self.check(used)
+
+    def _check_window(self, window: Window, where: str) -> None:
+        """Raise unless a computed index is one, and lies on its axis or is chosen to be read."""
+        for letter in window.scales:
+            self._check_letter(letter)
+        sizes = {index.size for index in self.axes.values()}
+        if not window.is_affine or not window.place.free_symbols <= {*window.scales, *sizes}:
+            raise self._error(f"{window.place} {where}: {COMPUTED}")
+        if window.guarded:
+            return
+        guard = f"where(..., {window.tensor}[{window.place}], 0)"
+        if not window.least.is_nonnegative:
+            raise self._error(
+                f"{window.place} {where} may be as small as {window.least}; what lies outside "
+                f"is left out by a choice, {guard}"
+            )
+        known = all(i.axis in self.given for i in window.scales)
+        room = expand(window.axis.size - 1 - window.most)
+        if known and room != 0 and room.is_nonpositive:
+            raise self._error(
+                f"{window.place} {where} may be as large as {window.most}, and the last place is "
+                f"{window.axis.size - 1}; what lies outside is left out by a choice, {guard}, or "
+                "the letter is that of an axis of its own, which is then shorter"
+            )
 
     def _check_letter(self, expr: Index) -> None:
         if expr.axis.name not in self.axes:

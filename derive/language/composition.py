@@ -52,8 +52,11 @@ def option_values(where: str, callee: Definition, given: Mapping[str, Any]) -> d
     return values
 
 
-def match_axes(where: str, callee: Definition, inputs: Mapping[str, Tensor]) -> dict[Axis, Axis]:
-    """The caller's axis for each of the callee's, read off the inputs.
+def match_axes(
+    where: str, callee: Definition, inputs: Mapping[str, Tensor], taken: Iterable[str]
+) -> dict[Axis, Axis]:
+    """The caller's axis for each of the callee's, read off the inputs; for one that is as long as
+    what is read along it allows a new one, whose name is not `taken`.
 
     Raises:
         DefinitionError: an input has another rank or kind, or an axis stands for two.
@@ -69,9 +72,15 @@ def match_axes(where: str, callee: Definition, inputs: Mapping[str, Tensor]) -> 
                     f"{where}: axis {their_axis.name!r} stands for both "
                     f"{axes[their_axis].name!r} and {our_axis.name!r} at input {theirs.name!r}"
                 )
+    taken = {*taken}
     for axis in callee.axes:
-        if axis not in axes:
+        if axis in axes:
+            continue
+        if axis not in callee.extents:
             raise DefinitionError(f"{where}: no input says which axis {axis.name!r} is")
+        (name,) = fresh_names([axis.name], taken)
+        taken |= {name, name.upper()}
+        axes[axis] = Axis(name)
     return axes
 
 

@@ -22,14 +22,17 @@ from typing import Any
 from sympy import Expr, IndexedBase, Symbol
 
 from derive.language.expressions import (
+    ArgMax,
     Axis,
     Element,
     Index,
     Parameter,
+    computed,
     names_used,
 )
 from derive.language.interface import Interface
 from derive.language.shown import Shown
+from derive.language.windows import Window, extents, fitted, windows_in
 
 
 class DefinitionError(ValueError):
@@ -100,6 +103,8 @@ class Tensor:
         flat = [i for group in indices for i in (group if isinstance(group, tuple) else (group,))]
         if not flat:
             return self.symbol
+        if len(flat) == len(self.indices):
+            flat = [computed(i, own) for i, own in zip(flat, self.indices, strict=True)]
         return Element(self._base, *flat)
 
     def _sympy_(self) -> Symbol:
@@ -243,6 +248,8 @@ class Definition(Shown):
     interface: Interface | None = None
     updates: tuple[tuple[str, str], ...] = ()
     """Inputs that are buffers, each with the let that holds what it becomes."""
+    inherited: tuple[Window, ...] = ()
+    """Of the backward pass of another definition: what that reads at computed indices."""
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
@@ -258,6 +265,28 @@ class Definition(Shown):
         for let in self.lets:
             seen.update(dict.fromkeys(sorted(i.axis for i in let.value.atoms(Index))))
         return tuple(seen)
+
+    @cached_property
+    def windows(self) -> tuple[Window, ...]:
+        """What is read at computed indices: by it, sizes of axes depend on each other."""
+        axes = {name: tensor.axes for name, tensor in self.tensors.items()}
+        largest = {let.name: let.value for let in self.lets if isinstance(let.value, ArgMax)}
+        own = (w for let in self.lets for w in windows_in(let.value, axes, largest))
+        return tuple(dict.fromkeys([*self.inherited, *own]))
+
+    @cached_property
+    def given_axes(self) -> frozenset[Axis]:
+        """The axes whose size an input shows."""
+        return frozenset(axis for tensor in self.inputs for axis in tensor.axes)
+
+    @cached_property
+    def extents(self) -> dict[Axis, Expr]:
+        """The sizes of the axes that no input has, in terms of others, as windows have them."""
+        return extents(self.windows, self.given_axes)
+
+    def fitted(self, sizes: Mapping[Axis, int]) -> dict[Axis, int]:
+        """Sizes at which all that is read lies on its axis; see `derive.language.windows`."""
+        return fitted(self.windows, self.given_axes, sizes)
 
     @property
     def full_name(self) -> str:

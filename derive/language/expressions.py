@@ -7,6 +7,7 @@ module adds what index notation needs beside them:
 - `Sum`: one sum over a *set* of bound indices;
 - `Product`: the product over a set of bound indices;
 - `ArgMax`: where an expression is largest along an index, as an integer;
+- `Affine`: a place on an axis that is computed from letters, such as `t + k`;
 - `Where`: a choice between two expressions;
 - `StopGradient`: the identity, with derivative zero.
 
@@ -22,6 +23,7 @@ from functools import cached_property, lru_cache
 from typing import Any, Self
 
 from sympy import (
+    Add,
     Basic,
     Expr,
     Function,
@@ -29,6 +31,7 @@ from sympy import (
     IndexedBase,
     KroneckerDelta,
     Mul,
+    Pow,
     S,
     Symbol,
     Tuple,
@@ -214,6 +217,39 @@ class ArgMax(Binder):
     is_real = True
 
 
+class Affine(Expr):
+    """A place on an axis that is computed from letters: the index of `x[n, t + k]`.
+
+    A letter of another axis alone is such a place, too: `x[i]` beside `x[i + 1]`.
+    """
+
+    is_commutative = True
+    is_integer = True
+    is_real = True
+    is_extended_real = True
+    is_finite = True
+
+    def __new__(cls, place: Any) -> Expr:
+        place = sympify(place, strict=True)
+        inside = place.atoms(Affine)
+        if any(isinstance(inner, Guarded) for inner in inside):
+            cls = Guarded
+        place = place.xreplace({inner: inner.place for inner in inside})
+        return place if place.is_Integer else Expr.__new__(cls, place)
+
+    @property
+    def place(self) -> Expr:
+        return self.args[0]
+
+    def _sympystr(self, printer: Any) -> str:
+        return printer.doprint(self.place)
+
+
+class Guarded(Affine):
+    """A computed place that may lie outside of its axis, read where a choice says that it does not:
+    the index of `Where(t > 0, x[t - 1], 0)`."""
+
+
 class Where(Expr):
     """`Where(condition, a, b)`: a where the condition holds, b elsewhere.
 
@@ -320,6 +356,13 @@ def Minimum(body: Any, *indices: Index) -> Expr:
 def delta(i: Any, j: Any) -> Expr:
     """One where two indices are equal, zero elsewhere."""
     return KroneckerDelta(i, j)
+
+
+def computed(index: Any, letter: Index) -> Any:
+    """An index where `letter` stands in a tensor's declaration: as it is, or the `Affine` place
+    that it says."""
+    foreign = isinstance(index, Index) and index.axis != letter.axis
+    return Affine(index) if foreign or isinstance(index, Add | Mul | Pow) else index
 
 
 def with_args(expr: Any, args: Sequence[Any]) -> Any:

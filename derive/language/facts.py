@@ -40,6 +40,7 @@ from sympy.core.relational import Relational
 from derive.language.definition import Let
 from derive.language.expressions import (
     Element,
+    Guarded,
     StopGradient,
     Sum,
     Where,
@@ -155,13 +156,16 @@ def _factors(coefficient: Expr) -> tuple[Expr, ...]:
 
 def is_total(expr: Basic) -> bool:
     """Whether an expression has a value whatever the tensors in it are: it divides by none that may
-    be zero, and takes a logarithm or a root of none that may be negative."""
+    be zero, takes a logarithm or a root of none that may be negative, and reads none at a place
+    that may be outside."""
     if isinstance(expr, Expr) and is_scalar(expr):
         return True
     if isinstance(expr, Pow) and not (expr.exp.is_Integer and expr.exp.is_positive):
         within = is_positive(expr.base) or (expr.exp.is_positive and is_nonnegative(expr.base))
     elif isinstance(expr, log):
         within = is_positive(expr.args[0])
+    elif isinstance(expr, Element):
+        within = not expr.has(Guarded)
     else:
         within = not isinstance(expr, _PARTIAL)
     return within and all(map(is_total, expr.args))

@@ -18,10 +18,13 @@ from lark import Token, Tree
 from sympy import Add, Basic, Expr, Float, Mul, Pow, Rational
 from sympy.logic.boolalg import Boolean
 
-from derive.language.checks import indices
+from derive.language.checks import COMPUTED, indices
 from derive.language.definition import DefinitionError, Tensor
 from derive.language.expressions import (
+    Affine,
     ArgMax,
+    Axis,
+    Element,
     Index,
     Maximum,
     Mean,
@@ -30,9 +33,11 @@ from derive.language.expressions import (
     StopGradient,
     Sum,
     Where,
+    computed,
     delta,
 )
 from derive.language.functions import FUNCTIONS
+from derive.language.windows import Window
 from derive.notation.grammar import Node, TextError, place_of
 
 BINDERS: dict[str, Callable[..., Any]] = {
@@ -134,7 +139,8 @@ _TOO_LARGE = "this number is too large"
 class Names:
     """What the names in a text stand for, so far.
 
-    `later` are those that some line makes; `declared` says that the inputs are declared.
+    `given` are the axes of inputs, `later` the names that some line makes; `declared` says that the
+    inputs are declared.
     """
 
     text: str
@@ -142,6 +148,7 @@ class Names:
     options: dict[str, Expr] = field(default_factory=dict)
     axes: dict[str, Index] = field(default_factory=dict)
     letters: dict[str, Index] = field(default_factory=dict)
+    given: set[Axis] = field(default_factory=set)
     later: set[str] = field(default_factory=set)
     declared: bool = False
 
@@ -326,17 +333,34 @@ def _declared(name: str, names: Names) -> str:
 def _element(node: Tree[Token], names: Names) -> Expr:
     token, *given = node.children
     tensor = names.tensors.get(str(token))
+    if tensor is None and not names.declared and any(_is_arithmetic(index) for index in given):
+        axes = ",".join("stuvwxyz"[: len(given)])
+        hint = f"; its axes are declared by a line such as: inputs {token}[{axes}]"
+        names.fail(token, f"{str(token)!r} is read at a computed index{hint}")
     if tensor is None:
         names.fail(token, no_tensor(str(token), names))
     if len(given) != len(tensor.indices):
         names.fail(node, f"{tensor!r} takes {indices(len(tensor.indices))}, got {len(given)}")
     values = [value(index, names) for index in given]
-    for index, found, axis in zip(given, values, tensor.axes, strict=True):
-        if isinstance(found, Index) and found.axis != axis:
+    for index, found, letter in zip(given, values, tensor.indices, strict=True):
+        axis = letter.axis
+        if isinstance(found, Index) and found.axis != axis and found.axis in names.given:
             problem = f"{found.name!r} runs over axis {found.axis.name!r}, and {tensor!r}"
             hint = f"; for a second letter over it, a line: letters {found.name} over {axis.name}"
             names.fail(index, f"{problem} has axis {axis.name!r} here{hint}")
+        place = computed(found, letter)
+        made_of_letters = isinstance(place, Affine) and not place.has(Element)
+        if made_of_letters and not Window.of(place, tensor.name, axis).is_affine:
+            names.fail(index, COMPUTED)
     return tensor[tuple(values)]
+
+
+def _is_arithmetic(index: Node) -> bool:
+    return isinstance(index, Tree) and index.data in ARITHMETIC
+
+
+ARITHMETIC = ("sum", "product", "minus")
+"""The kinds of nodes that compute an index from what they hold."""
 
 
 def no_tensor(name: str, names: Names) -> str:

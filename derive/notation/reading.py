@@ -14,10 +14,17 @@ from lark import Token, Tree
 from sympy import Expr
 
 from derive.language.builder import Builder
-from derive.language.checks import NO_RECURRENCES, NO_SHIFTS
+from derive.language.checks import NO_RECURRENCES
 from derive.language.definition import FACTS, Definition, Dim, Tensor
-from derive.language.expressions import Index
-from derive.notation.formulas import Names, letters_under, no_tensor, plain_number, value
+from derive.language.expressions import Axis, Index
+from derive.notation.formulas import (
+    ARITHMETIC,
+    Names,
+    letters_under,
+    no_tensor,
+    plain_number,
+    value,
+)
 from derive.notation.grammar import Node, Place, TextError, parse, pieces, place_of
 
 Lookup = Callable[[str], Definition]
@@ -205,6 +212,7 @@ class _Reader:
                 self.names.tensors[name] = self.builder.integers(name, *dims)
             else:
                 self.names.tensors[name] = self.builder.input(name, *dims, **facts)
+        self.names.given |= {*self.names.tensors[name].axes}
 
     def _facts(self, facts: Node | None) -> dict[str, Any]:
         known: dict[str, Any] = {}
@@ -265,16 +273,29 @@ class _Reader:
                 self._input(str(name), dims, element, integer=name in integers)
 
     def _learn_letters(self, line: Line) -> None:
-        """A new letter runs over the axis at which some tensor has it."""
+        """A new letter runs over the axis at which some tensor has it; one of an index that is
+        computed, and not in a choice, over an axis of its own."""
         known = self.names
-        for element in line.iter_subtrees_topdown():
-            if element.data != "element" or element.children[0] not in known.tensors:
-                continue
-            axes = known.tensors[str(element.children[0])].axes
-            for index, axis in zip(element.children[1:], axes, strict=False):
-                letter = _plain_letter(index)
-                if letter and known.letter(letter) is None and letter not in known.tensors:
-                    known.letters[letter] = Index(letter, axis)
+        found: dict[str, Axis | None] = {}
+        for element, chosen in _elements(line):
+            tensor = known.tensors.get(str(element.children[0]))
+            for index, axis in zip(
+                element.children[1:], tensor.axes if tensor else (), strict=False
+            ):
+                new = [n for n in _names_in(index) if not self._is_known(n)]
+                for letter in new:
+                    own = not _plain_letter(index) and not (chosen and len(new) == 1)
+                    found[letter] = None if own else found.get(letter, axis)
+        for letter, axis in found.items():
+            if axis is None:
+                self._axis(letter, line)
+            else:
+                known.letters[letter] = Index(letter, axis)
+
+    def _is_known(self, name: str) -> bool:
+        known = self.names
+        sizes = {axis.upper() for axis in known.axes}
+        return known.letter(name) is not None or name in {*known.tensors, *known.options, *sizes}
 
     # --- lets ---
 
@@ -296,8 +317,8 @@ class _Reader:
         self.names.tensors[made.name] = made  # one that is -inf in places is no let
 
     def _check_reads(self, line: Line) -> None:
-        """Refuse a let that reads itself, or at an index that is computed, before all else in it:
-        what such a line reads is often not known, or not known by those letters."""
+        """Refuse a let that reads itself before all else in it: what such a line reads is often
+        not known, or not known by those letters."""
         head, formula = line.children
         assert isinstance(head, Tree) and isinstance(formula, Tree)
         made = head.children[0]
@@ -305,11 +326,6 @@ class _Reader:
             again = read.data in ("name", "element") and read.children[0] == made
             if again and made not in self.names.tensors:
                 self.names.fail(read, f"{str(made)!r} cannot read itself; {NO_RECURRENCES}")
-        for element in formula.find_data("element"):
-            for index in element.children[1:]:
-                if _is_computed(index):
-                    allowed = "an index is a letter, a number or an element of an integer tensor"
-                    self.names.fail(index, f"{allowed}; {NO_SHIFTS}")
 
     def _check_letters(self, node: Node, bound: set[str]) -> None:
         """Refuse a letter that neither the left side of a let nor a sum has, where it stands."""
@@ -326,6 +342,7 @@ class _Reader:
             self._check_letters(child, bound)
 
     def _know_lets(self) -> None:
+        self.names.axes |= self.builder.axes_by_name
         self.names.tensors |= {let.name: let.tensor for let in self.builder.lets}
 
     def _callee(self, line: Line) -> Definition:
@@ -368,11 +385,23 @@ def _plain_letter(node: Node | None) -> str:
     return str(node.children[0]) if isinstance(node, Tree) and node.data == "name" else ""
 
 
-def _is_computed(index: Node) -> bool:
-    """Whether an index is arithmetic on a name."""
-    if not isinstance(index, Tree) or index.data not in ("sum", "product", "minus"):
-        return False
-    return any(index.find_data("name"))
+def _names_in(index: Node) -> list[str]:
+    """The names in an index, but for those in the indices of what it reads."""
+    if _plain_letter(index):
+        return [_plain_letter(index)]
+    inside = index.children if isinstance(index, Tree) and index.data in ARITHMETIC else ()
+    return [name for part in inside for name in _names_in(part)]
+
+
+def _elements(node: Node, chosen: bool = False) -> Iterator[tuple[Line, bool]]:
+    """The elements that a line reads, and whether a choice decides it."""
+    if not isinstance(node, Tree):
+        return
+    if node.data == "element":
+        yield node, chosen
+    branches = node.children[2:] if node.data == "call" and node.children[0] == "where" else ()
+    for child in node.children:
+        yield from _elements(child, chosen or any(child is branch for branch in branches))
 
 
 def _names_after_as(line: Line) -> list[str]:

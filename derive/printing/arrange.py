@@ -18,6 +18,7 @@ from sympy.core.relational import Relational
 
 from derive.language.cotangents import is_cotangent
 from derive.language.expressions import (
+    Affine,
     Binder,
     Element,
     Index,
@@ -137,8 +138,27 @@ class Arrangement:
 def letters_in_order(expr: Binder) -> list[Index]:
     """A binder's letters in the order in which its body's elements use them first."""
     elements = sorted(expr.body.atoms(Element), key=str)
-    seen = [i for element in elements for i in element.indices if i in expr.indices]
+    indices = (i for element in elements for i in element.indices)
+    places = (place_terms(i.place) if isinstance(i, Affine) else [i] for i in indices)
+    seen = [i for place in places for i in place if i in expr.indices]
     return sorted(expr.indices, key=lambda i: seen.index(i) if i in seen else len(seen))
+
+
+def place_terms(place: Expr) -> list[Expr]:
+    """The terms of a computed index: letters, late ones first as in `t + k`, sizes, the number."""
+
+    def order(term: Expr) -> tuple[Any, ...]:
+        scale, rest = term.as_coeff_Mul()
+        letter = str(rest) if isinstance(rest, Index) else ""
+        return (
+            term.is_Number,
+            not letter,
+            term.could_extract_minus_sign(),
+            -abs(scale),
+            [-ord(c) for c in letter],
+        )
+
+    return sorted(Add.make_args(place), key=order)
 
 
 def in_steps(total: Expr) -> tuple[list[Expr], list[Expr]]:

@@ -18,9 +18,15 @@ from sympy.core.relational import Relational
 from sympy.logic.boolalg import And, Not, Or
 
 from derive.language.cotangents import FIRST_ORDER, primal_name
-from derive.language.expressions import ArgMax, Binder, Element, Index, StopGradient, Where
+from derive.language.expressions import Affine, ArgMax, Binder, Element, Index, StopGradient, Where
 from derive.language.functions import as_extreme
-from derive.printing.arrange import GREEK, Arrangement, delta_sides, is_sum_or_difference
+from derive.printing.arrange import (
+    GREEK,
+    Arrangement,
+    delta_sides,
+    is_sum_or_difference,
+    place_terms,
+)
 from derive.printing.marks import Marked
 
 _SMALL = 0.7
@@ -204,6 +210,9 @@ _MEASURES: Mapping[type[Any], Callable[[Any, Arrangement], float]] = {
     sympy.Float: _number,
     Symbol: _symbol,
     Element: _element,
+    Affine: lambda expr, arrangement: sum(
+        width(term, arrangement) + _OPERATOR for term in place_terms(expr.place)
+    ),
     Add: _add,
     Mul: _mul,
     Pow: _power,

@@ -13,7 +13,16 @@ from sympy.logic.boolalg import And, BooleanAtom, Not, Or
 
 from derive.calculus.trace import Derivation
 from derive.language.definition import FACTS, Let, Option, Tensor, dim_text
-from derive.language.expressions import ArgMax, Binder, Element, Product, StopGradient, Sum, Where
+from derive.language.expressions import (
+    Affine,
+    ArgMax,
+    Binder,
+    Element,
+    Product,
+    StopGradient,
+    Sum,
+    Where,
+)
 from derive.language.functions import BY_CLASS, as_extreme
 from derive.printing.arrange import (
     ADD,
@@ -25,6 +34,7 @@ from derive.printing.arrange import (
     delta_sides,
     letters_in_order,
     number_right,
+    place_terms,
 )
 
 _BREAKS = re.compile(r"( [-+] )|((?<![*/ ])[*/](?![*/]))|((?<=,) )")
@@ -158,6 +168,12 @@ def _element(expr: Any, arrangement: Arrangement) -> tuple[str, int]:
     return f"{expr.tensor_name}[{indices}]", ATOM
 
 
+def _affine(expr: Affine, arrangement: Arrangement) -> tuple[str, int]:
+    """A computed index, closely written: `t+k`."""
+    first, *rest = (text(term, arrangement) for term in place_terms(expr.place))
+    return "".join([first, *(t if t.startswith("-") else f"+{t}" for t in rest)]), ADD
+
+
 def _number(expr: Any, arrangement: Arrangement) -> tuple[str, int]:
     if expr.is_Float:
         return f"{float(expr)!r}", ATOM if expr >= 0 else ADD
@@ -236,6 +252,7 @@ _WRITERS: Mapping[type[Any], Callable[[Any, Arrangement], tuple[str, int]]] = {
     Rational: _number,
     sympy.Float: _number,
     Element: _element,
+    Affine: _affine,
     Add: _add,
     Mul: _mul,
     Pow: _power,

@@ -18,7 +18,7 @@ from sympy.core.relational import Relational
 from sympy.logic.boolalg import And, BooleanAtom, Not, Or
 
 from derive.language.cotangents import FIRST_ORDER, is_cotangent, primal_name
-from derive.language.expressions import Binder, Element, Index, StopGradient, Where
+from derive.language.expressions import Affine, Binder, Element, Index, StopGradient, Where
 from derive.language.functions import as_extreme
 from derive.printing.arrange import (
     ADD,
@@ -31,6 +31,7 @@ from derive.printing.arrange import (
     delta_sides,
     letters_in_order,
     number_right,
+    place_terms,
 )
 from derive.printing.marks import Marked
 from derive.printing.measure import rows_of
@@ -215,6 +216,10 @@ def _element(to: Notation, expr: Any, arrangement: Arrangement) -> Written:
     return to.subscript(name, to.indices(expr.indices, arrangement)), ATOM
 
 
+def _affine(to: Notation, expr: Affine, arrangement: Arrangement) -> Written:
+    return to.space.join(to.signed(place_terms(expr.place), arrangement)), ADD
+
+
 def _number(to: Notation, expr: Any, _: Arrangement) -> Written:
     size = abs(expr)
     if expr.is_Float:
@@ -322,6 +327,7 @@ _WRITERS: Mapping[type[Any], Callable[[Notation, Any, Arrangement], Written]] = 
     sympy.Float: _number,
     Symbol: _symbol,
     Element: _element,
+    Affine: _affine,
     Add: _add,
     Mul: _mul,
     Pow: _power,

@@ -66,10 +66,17 @@ def _listed(keyword: str, things: list[str]) -> list[str]:
 
 
 def _letters(definition: Definition) -> list[Index]:
-    """Every letter that is not its axis's own."""
+    """Every letter that is not its axis's own; those over axes that a call brings are plain."""
+    brought = {
+        ours
+        for call in definition.calls
+        for theirs, ours in call.axes
+        if theirs in call.callee.extents
+    }
     used = {i for tensor in definition.tensors.values() for i in tensor.indices}
     used |= {i for let in definition.lets for i in let.value.atoms(Index)}
-    return sorted((i for i in used if i.name != i.axis.name), key=lambda i: (i.axis, i.name))
+    second = (i for i in used if i.name != i.axis.name and i.axis not in brought)
+    return sorted(second, key=lambda i: (i.axis, i.name))
 
 
 def _head(let: Let) -> str:

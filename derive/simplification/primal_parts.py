@@ -19,6 +19,7 @@ from derive.calculus.normal import normalise
 from derive.calculus.recognise import Named, abstract, is_atomic
 from derive.language.definition import Definition, Let, Tensor
 from derive.language.expressions import (
+    Affine,
     ArgMax,
     Binder,
     Element,
@@ -110,14 +111,15 @@ def _pattern(expr: Expr) -> tuple[Expr, tuple[Index, ...]]:
 
 
 def _parts(expr: Basic, chosen: bool = False) -> Iterator[Expr]:
-    """The subexpressions that are computed: no element as it is stored, no number, no condition.
+    """The subexpressions that are computed: no element that is not looked up, no number, no
+    condition.
 
     In a branch that may not be `chosen` everywhere, only what has a value everywhere.
     """
     if not expr.args or is_scalar(expr) or isinstance(expr, KroneckerDelta | ArgMax):
         return
     looked_up = isinstance(expr, Element)
-    if looked_up and all(isinstance(i, Index) for i in expr.indices):
+    if looked_up and all(isinstance(i, Index | Affine) for i in expr.indices):
         return
     number, rest = expr.as_coeff_Mul() if isinstance(expr, Mul) else (1, None)
     multiple = rest is not None and number != 1 and is_atomic(rest)

@@ -25,7 +25,9 @@ from sympy import (
     Basic,
     Expr,
     Integer,
+    KroneckerDelta,
     Mul,
+    Number,
     NumberSymbol,
     Pow,
     Rational,
@@ -35,6 +37,7 @@ from sympy.logic.boolalg import BooleanFalse, BooleanTrue
 
 from derive.language.definition import Let
 from derive.language.expressions import (
+    Affine,
     ArgMax,
     Axis,
     Binder,
@@ -250,7 +253,16 @@ class _Compiler:
             at, values = self.at, array.by_place
             place = operator.itemgetter(*(scope[i] for i in expr.indices))
             return lambda: values[place(at)]
-        return lambda: array[tuple(operator.index(part()) for part in parts)]
+        if not expr.has(Affine):
+            return lambda: array[tuple(operator.index(part()) for part in parts)]
+
+        def on_its_axis() -> Any:
+            place = tuple(operator.index(part()) for part in parts)
+            if not all(0 <= at < size for at, size in zip(place, array.shape, strict=True)):
+                raise Undefined(f"{expr} is read at {[*place]}, and its shape is {[*array.shape]}")
+            return array[place]
+
+        return on_its_axis
 
     def binder(self, expr: Binder, scope: Scope) -> Thunk:
         slots = {i: self.slot() for i in expr.indices}
@@ -269,6 +281,9 @@ class _Compiler:
         condition, yes, no = (self.thunk(arg, scope) for arg in expr.args)
         return lambda: yes() if condition() else no()
 
+    def affine(self, expr: Affine, scope: Scope) -> Thunk:
+        return self.thunk(expr.place, scope)
+
     def stop(self, expr: StopGradient, scope: Scope) -> Thunk:
         other = _Compiler(self.still, self.sizes, self.still)
         other.at = self.at
@@ -281,6 +296,10 @@ class _Compiler:
     def mul(self, expr: Mul, scope: Scope) -> Thunk:
         """One division at the end, so that the mean of equal numbers is that number exactly."""
         above, below = _above_and_below(expr)
+        if not below and all(isinstance(a, KroneckerDelta | Element | Number) for a in above):
+            above.sort(key=lambda a: not isinstance(a, KroneckerDelta))
+            factors = [self.thunk(arg, scope) for arg in above]
+            return lambda: _product_of_numbers(factors)
         parts = [self.thunk(arg, scope) for arg in above]
         divisors = [self.thunk(arg, scope) for arg in below]
         if not divisors:
@@ -313,6 +332,16 @@ def _above_and_below(expr: Mul) -> tuple[list[Basic], list[Basic]]:
     return above, below
 
 
+def _product_of_numbers(factors: Iterable[Thunk]) -> Value:
+    """A product of what has a value everywhere: nothing is read after a delta that is zero."""
+    value: Value = 1
+    for factor in factors:
+        value *= factor()
+        if value == 0:
+            break
+    return value
+
+
 def _constant(value: Any) -> Thunk:
     return lambda: value
 
@@ -330,12 +359,13 @@ _BUILDERS: Mapping[type[Any], Callable[[_Compiler, Any, Scope], Thunk]] = {
     Symbol: _Compiler.symbol,
     Element: _Compiler.element,
     Binder: _Compiler.binder,
+    Affine: _Compiler.affine,
     Where: _Compiler.where,
     StopGradient: _Compiler.stop,
     Add: _Compiler.add,
     Mul: _Compiler.mul,
     Pow: _Compiler.power,
-    sympy.Number: _number,
+    Number: _number,
     NumberSymbol: _number,
     BooleanTrue: _truth,
     BooleanFalse: _truth,

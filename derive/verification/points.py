@@ -36,16 +36,25 @@ class Point:
 
 def two_sizes(definition: Definition) -> tuple[dict[Axis, int], dict[Axis, int]]:
     """Two assignments of sizes to its axes: in each all are at least 3, and different but where
-    literal indices ask for larger ones.
+    literal indices ask for larger ones, or axes are many.
 
     At size 2, N/(N - 1) is N and a normalised row squared is constant, which hides mistakes.
     """
     axes, least = definition.axes, _sizes_to_differentiate(definition)
-    rising = {axis: max(3 + i, least.get(axis, 0)) for i, axis in enumerate(axes)}
-    falling = {axis: max(3 + i, least.get(axis, 0)) for i, axis in enumerate(reversed(axes))}
+    for kinds in (len(axes), 3, 2, 1):
+        rising, falling = (
+            {axis: max(3 + i % kinds, least.get(axis, 0)) for i, axis in enumerate(ordered)}
+            for ordered in (axes, axes[::-1])
+        )
+        if prod(definition.fitted(rising).values()) <= _MOST_STEPS:
+            break
     if len(axes) == 1:
         falling = {axis: size + 1 for axis, size in rising.items()}
-    return rising, falling
+    return definition.fitted(rising), definition.fitted(falling)
+
+
+_MOST_STEPS = 500_000
+"""As many settings of all letters together are gone through in seconds."""
 
 
 def least_sizes(lets: Iterable[Let], tensors: Mapping[str, Tensor]) -> dict[Axis, int]:
@@ -120,6 +129,7 @@ def kinked_point(definition: Definition, seed: int) -> Point | None:
     """
     least = _sizes_to_differentiate(definition)
     sizes = {a: max(4 + place % 2, least.get(a, 0)) for place, a in enumerate(definition.axes)}
+    sizes = definition.fitted(sizes)
     draw = random.Random(seed)
     bounds = index_bounds(definition, sizes)
     for _ in range(3):

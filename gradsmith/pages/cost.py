@@ -67,9 +67,11 @@ def costs(derivation: Derivation, simplified: ModuleType) -> Costs:
 
 
 def sizes_for(definition: Definition) -> dict[Axis, int]:
-    """One size for every axis, so that the largest tensor has about `ELEMENTS` elements."""
+    """One size for every axis, but for those that others ask to be longer, so that the largest
+    tensor has about `ELEMENTS` elements."""
     rank = max(1, *(len(tensor.indices) for tensor in definition.tensors.values()))
-    return dict.fromkeys(definition.axes, 1 << (ELEMENTS.bit_length() - 1) // rank)
+    each = 1 << (ELEMENTS.bit_length() - 1) // rank
+    return definition.fitted(dict.fromkeys(definition.axes, each))
 
 
 def chunked_module(derivation: Derivation) -> ModuleType:

@@ -22,6 +22,7 @@ from torch import Tensor
 from derive.language import definition as language
 from derive.language.definition import Definition, Let
 from derive.language.expressions import (
+    Affine,
     ArgMax,
     Axis,
     Binder,
@@ -191,6 +192,8 @@ class _Evaluator:
             return self._element(expr, points, count)
         if isinstance(expr, Index):
             return points[expr]
+        if isinstance(expr, Affine):
+            return self._walk(expr.place, points, count)
         if isinstance(expr, BooleanAtom):
             return torch.full((count,), bool(expr))
         if isinstance(expr, Symbol):

@@ -63,8 +63,10 @@ def random_sample(
 ) -> Sample:
     """Random float64 inputs of any size that satisfy what is assumed of them.
 
-    Options take their defaults, and 1 where they have none.
+    The sizes are those given, but for axes that have to be longer. Options take their defaults, and
+    1 where they have none.
     """
+    sizes = definition.fitted(sizes)
     bounds = index_bounds(definition, sizes)
     inputs = {
         tensor.name: torch.randint(

@@ -111,7 +111,7 @@ def operation(definition: Definition) -> Iterator[Case]:
     tensors = list(definition.tensors.values())
     rank = max(1, *(len(t.indices) for t in tensors))
     for bits in SIZES:
-        sizes = dict.fromkeys(definition.axes, 1 << bits // rank)
+        sizes = definition.fitted(dict.fromkeys(definition.axes, 1 << bits // rank))
         largest = max(tensors, key=lambda t: prod(sizes[axis] for axis in t.axes))
         shape = "x".join(str(sizes[axis]) for axis in largest.axes)
         generator = Generator().manual_seed(bits)

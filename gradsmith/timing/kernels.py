@@ -96,7 +96,7 @@ def count_kernels(definition: Definition) -> KernelCounts:
         functions.backward(*cotangents, residuals)
 
     def by_primitives() -> dict[str, Tensor]:
-        return primitives.forward(definition, leaves, sample.options, sizes)
+        return primitives.forward(definition, leaves, sample.options, sample.sizes)
 
     values = by_primitives()
     return KernelCounts(

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from derive.language.definition import Definition
 from derive.language.expressions import (
+    Affine,
     ArgMax,
     Axis,
     Binder,
@@ -133,6 +134,8 @@ class _Evaluator:
     def _walk(self, expr: Basic) -> _Value:
         if isinstance(expr, Index):
             return _Value(torch.arange(self.sizes[expr.axis]), (expr,))
+        if isinstance(expr, Affine):
+            return self.at(expr.place)
         if isinstance(expr, Binder):
             return self._reduce(expr)
         if isinstance(expr, Element):

@@ -392,7 +392,12 @@ MISTAKES: dict[Mistake, tuple[str, ...]] = {
     infinity: ("'y'", "-inf in places"),
     too_few_indices: ("'y'", "x[n, c] takes 2 indices, got 1"),
     no_indices: ("x[n, c] is used without its indices",),
-    arithmetic_on_an_index: ("'y'", "n + 1 on axis 'n'", "neither an index", "the caller shifts"),
+    arithmetic_on_an_index: (
+        "'y'",
+        "n + 1 on axis 'n'",
+        "may be as large as N",
+        "left out by a choice",
+    ),
     a_real_tensor_as_an_index: ("'y'", "x[n] on axis 'n'", "integer tensor"),
     a_summary_of_two_lines: ("'scaled'", "one line", "'Scales columns.\\ny[n] = 2*x[n]'"),
     text_for_an_expression: ("'y'", "'x[n, c]' is not an expression"),
@@ -730,7 +735,7 @@ def test_an_index_that_was_refused_as_another_number_is_taken_as_an_integer() ->
     n, k = op.axes("n k")
     x = op.input("x", n, k)
     for wrong in (1.0, True):
-        with pytest.raises(DefinitionError, match="neither an index nor"):
+        with pytest.raises(DefinitionError, match="an index is a letter, a number"):
             op.let("y", [n], x[n, wrong])
     assert op.let("y", [n], x[n, 1]).name == "y"
 

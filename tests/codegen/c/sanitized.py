@@ -2,14 +2,15 @@
 
     python sanitized.py FOLDER OPERATION...
 
-A copy of each C file has tiles, blocks and panels of a few elements, so that small sizes
-cross their borders. What it computes is held against the interpreter. Prints how many comparisons
-were made and how many wrong indices were refused; a sanitizer ends the process at its first
-report.
+An operation is one of the library, or a file of definitions. A copy of each C file has tiles,
+blocks and panels of a few elements, so that small sizes cross their borders. What it computes is
+held against the interpreter. Prints how many comparisons were made and how many wrong indices were
+refused; a sanitizer ends the process at its first report.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import sys
@@ -22,7 +23,9 @@ from types import ModuleType
 import torch
 from torch import Generator, Tensor
 
+from codegen.pipeline import compile
 from derive import Definition, library
+from derive.files import load_definitions
 from derive.language.expressions import Axis
 from derive.verification.points import index_bounds
 from gradsmith.emitted import Functions
@@ -54,9 +57,17 @@ def shrunk(text: str) -> str:
     return text
 
 
-def replaced(name: str, folder: Path) -> ModuleType:
+def emitted(name: str) -> Iterator[tuple[Definition, ModuleType]]:
+    """The operations that a name stands for, each with its module."""
+    if not name.endswith(".grad"):
+        yield library.load(name), import_module(f"generated.c.{name}")
+        return
+    for definition in load_definitions(name).values():
+        yield definition, compile(definition, "c")
+
+
+def replaced(module: ModuleType, name: str, folder: Path) -> ModuleType:
     """An operation's module, its functions taken from the shrunk copy of its C file."""
-    module = import_module(f"generated.c.{name}")
     copy = folder / f"{name}.c"
     if not copy.exists():
         copy.write_text(shrunk(Path(module._SOURCE).read_text()))
@@ -66,13 +77,16 @@ def replaced(name: str, folder: Path) -> ModuleType:
     return module
 
 
-def assignments(axes: tuple[Axis, ...]) -> Iterator[dict[Axis, int]]:
+def assignments(definition: Definition) -> Iterator[dict[Axis, int]]:
     """Sizes of axes: nothing, one element, primes in either order, each axis empty in turn."""
+    axes = definition.axes
     yield dict.fromkeys(axes, 0)
     yield dict.fromkeys(axes, 1)
-    yield dict(zip(axes, PRIMES, strict=False))
-    yield dict(zip(axes, reversed(PRIMES[: len(axes)]), strict=True))
-    yield {axis: 9 + 2 * place for place, axis in enumerate(axes)}
+    primes = list(itertools.islice(itertools.cycle(PRIMES), len(axes)))
+    yield dict(zip(axes, primes, strict=True))
+    yield dict(zip(axes, reversed(primes), strict=True))
+    if len(axes) + len(definition.windows) <= len(PRIMES):  # which make axes longer still
+        yield {axis: 9 + 2 * place for place, axis in enumerate(axes)}
     for empty in axes if len(axes) > 1 else ():
         yield {axis: 0 if axis == empty else 3 for axis in axes}
 
@@ -183,11 +197,11 @@ def spoilt(indices: Tensor, wrong: int) -> Tensor:
 def main(folder: str, *names: str) -> None:
     torch.set_num_threads(3)
     counts = {"compared": 0, "refused": 0}
-    for name in names:
-        module = replaced(name, Path(folder))
-        for place, definition in enumerate(library.load(name).variants):
+    for operation, module in (pair for name in names for pair in emitted(name)):
+        module = replaced(module, operation.name, Path(folder))
+        for place, definition in enumerate(operation.variants):
             dtypes = precisions(place)
-            for sizes in assignments(definition.axes):
+            for sizes in assignments(definition):
                 counts["compared"] += compared(definition, module, sizes, dtypes)
             counts["refused"] += refused(definition, module, dtypes[0])
     print(json.dumps(counts))

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from derive import library
+from derive.files import load_definitions
 
 SCRIPT = Path(__file__).with_name("sanitized.py")
 ROOT = Path(__file__).parents[3]
@@ -79,6 +80,13 @@ def test_no_operation_touches_what_is_not_its_own(group: int, runtime: str, tmp_
     assert counts["refused"] or not any(
         tensor.integer for name in names for tensor in library.load(name).inputs
     )
+
+
+def test_nothing_is_read_or_written_beside_a_window(runtime: str, tmp_path: Path) -> None:
+    file = ROOT / "tests" / "definitions" / "windows.grad"
+    done = run(runtime, tmp_path, str(file))
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert json.loads(done.stdout)["compared"] > 4 * len(load_definitions(file))
 
 
 @pytest.mark.parametrize(

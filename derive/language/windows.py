@@ -1,0 +1,226 @@
+"""Indices that are computed from letters: `x[n, t + k]`, `x[2*t + k]`, `x[i + 1] - x[i]`.
+
+What is read so lies on its axis. An axis that no input has is as long as what is read along it
+allows: in `sum_k(w[k]*x[t + k])`, of inputs `w` and `x[s]`, `T = S - K + 1`. What may lie outside,
+such as `x[t - 1]`, is read in a choice that leaves it out there: `where(t > 0, x[t - 1], 0)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from sympy import (
+    Add,
+    And,
+    Basic,
+    Expr,
+    Ge,
+    Integer,
+    Min,
+    S,
+    Symbol,
+    default_sort_key,
+    expand,
+    floor,
+)
+from sympy.logic.boolalg import Boolean
+
+from derive.language.expressions import (
+    Affine,
+    ArgMax,
+    Axis,
+    Element,
+    Guarded,
+    Index,
+    Where,
+    free_indices,
+    is_scalar,
+    tensor_name,
+    with_args,
+)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A computed index on an axis: `place` runs from `least` to `most`, in sizes of axes.
+
+    `guarded` says that a choice decides where it is read.
+    """
+
+    tensor: str
+    axis: Axis
+    place: Expr
+    guarded: bool = False
+
+    @classmethod
+    def of(
+        cls, index: Affine, tensor: str, axis: Axis, largest: Mapping[str, Expr] | None = None
+    ) -> Window:
+        """That of an index of a tensor. The place at which something is largest along a letter is
+        one of the letter's; `largest` has such places by the names of the tensors that hold them.
+        """
+        held = largest or {}
+        read = [e for e in index.atoms(Element, Symbol) if tensor_name(e) in held]
+        place = index.place.xreplace({e: held[tensor_name(e)] for e in read})
+        place = place.xreplace({a: a.indices[0] for a in place.atoms(ArgMax)})
+        return cls(tensor, axis, place, isinstance(index, Guarded))
+
+    @cached_property
+    def scales(self) -> dict[Index, Expr]:
+        """What each letter is multiplied by."""
+        place = expand(self.place)
+        return {i: place.coeff(i) for i in sorted(free_indices(place), key=str)}
+
+    @cached_property
+    def _fixed(self) -> Expr:
+        return expand(self.place - sum((c * i for i, c in self.scales.items()), S.Zero))
+
+    @property
+    def is_affine(self) -> bool:
+        """Whether letters are multiplied by whole numbers, and added up with sizes and others."""
+        sizes = all(s.is_integer for s in self._fixed.free_symbols)
+        return (
+            all(c.is_Integer for c in self.scales.values())
+            and is_scalar(self._fixed)
+            and bool(self._fixed.is_integer)
+            and sizes
+        )
+
+    def _extreme(self, sign: int) -> Expr:
+        ends = (c * (i.size - 1) for i, c in self.scales.items() if (c > 0) == (sign > 0))
+        return expand(self._fixed + sum(ends, S.Zero))
+
+    @property
+    def least(self) -> Expr:
+        return self._extreme(-1)
+
+    @property
+    def most(self) -> Expr:
+        return self._extreme(1)
+
+    @cached_property
+    def inside(self) -> Boolean:
+        """The condition that the place lies on its axis."""
+        low = [] if self.least.is_nonnegative else [_at_least(self.place, S.Zero)]
+        room = expand(self.axis.size - 1 - self.most)
+        high = [] if room.is_nonnegative else [_at_least(self.axis.size - 1, self.place)]
+        return And(*low, *high)
+
+    def room(self, letter: Index) -> Expr:
+        """How far the place can be moved along a letter, beginning where that is zero."""
+        return expand(self.axis.size - 1 - self.most + self.scales[letter] * (letter.size - 1))
+
+    def longest(self, letter: Index) -> Expr:
+        """How long a letter's axis can be, at most, for the place to stay on its own."""
+        room, scale = self.room(letter), self.scales[letter]
+        return room + 1 if scale == 1 else floor(room / scale) + 1
+
+
+def _at_least(one: Expr, other: Expr) -> Boolean:
+    """`one >= other`, with nothing negative on either side: `t >= k`."""
+    terms = Add.make_args(expand(one - other))
+    below = [t for t in terms if t.could_extract_minus_sign()]
+    return Ge(Add(*(t for t in terms if t not in below)), -Add(*below))
+
+
+def with_guards(value: Expr) -> Expr:
+    """A value in which places are `Guarded` that are read in choices alone."""
+    if not value.has(Affine):
+        return value
+    everywhere = set(_read_everywhere(value))
+
+    def walk(expr: Any, chosen: bool) -> Any:
+        guards = chosen and isinstance(expr, Element) and expr not in everywhere
+        args = [
+            walk(a, chosen or (isinstance(expr, Where) and a in expr.branches)) for a in expr.args
+        ]
+        if guards:
+            args = [Guarded(a.place) if isinstance(a, Affine) else a for a in args]
+        return with_args(expr, args)
+
+    return walk(value, False)
+
+
+def _read_everywhere(expr: Basic) -> Iterator[Element]:
+    """The elements that an expression reads, whatever is chosen."""
+    if isinstance(expr, Element):
+        yield expr
+    for arg in (expr.condition,) if isinstance(expr, Where) else expr.args:
+        yield from _read_everywhere(arg)
+
+
+def windows_in(
+    value: Basic, axes: Mapping[str, Sequence[Axis]], largest: Mapping[str, Expr]
+) -> Iterator[Window]:
+    """Every computed index in a value, of tensors over `axes` by their names; see `Window.of`."""
+    for element in sorted(value.atoms(Element), key=default_sort_key) if value.has(Affine) else ():
+        for axis, index in zip(axes[element.tensor_name], element.indices, strict=True):
+            if isinstance(index, Affine):
+                yield Window.of(index, element.tensor_name, axis, largest)
+
+
+def extents(windows: Iterable[Window], given: Set[Axis]) -> dict[Axis, Expr]:
+    """The sizes of the axes that are not `given`, in terms of others, in the order in which one is
+    read along them."""
+    along: dict[Axis, list[tuple[Window, Index]]] = {}
+    for window in windows:
+        free = [i for i in window.scales if i.axis not in given]
+        if len(free) == 1 and not window.guarded and window.scales[free[0]].is_positive:
+            along.setdefault(free[0].axis, []).append((window, free[0]))
+    return {axis: Min(*(w.longest(i) for w, i in _tightest(read))) for axis, read in along.items()}
+
+
+def _tightest(read: Sequence[tuple[Window, Index]]) -> Iterator[tuple[Window, Index]]:
+    """Of windows along letters over one axis those that another one's room does not decide."""
+    for place, (window, letter) in enumerate(read):
+        alike = [
+            (w, i)
+            for w, i in read
+            if w.axis == window.axis and w.scales[i] == window.scales[letter]
+        ]
+        less = [window.room(letter) - w.room(i) for w, i in alike]
+        before = [
+            (w, i) for w, i in read[:place] if (w, i) in alike and w.room(i) == window.room(letter)
+        ]
+        if not before and all(not room.is_positive for room in less):
+            yield window, letter
+
+
+def needs(windows: Sequence[Window], given: Set[Axis]) -> dict[Axis, list[Expr]]:
+    """What axes have to be as long as, at least, in terms of other sizes: one step along each axis
+    that is not `given` is to be possible."""
+    found: dict[Axis, list[Expr]] = {}
+    free = extents(windows, given)
+    for window in windows:
+        if window.guarded:
+            continue
+        own = [i.axis for i in window.scales if i.axis in free]
+        least = expand(window.most + 1)
+        if len(own) == 1:
+            least = least.xreplace({own[0].size: S.One})
+        if least != 1 and expand(window.axis.size - least).is_nonnegative is not True:
+            several = found.setdefault(window.axis, [])
+            several += [] if least in several else [least]
+    return found
+
+
+def fitted(
+    windows: Sequence[Window], given: Set[Axis], sizes: Mapping[Axis, int]
+) -> dict[Axis, int]:
+    """Sizes at which what is read at computed indices lies on its axis: the axis is made longer
+    where it has to be, and those that are not `given` are as long as they can be."""
+    free = extents(windows, given)
+    fit = dict(sizes) | {axis: max(sizes[axis], 1) for axis in free}
+    for window in reversed(windows):
+        if not window.guarded:
+            fit[window.axis] = max(fit[window.axis], int(_at(window.most, fit)) + 1)
+    for axis, extent in free.items():
+        fit[axis] = int(_at(extent, fit))
+    return fit
+
+
+def _at(size: Expr, sizes: Mapping[Axis, int]) -> Expr:
+    return size.xreplace({axis.size: Integer(n) for axis, n in sizes.items()})

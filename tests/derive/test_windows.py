@@ -1,0 +1,120 @@
+"""Indices that are computed from letters: convolutions, neighbours, strides, lags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sympy import Basic, Integer
+
+from derive import DefinitionError, Sum, define
+from derive.derivation import derive
+from derive.files import load_definitions
+from derive.language.definition import Definition
+from derive.language.expressions import Axis
+from derive.notation.grammar import TextError
+from derive.notation.reading import read
+from derive.printing.text import text
+from derive.printing.writing import definition_text
+
+WINDOWS = load_definitions(Path(__file__).parents[1] / "definitions" / "windows.grad")
+
+
+def one(source: str) -> Definition:
+    (definition,) = read(source, lambda name: WINDOWS[name]).values()
+    return definition
+
+
+def gradients(definition: Definition) -> dict[str, str]:
+    lets = {let.name: let for let in derive(definition).backward.lets}
+    return {name: text(let.value) for name, let in lets.items()}
+
+
+def test_a_convolution_sends_each_gradient_to_where_it_read() -> None:
+    found = gradients(WINDOWS["conv1d"])
+    assert found["grad_w"] == "sum_{n,t}(grad_y[n,o,t]*x[n,c,t+k])"
+    assert found["grad_x"] == "sum_{o,t,k}(grad_y[n,o,t]*w[o,c,k]*delta(s, t+k))"
+
+
+def test_a_maximum_over_a_window_sends_its_gradient_to_one_place() -> None:
+    found = gradients(one("inputs x[n,s], w[k]\ny[n,t] = max_k(x[n,t+k])*sum_k(w[k])"))
+    assert "delta(s, t+y_argmax[n,t])" in found["grad_x"]
+
+
+@pytest.mark.parametrize(
+    ("source", "sizes"),
+    [
+        ("inputs x[s], w[k]\ny[t] = sum_k(w[k]*x[t+k])", {"t": 8}),
+        ("inputs x[s], w[k]\ny[t] = sum_k(w[k]*x[2*t+k])", {"t": 4}),
+        ("inputs x[s], w[k]\ny[t] = sum_k(w[k]*x[t+3*k+1])", {"t": 3}),
+        ("inputs x[s], w[k]\ny[t] = sum_k(w[k]*x[t-k+K-1])", {"t": 8}),
+        ("inputs x[s]\ny = sum_i((x[i+2] - x[i+1] - x[i])**2)", {"i": 8}),
+        ("inputs x[s]\ny[t] = x[2*t] + x[2*t+1]", {"t": 5}),
+        ("inputs x[s], w[k]\nh[u] = sum_k(w[k]*x[u+k])\ny[t] = h[t+1] - h[t]", {"u": 8, "t": 7}),
+        ("inputs x[s], z[r]\ny[t] = x[t+1]*z[t+2]", {"t": 5}),
+        ("inputs x[s], w[k], z[t]\ny[t] = z[t]*sum_k(w[k]*x[t+k])", {}),
+    ],
+)
+def test_an_axis_that_no_input_has_is_as_long_as_what_is_read_along_it_allows(
+    source: str, sizes: dict[str, int]
+) -> None:
+    definition = one(source)
+    known: dict[Basic, Basic] = {
+        Axis(n).size: Integer(i) for n, i in (("s", 10), ("k", 3), ("r", 7))
+    }
+    for axis, extent in definition.extents.items():
+        known[axis.size] = extent.xreplace(known)
+    assert {axis.name: known[axis.size] for axis in definition.extents} == sizes
+
+
+def test_sizes_are_fitted_so_that_every_window_lies_on_its_axis() -> None:
+    definition = one("inputs x[s], w[k]\ny[t] = sum_k(w[k]*x[t+k])")
+    fitted = definition.fitted(dict.fromkeys(definition.axes, 4))
+    assert {axis.name: size for axis, size in fitted.items()} == {"s": 7, "k": 4, "t": 4}
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("y[s] = x[s+1]", "may be as large as S"),
+        ("y[t] = x[t-1]", "left out by a choice, where(..., x[t - 1], 0)"),
+        ("y = sum_{s,k}(x[s*k]*w[k])", "an index is a letter, a number"),
+        ("y = sum_s(x[s/2])", "an index is a letter, a number"),
+        ("y = sum_{i,j}(x[i+j])", "nothing says how long axis 'i' is"),
+        ("y[s] = x[s] + y[s-1]", "cannot read itself"),
+        ("y[t] = x[t+o[t]]", "an index is a letter, a number"),
+        ("y[t] = x[t+shift]", "an index is a letter, a number"),
+    ],
+)
+def test_an_index_that_is_none_is_refused_where_it_stands(line: str, told: str) -> None:
+    declared = "inputs x[s], w[k], o[m] (integer)\noptions shift (integer)\n"
+    with pytest.raises(TextError) as refused:
+        one(declared + line)
+    assert told in str(refused.value)
+
+
+def test_a_letter_of_an_input_is_not_taken_for_a_place_on_another_axis() -> None:
+    op = define("swapped", "The letters stand the wrong way round.")
+    n, c = op.axes("n c")
+    x = op.input("x", n, c)
+    with pytest.raises(DefinitionError, match="index 'c' of axis 'c' is used on axis 'n'"):
+        op.let("y", [n, c], x[c, n])
+
+
+def test_a_definition_that_is_used_brings_its_axes_with_it() -> None:
+    op = define("twice", "A convolution of a convolution.")
+    n, s, k, m = op.axes("n s k m")
+    x, w, v = op.input("x", n, s), op.input("w", k), op.input("v", m)
+    h = op.call(WINDOWS["turned_row"], {"x": x, "w": w}, names={"y": "h"})
+    z = op.call(WINDOWS["turned_row"], {"x": h, "w": v}, names={"y": "z"})
+    t = z.indices[1]
+    definition = op.build(op.let("y", [], Sum(z[n, t] ** 2, n, t)))
+    assert [str(size) for size in definition.extents.values()] == ["-K + S + 1", "-M + T + 1"]
+    assert set(gradients(definition)) >= {"grad_x", "grad_w", "grad_v"}
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_what_is_written_is_read_back_as_it_was(name: str) -> None:
+    definition = WINDOWS[name]
+    again = read(definition_text(definition), lambda other: WINDOWS[other])[name]
+    assert (again.lets, again.windows) == (definition.lets, definition.windows)
