@@ -78,6 +78,7 @@ class Author:
     tensors: list[Tensor]
     integers: list[Tensor]
     letters: list[Index]
+    step: Index
     parameters: list[Parameter]
     used: Counter[str] = field(default_factory=Counter)
 
@@ -104,6 +105,8 @@ class Author:
                 self.choice,
                 self.masked,
                 self.stopped,
+                self.neighbour,
+                self.windows,
                 self.element,
             ]
         return self.choose(makers)(scope, depth - 1)
@@ -130,6 +133,39 @@ class Author:
         if len(places) > 1:
             self.used["second letter"] += 1
         return self.choose(places) if places else Integer(self.draw(st.integers(0, 2)))
+
+    def neighbour(self, scope: tuple[Index, ...], _: int) -> Expr:
+        """The element before or after one, and a number at the end."""
+        fitting = [
+            (tensor, where, letter)
+            for tensor in self.tensors
+            for where, axis in enumerate(tensor.axes)
+            for letter in scope
+            if letter.axis == axis
+        ]
+        if not fitting:
+            return self.element(scope)
+        self.used["neighbour"] += 1
+        tensor, where, letter = self.choose(fitting)
+        before = self.draw(st.booleans())
+        there = letter > 0 if before else letter < letter.size - 1
+        beside = self.at(tensor, where, letter - 1 if before else letter + 1, scope)
+        return Where(there, beside, self.choose(NUMBERS))
+
+    def windows(self, scope: tuple[Index, ...], _: int) -> Expr:
+        """A sum over neighbours, along an axis that is as long as that allows."""
+        fitting = [tensor for tensor in self.tensors if tensor.axes]
+        self.used["window"] += 1
+        tensor = self.choose(fitting)
+        where = self.draw(st.integers(0, len(tensor.axes) - 1))
+        places = (self.step, self.step + 1, self.step + 2, 2 * self.step)
+        one, other = (self.at(tensor, where, self.choose(places), scope) for _ in range(2))
+        return Sum(one * other, self.step)
+
+    def at(self, tensor: Tensor, where: int, place: Expr, scope: tuple[Index, ...]) -> Expr:
+        """An element of a tensor at a place on one of its axes."""
+        indices = enumerate(tensor.indices)
+        return tensor[tuple(place if p == where else self.place(i, scope) for p, i in indices)]
 
     def number(self) -> Expr:
         return self.choose([*NUMBERS, *self.parameters])
@@ -268,7 +304,7 @@ def definitions(draw: DrawFn) -> Definition:
     parameters = [i.size for i in letters]
     if draw(st.booleans()):
         parameters.append(op.option("eps", 0.1, positive=True))
-    author = Author(draw, tensors, integers, letters, parameters)
+    author = Author(draw, tensors, integers, letters, op.axes("step"), parameters)
     lets: list[Tensor] = []
     for count in range(draw(st.integers(1, 4))):
         over = some(0)

@@ -127,21 +127,28 @@ def _at_least(one: Expr, other: Expr) -> Boolean:
 
 
 def with_guards(value: Expr) -> Expr:
-    """A value in which places are `Guarded` that are read in choices alone."""
+    """A value in which places are `Guarded` that are read in choices by their letters alone."""
     if not value.has(Affine):
         return value
     everywhere = set(_read_everywhere(value))
 
-    def walk(expr: Any, chosen: bool) -> Any:
-        guards = chosen and isinstance(expr, Element) and expr not in everywhere
-        args = [
-            walk(a, chosen or (isinstance(expr, Where) and a in expr.branches)) for a in expr.args
-        ]
-        if guards:
-            args = [Guarded(a.place) if isinstance(a, Affine) else a for a in args]
-        return with_args(expr, args)
+    def walk(expr: Any, decided: frozenset[Index]) -> Any:
+        if isinstance(expr, Element) and expr not in everywhere:
+            guarded = (isinstance(i, Affine) and free_indices(i) & decided for i in expr.indices)
+            return Element(
+                expr.base,
+                *(
+                    Guarded(i.place) if guards else walk(i, decided)
+                    for i, guards in zip(expr.indices, guarded, strict=True)
+                ),
+            )
+        if not isinstance(expr, Where):
+            return with_args(expr, [walk(a, decided) for a in expr.args])
+        within = decided | free_indices(expr.condition)
+        branches = (walk(branch, within) for branch in expr.branches)
+        return with_args(expr, [walk(expr.condition, decided), *branches])
 
-    return walk(value, False)
+    return walk(value, frozenset())
 
 
 def _read_everywhere(expr: Basic) -> Iterator[Element]:
@@ -212,6 +219,7 @@ def fitted(
 ) -> dict[Axis, int]:
     """Sizes at which what is read at computed indices lies on its axis: the axis is made longer
     where it has to be, and those that are not `given` are as long as they can be."""
+    windows = [w for w in windows if {w.axis, *(i.axis for i in w.scales)} <= sizes.keys()]
     free = extents(windows, given)
     fit = dict(sizes) | {axis: max(sizes[axis], 1) for axis in free}
     for window in reversed(windows):

@@ -274,17 +274,18 @@ class _Reader:
 
     def _learn_letters(self, line: Line) -> None:
         """A new letter runs over the axis at which some tensor has it; one of an index that is
-        computed, and not in a choice, over an axis of its own."""
+        computed, and not in a choice by it, over an axis of its own."""
         known = self.names
         found: dict[str, Axis | None] = {}
-        for element, chosen in _elements(line):
+        for element, decided in _elements(line):
             tensor = known.tensors.get(str(element.children[0]))
             for index, axis in zip(
                 element.children[1:], tensor.axes if tensor else (), strict=False
             ):
                 new = [n for n in _names_in(index) if not self._is_known(n)]
                 for letter in new:
-                    own = not _plain_letter(index) and not (chosen and len(new) == 1)
+                    guarded = len(new) == 1 and letter in decided
+                    own = not _plain_letter(index) and not guarded
                     found[letter] = None if own else found.get(letter, axis)
         for letter, axis in found.items():
             if axis is None:
@@ -393,15 +394,24 @@ def _names_in(index: Node) -> list[str]:
     return [name for part in inside for name in _names_in(part)]
 
 
-def _elements(node: Node, chosen: bool = False) -> Iterator[tuple[Line, bool]]:
-    """The elements that a line reads, and whether a choice decides it."""
+def _elements(
+    node: Node, decided: frozenset[str] = frozenset()
+) -> Iterator[tuple[Line, frozenset[str]]]:
+    """The elements that a line reads, and the names by which choices decide whether they are."""
     if not isinstance(node, Tree):
         return
     if node.data == "element":
-        yield node, chosen
-    branches = node.children[2:] if node.data == "call" and node.children[0] == "where" else ()
+        yield node, decided
+    if node.data == "call" and node.children[0] == "where" and len(node.children) > 1:
+        _, condition, *branches = node.children
+        yield from _elements(condition, decided)
+        names = condition.find_data("name") if isinstance(condition, Tree) else ()
+        within = decided | {_plain_letter(name) for name in names}
+        for branch in branches:
+            yield from _elements(branch, within)
+        return
     for child in node.children:
-        yield from _elements(child, chosen or any(child is branch for branch in branches))
+        yield from _elements(child, decided)
 
 
 def _names_after_as(line: Line) -> list[str]:
