@@ -41,6 +41,8 @@ from gradsmith.proof.proofs import (
 )
 from gradsmith.proof.trial import Trial
 
+pytestmark = pytest.mark.slow
+
 SMALL = [name for name in library.names() if not name.startswith("makemore")]
 MODELS = [name for name in library.names() if name.startswith("makemore")]
 

@@ -13,6 +13,8 @@ from gradsmith.cli import main
 from gradsmith.proof import opinfo
 from gradsmith.proof.opinfo import KINDS, count, entries
 
+pytestmark = pytest.mark.slow
+
 PUBLIC = [name for name in library.names() if library.load(name).interface is not None]
 SAMPLED = [name for name in PUBLIC if entries(name)]
 

@@ -17,6 +17,8 @@ import pytest
 
 from derive import library
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).with_name("sanitized.py")
 ROOT = Path(__file__).parents[3]
 GROUPS = 4
