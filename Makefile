@@ -25,7 +25,7 @@ test: lint
 
 quick: .venv/installed
 	$(python) -m ruff check --quiet
-	$(python) -m pytest -n auto -x -q --quick
+	$(python) -m pytest -n auto -x -q -m "not slow"
 
 lint: .venv/installed
 	$(python) -m ruff check

@@ -18,33 +18,9 @@ from derive import Definition, library
 
 NO_COMPILER = "no C compiler: install one as `cc`, or name one as CC"
 
-TESTS = Path(__file__).parent
 OPERATIONS = frozenset(library.names())
 
-SLOW = {
-    *("codegen/c/test_autograd.py", "codegen/c/test_loader.py", "codegen/c/test_names.py"),
-    *("codegen/c/test_properties.py", "codegen/c/test_sanitized.py", "codegen/test_ahead.py"),
-    *("codegen/test_contrastive.py", "codegen/test_drop_in.py", "codegen/test_emission.py"),
-    *("codegen/test_exponentials.py", "codegen/test_extremes.py", "codegen/test_in_step.py"),
-    *("codegen/test_public.py", "codegen/test_vocabulary.py", "codegen/test_weights.py"),
-    *("derive/test_latex.py", "derive/test_reading.py", "derive/test_story.py"),
-    *("gradsmith/test_browser.py", "gradsmith/test_check.py", "gradsmith/test_check_c.py"),
-    *("gradsmith/test_mutations.py", "gradsmith/test_opinfo.py", "gradsmith/test_pages.py"),
-    *("gradsmith/test_resume.py", "gradsmith/test_show.py", "gradsmith/test_train_c.py"),
-    "test_random_definitions.py",
-}
-"""Files that take ten seconds or longer, which --quick leaves out."""
-
 CallsOf = Callable[[ModuleType], Counter[str]]
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--quick", action="store_true", help="leave out files that take long")
-
-
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    slow = collection_path.relative_to(TESTS).as_posix() in SLOW
-    return True if slow and config.getoption("--quick") else None
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -54,6 +54,8 @@ from gradsmith.proof.proofs import (
 )
 from gradsmith.proof.trial import Trial
 
+pytestmark = pytest.mark.slow
+
 T = TypeVar("T")
 CallsOf = Callable[[ModuleType], Counter[str]]
 

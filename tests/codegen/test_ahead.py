@@ -19,6 +19,8 @@ from derive.notation.reading import read
 from gradsmith.proof.check import check
 from gradsmith.timing.launches import launches
 
+pytestmark = pytest.mark.slow
+
 
 def kept(module: ModuleType, *inputs: Tensor) -> dict[str, Tensor]:
     return module.forward(*inputs)[-1]._asdict()

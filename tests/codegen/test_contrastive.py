@@ -13,6 +13,8 @@ from codegen.pipeline import compile
 from derive import Definition, Mean, Sum, define, exp, log
 from gradsmith.proof.check import check
 
+pytestmark = pytest.mark.slow
+
 
 def contrastive() -> Definition:
     op = define("contrastive", "Each row belongs to the column of its place, and back.")

@@ -26,6 +26,8 @@ from tests.codegen.drop_in import (
     updates,
 )
 
+pytestmark = pytest.mark.slow
+
 # --- transforms ---
 
 

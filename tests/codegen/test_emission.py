@@ -17,6 +17,8 @@ from gradsmith.emitted import Functions
 from gradsmith.proof.check import check
 from gradsmith.proof.samples import at_point, random_sample
 
+pytestmark = pytest.mark.slow
+
 GENERATED = Path(__file__).parents[2] / "generated"
 MODULES = sorted(p.stem for p in GENERATED.glob("*.py") if p.stem != "__init__")
 VARIANTS = [v.full_name for name in MODULES for v in library.load(name).variants]

@@ -18,6 +18,8 @@ from derive.files import load_definitions
 from derive.notation.reading import read
 from gradsmith.proof.check import check
 
+pytestmark = pytest.mark.slow
+
 DEFINITIONS = Path(__file__).parents[1] / "definitions" / "exponentials.grad"
 EXPONENTIALS = load_definitions(DEFINITIONS)
 

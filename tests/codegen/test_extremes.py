@@ -17,6 +17,8 @@ from codegen.pipeline import compile
 from derive.files import load_definitions
 from gradsmith.proof.check import check
 
+pytestmark = pytest.mark.slow
+
 Function = Callable[[Tensor], Tensor]
 
 NUMBERS = (0, 1, -1, 5, 17, -17, 40, -40, 89, -89, 100, -100, 710, -710, 1e4, -1e4)

@@ -10,6 +10,8 @@ import generated
 from codegen import pipeline
 from derive import library
 
+pytestmark = pytest.mark.slow
+
 FOLDERS = {"torch": Path(generated.__file__).parent, "c": Path(generated.__file__).parent / "c"}
 
 

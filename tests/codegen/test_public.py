@@ -27,6 +27,8 @@ from generated.softmax import softmax
 from gradsmith.proof.check import check
 from tests.codegen.drop_in import PUBLIC
 
+pytestmark = pytest.mark.slow
+
 OUTSIDE = '''
 """An operation of somebody else's."""
 

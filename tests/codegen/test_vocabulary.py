@@ -17,6 +17,8 @@ from gradsmith.proof import reference
 from gradsmith.proof.check import check
 from gradsmith.proof.samples import at_point
 
+pytestmark = pytest.mark.slow
+
 CallsOf = Callable[[ModuleType], Counter[str]]
 
 

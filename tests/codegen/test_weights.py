@@ -17,6 +17,8 @@ from derive.files import load_definitions
 from derive.notation.reading import read
 from gradsmith.proof.check import check
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = load_definitions(Path(__file__).parents[1] / "definitions" / "weights.grad")
 NEAR = torch.eye(5).roll(1, 0) + torch.eye(5)
 

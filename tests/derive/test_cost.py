@@ -15,6 +15,7 @@ from derive.simplification.work import NOMINAL_SIZE, work
     [
         ("cross_entropy", Cost(passes=1, reductions=0, residuals=("target", "p"))),
         ("batch_norm", Cost(passes=3, reductions=2, residuals=("weight", "rstd", "x_hat"))),
+        ("layer_norm", Cost(passes=6, reductions=4, residuals=("weight", "rstd", "x_hat"))),
         ("softmax", Cost(passes=2, reductions=1, residuals=("p",))),
         ("tanh", Cost(passes=1, reductions=0, residuals=("h",))),
     ],

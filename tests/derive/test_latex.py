@@ -34,6 +34,8 @@ from derive.derivation import derive
 from derive.printing.latex import broken, escaped, latex
 from derive.printing.paper import as_latex
 
+pytestmark = pytest.mark.slow
+
 n, c = (Index(name, Axis(name)) for name in "nc")
 x, w = Tensor("x", (n, c)), Tensor("w", (c,))
 which = Tensor("which", (n,), integer=True)

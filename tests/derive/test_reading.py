@@ -20,6 +20,8 @@ from derive.notation.grammar import LONGEST, TextError, parse
 from derive.notation.reading import read
 from derive.printing.writing import definition_text
 
+pytestmark = pytest.mark.slow
+
 BATCH_NORM = """
 mean[c]    = mean_n(x[n,c])
 var[c]     = mean_n((x[n,c] - mean[c])**2)

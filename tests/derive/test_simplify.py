@@ -1,10 +1,12 @@
 """The simplified gradients are what an expert writes, however the definition is written."""
 
+import re
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sympy import Expr, Symbol
+from sympy.parsing.sympy_parser import parse_expr
 
 from derive import (
     Builder,
@@ -446,13 +448,21 @@ def test_the_result_does_not_depend_on_any_name() -> None:
     other = {k: f"{letter}{letter}" for k, letter in zip(plain, letters, strict=True)}
     one, two = derive(_norm(plain)), derive(_norm(other))
     assert gradient(one, "x") == ("w[c]*r[c]*(grad_y[n,c] - grad_b[c]/N - grad_w[c]*h[n,c]/N)")
-    assert work_of(one) == work_of(two)
-    assert one.simplified.lets[-1].value.count_ops() == two.simplified.lets[-1].value.count_ops()
+    assert equations(two, {new: old for old, new in other.items()}) == equations(one, {})
 
 
-def work_of(derivation: Derivation) -> tuple[int, int, int]:
-    counted = cost(derivation.simplified, derivation)
-    return counted.passes, counted.reductions, len(counted.residuals)
+def equations(derivation: Derivation, names: dict[str, str]) -> dict[Expr, Expr]:
+    """The lets of both passes, with other names where some are given, in SymPy's own order of
+    terms and factors: that of the printer goes by the alphabet."""
+    names = names | {old.upper(): new.upper() for old, new in names.items()}
+    sizes = {"N": Symbol("N"), "C": Symbol("C")}  # N is a function of SymPy's
+
+    def parsed(expr: Expr) -> Expr:
+        renamed = re.sub(r"[A-Za-z]+", lambda word: names.get(word[0], word[0]), text(expr))
+        return parse_expr(renamed.translate(str.maketrans("[]", "()")), local_dict=sizes)
+
+    lets = (*derivation.forward, *derivation.simplified.lets)
+    return {parsed(let.tensor.element): parsed(let.value) for let in lets}
 
 
 def _pair_loss(order: int) -> Definition:
@@ -499,10 +509,7 @@ def test_a_contrastive_loss_with_two_letters_over_one_axis_is_a_softmax_less_a_d
     s = op.let("s", [n, m], Sum(z[n, d] * w[m, d], d))
     loss = op.let("loss", [], Mean(log(Sum(exp(s[n, m]), m)) - s[n, n], n))
     values = {let.name: text(let.value) for let in derive(op.build(loss)).simplified.lets}
-    assert values["grad_s"] in {
-        "grad_loss*(p[n,m] - delta(m, n))/N",
-        "grad_loss*(-delta(m, n) + p[n,m])/N",
-    }
+    assert values["grad_s"] == "grad_loss*(p[n,m] - delta(m, n))/N"
 
 
 @pytest.mark.parametrize(
@@ -578,21 +585,6 @@ def test_a_gradient_with_a_diagonal_is_exact() -> None:
     assert gradient(derivation, "x").count("delta") <= 2
 
 
-@pytest.mark.parametrize(
-    ("op", "passes", "reductions"),
-    [("cross_entropy", 1, 0), ("batch_norm", 3, 2), ("layer_norm", 6, 4)],
-)
-def test_the_backward_pass_is_as_cheap_as_an_expert_makes_it(
-    op: str, passes: int, reductions: int
-) -> None:
-    derivation = derive(library.load(op))
-    counted = cost(derivation.simplified, derivation)
-    assert (counted.passes, counted.reductions) == (passes, reductions)
-    chunked = cost(derivation.chunked, derivation)
-    assert chunked.passes >= counted.passes
-    assert chunked.reductions >= counted.reductions
-
-
 def test_every_rule_fires_in_at_least_three_definitions() -> None:
     fired: Counter[Rule] = Counter()
     definitions = [library.load(name) for name in library.names()]
@@ -600,7 +592,7 @@ def test_every_rule_fires_in_at_least_three_definitions() -> None:
     for file in [*sorted(DEFINITIONS.glob("*.py")), *grads]:
         definitions += load_definitions(file).values()
     for definition in definitions:
-        fired.update({step.rule for step in derive(replace(definition, wrt=definition.wrt)).steps})
+        fired.update({step.rule for step in derive(definition).steps})
     assert set(fired) == {rule for rule in vars(rules).values() if isinstance(rule, Rule)}
     assert min(fired.values()) >= 3, fired
 

@@ -21,6 +21,8 @@ from derive.printing.paper import as_latex
 from derive.printing.story import story
 from derive.printing.text import arrangement_of, text
 
+pytestmark = pytest.mark.slow
+
 op = define("marks", "Expressions to compare.")
 n, c = op.axes("n c")
 a, b, d = op.input("a", n, c), op.input("b", n, c), op.input("d", c)

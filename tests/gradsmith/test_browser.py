@@ -26,7 +26,7 @@ from gradsmith.playground import Server, Worker
 
 OPERATIONS = ("batch_norm", "softmax", "mse_loss")
 
-pytestmark = pytest.mark.xdist_group("browser")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,8 @@ from gradsmith.cli import main
 from gradsmith.emitted import emitted
 from gradsmith.proof.check import check
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 DEFINITIONS = {
     name: definition

@@ -19,6 +19,8 @@ from gradsmith.cli import main
 from gradsmith.proof.check import check
 from gradsmith.proof.opinfo import DTYPES, KINDS, count, entries
 
+pytestmark = pytest.mark.slow
+
 CallsOf = Callable[[ModuleType], Counter[str]]
 
 DEFINITIONS = {

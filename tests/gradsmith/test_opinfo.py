@@ -5,10 +5,15 @@ from importlib import import_module
 import pytest
 import torch
 from click.testing import CliRunner
+from torch.testing._internal.common_dtype import floating_types
+from torch.testing._internal.opinfo.core import OpInfo, SampleInput
 
 from derive import library
 from gradsmith.cli import main
+from gradsmith.proof import opinfo
 from gradsmith.proof.opinfo import KINDS, count, entries
+
+pytestmark = pytest.mark.slow
 
 PUBLIC = [name for name in library.names() if library.load(name).interface is not None]
 SAMPLED = [name for name in PUBLIC if entries(name)]
@@ -33,6 +38,17 @@ def test_a_wrong_value_a_wrong_gradient_and_a_wrong_shape_are_each_found() -> No
         result = count("relu", function)
         assert result.problems
         assert result.agreed.total() < result.all.total()
+
+
+def test_a_wrong_element_is_found_beside_an_infinite_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def drawn(_: OpInfo, device: str, dtype: torch.dtype, requires_grad: bool) -> list[SampleInput]:
+        return [SampleInput(torch.tensor([0, 2], dtype=dtype, requires_grad=requires_grad))]
+
+    entry = OpInfo("log", dtypes=floating_types(), sample_inputs_func=drawn)
+    monkeypatch.setattr(opinfo, "entries", lambda name: [entry])
+    assert not count("log", torch.log).problems
+    off = torch.tensor([0.0, 1e-3])
+    assert count("log", lambda x: torch.log(x) + off).agreed.total() == 0
 
 
 def test_what_pytorch_refuses_and_a_function_accepts_is_a_problem() -> None:

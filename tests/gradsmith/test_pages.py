@@ -21,6 +21,8 @@ from gradsmith.pages import html, site
 from gradsmith.pages.code import Beside, Statement, side_by_side
 from gradsmith.pages.page import draft, page, written
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., Result]
 
 VOID = {"meta", "link", "input", "br", "mspace", "rect"}

@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
 from click.testing import Result
+from torch import Tensor
 
 from codegen import pipeline
 from derive.files import load_definitions
+from tests.test_rooms import ROOMS
 
 README = Path(__file__).parents[2] / "README.md"
 Command = Callable[..., Result]
 
 
+def definition(name: str) -> str:
+    """The README's definition of an operation, as the text of a file."""
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    (block,) = (block for block in blocks if f"{name} = op.build(" in block)
+    return block
+
+
+def stands_there(printed: str) -> bool:
+    """Whether what a command prints stands in the README, four spaces before each line."""
+    return textwrap.indent(printed.rstrip(), "    ") in README.read_text()
+
+
 @pytest.fixture
 def example(tmp_path: Path) -> Path:
-    """The README's definition of an operation, as a file."""
-    block = re.search(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert block
+    """The README's definition of an operation that the library does not have, as a file."""
     file = tmp_path / "info_nce.py"
-    file.write_text(block[1])
+    file.write_text(definition("info_nce"))
     return file
 
 
@@ -52,12 +66,41 @@ def test_the_example_is_the_contrastive_loss_and_so_is_its_gradient(example: Pat
 
 
 def test_the_batch_norm_derivation_stands_there_as_it_prints(gradsmith: Command) -> None:
-    shown = gradsmith("show", "batch_norm", "--wrt", "x", "--steps").stdout
-    indented = "\n".join(f"    {line}" if line else "" for line in shown.rstrip().splitlines())
-    assert indented in README.read_text()
+    assert stands_there(gradsmith("show", "batch_norm", "--wrt", "x", "--steps").stdout)
+
+
+def test_the_second_order_stands_there_as_it_prints(gradsmith: Command) -> None:
+    shown = gradsmith("show", "tanh", "--order", "2").stdout
+    assert stands_there(f"$ gradsmith show tanh --order 2\n{shown}")
 
 
 def test_the_mistake_in_a_text_is_shown_there_as_it_prints(gradsmith: Command) -> None:
-    shown = gradsmith("show", "--text", "y[n,k] = exp(x[n,k]) / sum_k(exq(x[n,k]))").stderr
-    indented = "\n".join(f"    {line}" for line in shown.rstrip().splitlines())
-    assert indented in README.read_text()
+    shown = gradsmith("show", "--text", "y[n,k] = exp(x[n,k]) / sum_k(exq(x[n,k]))")
+    assert stands_there(shown.stderr)
+
+
+def test_what_is_called_as_pytorch_calls_it_is_emitted_and_comes_to_the_same(
+    tmp_path: Path,
+) -> None:
+    (file := tmp_path / "losses.py").write_text(definition("mse_loss"))
+    emitted = pipeline.compile(load_definitions(file)["mse_loss"]).mse_loss
+    native: Callable[..., Tensor] = torch.nn.functional.mse_loss
+    g = torch.Generator().manual_seed(0)
+    x, target, weight = (torch.rand(2, 3, generator=g, dtype=torch.float64) for _ in range(3))
+    x.requires_grad_()
+    for reduction, given in product(["none", "mean", "sum"], [None, weight]):
+        both = (of(x, target, reduction=reduction, weight=given) for of in (emitted, native))
+        found, expected = both
+        torch.testing.assert_close(found, expected)
+        gradients = [torch.autograd.grad(value.sum(), x) for value in (found, expected)]
+        torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_what_the_table_of_rooms_says(room: str) -> None:
+    (row,) = re.findall(rf"^\| `{room}/` \|.*\| (.*) \|$", README.read_text(), re.MULTILINE)
+    named = set(re.findall(r"\w+", row)) & set().union({"platformdirs"}, *ROOMS.values())
+    above = [*ROOMS][: [*ROOMS].index(room)] if "the rooms above" in row else []
+    # Of what is emitted, the loader of libraries alone asks where a cache is.
+    allowed = ROOMS[room] | ({"platformdirs"} if room == "generated" else set())
+    assert named | set(above) == allowed

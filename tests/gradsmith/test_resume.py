@@ -23,6 +23,8 @@ from gradsmith.makemore.notebook import Parameters
 from gradsmith.makemore.training import Training
 from tests.gradsmith.runs import newest, same
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., Result]
 
 

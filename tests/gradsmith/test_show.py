@@ -15,6 +15,8 @@ from click.testing import Result
 from derive import library
 from derive.files import load_definitions
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., Result]
 
 

@@ -23,6 +23,8 @@ from gradsmith.makemore.gradients import committed, emitted_arguments
 from gradsmith.makemore.training import BLOCK, Training
 from tests.gradsmith.runs import newest, same
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., Result]
 CallsOf = Callable[[ModuleType], Counter[str]]
 

@@ -19,6 +19,8 @@ from derive.verification.points import random_point, two_sizes
 from gradsmith.emitted import Functions
 from gradsmith.proof.samples import at_point
 
+pytestmark = pytest.mark.slow
+
 CallsOf = Callable[[ModuleType], Counter[str]]
 
 NAMES = library.names()

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 GENERATED = ROOT / "generated" / "c"
 NAMES = library.names()
 
-pytestmark = pytest.mark.xdist_group("loader")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("loader")]
 
 PROGRAM = """
 import warnings

@@ -29,7 +29,7 @@ NAMES = [  # of letters, then of tensors
     (("int", "omp_get_thread_num"), ("input", "weight")),
 ]
 
-pytestmark = pytest.mark.xdist_group("names")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("names")]
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,8 @@ from derive import Definition, library
 from gradsmith.emitted import Functions
 from gradsmith.proof.samples import Sample, random_like, random_sample
 
+pytestmark = pytest.mark.slow
+
 NAMES = library.names()
 
 

@@ -18,6 +18,8 @@ import pytest
 from derive import library
 from derive.files import load_definitions
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).with_name("sanitized.py")
 ROOT = Path(__file__).parents[3]
 GROUPS = 4
