@@ -55,10 +55,11 @@ NAMED_BY = {
 LOCALS = frozenset(
     (
         *("shape", "dtype", "dims", "split", "rest", "tail", "last", "rows", "columns"),
-        *("batch", "channels", "positions", "within", "count", "counted", "found"),
+        *("batch", "channels", "positions", "within", "outer", "count", "counted", "found"),
     )
 )
-"""What a public function calls things of its own; `dtype` may be an argument of it too."""
+"""What a public function calls things of its own; `dtype` may be an argument of it too. A test
+holds this against all that `codegen.torch` assigns."""
 
 GIVEN = {
     "rowwise": "without the last dimension too, one number for each row; or as one number",
