@@ -44,14 +44,6 @@ ROLES = {
 SHAPING = ROLES.keys() - {"rest", "batch", "within", "columns"}
 """Those that say by themselves how tensors of any rank are seen; the others stand beside them."""
 
-NAMED_BY = {
-    "dim": "dim",
-    "along": "dim",
-    "features": "normalized_shape",
-    "group": "num_groups",
-}
-"""The argument that says which dimensions a role is, of those roles that need one."""
-
 LOCALS = frozenset(
     (
         *("shape", "dtype", "dims", "split", "rest", "tail", "last", "rows", "columns"),

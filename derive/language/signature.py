@@ -17,13 +17,13 @@ from typing import Any
 from sympy import Expr
 
 from derive.language.checks import check_identifier
+from derive.language.conventions import CONVENTIONS, NAMED_BY
 from derive.language.definition import Definition, DefinitionError, Let, needed
 from derive.language.expressions import Axis, Element, Sum, count_of, names_used
 from derive.language.interface import (
     AUTOCAST,
     GIVEN,
     LOCALS,
-    NAMED_BY,
     OTHERWISE,
     ROLES,
     SHAPING,
@@ -264,7 +264,7 @@ class Calling:
                 "without op.called it returns them all"
             )
         for argument in arguments:
-            if argument.name != "_stacklevel":
+            if argument.name not in CONVENTIONS:
                 check_identifier(argument.name, "argument")
             if self.given.get(argument.name) == "epsilon" and argument.default != "None":
                 raise DefinitionError(
