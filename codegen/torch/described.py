@@ -20,7 +20,7 @@ def axes_described(arguments: Arguments) -> Iterator[str]:
     for axis, role in arguments.interface.roles:
         halved = role == "dim" and arguments.halved
         which = "the dimension that the argument `dim` names, halved" if halved else ROLES[role]
-        yield from _entry(axis.name, f"{which}.")
+        yield from entry(axis.name, f"{which}.")
 
 
 def arguments_described(arguments: Arguments) -> Iterator[str]:
@@ -28,7 +28,7 @@ def arguments_described(arguments: Arguments) -> Iterator[str]:
     for argument in arguments.interface.arguments:
         told = [_what(argument, arguments), *demanded_of(argument, arguments)]
         said = "; ".join(filter(None, told)) or "no part of the formulas"
-        yield from _entry(argument.name, f"{said}.")
+        yield from entry(argument.name, f"{said}.")
 
 
 def result_described(definition: Definition, arguments: Arguments) -> str:
@@ -42,7 +42,8 @@ def result_described(definition: Definition, arguments: Arguments) -> str:
     return f"{joined}, joined along dim." if len(definition.outputs) > 1 else f"{joined}."
 
 
-def _entry(name: str, text: str) -> list[str]:
+def entry(name: str, text: str) -> list[str]:
+    """What is said of a name, on lines of a docstring."""
     return textwrap.wrap(f"{name}: {text}", _WIDTH, subsequent_indent="    ")
 
 
