@@ -62,7 +62,7 @@ def check_identifier(name: Any, kind: str) -> None:
         )
     if keyword.iskeyword(name) or keyword.issoftkeyword(name):
         raise _taken(kind, name, "a word of Python, which is what is emitted")
-    if name in OF_EMITTED_CODE:
+    if name in OF_EMITTED_CODE and kind != "axis":  # of an axis, code has the size alone
         raise _taken(kind, name, "what the emitted code calls something of its own")
     if kind == "operation" and name in _FILES:
         raise _taken(kind, name, "what stands beside the emitted files of operations")
