@@ -147,6 +147,10 @@ class Printer:
         if coefficient == 1 and not steady:
             return self._quotient(S.One, moving)
         constant = self._quotient(coefficient, steady)
+        if all(map(_is_below, moving)):
+            divisor = self._quotient(S.One, [1 / f for f in moving])
+            cast = "(real)" if constant.integer and divisor.integer else ""
+            return Text(f"{constant.at(UNARY)} / {cast}{divisor.at(UNARY)}", TIMES)
         quotient = self._quotient(S.One, moving)
         return Text(f"{constant.at(UNARY)} * {quotient.at(TIMES)}", TIMES)
 

@@ -46,6 +46,12 @@ def test_the_innermost_loop_multiplies_by_what_it_would_divide_by() -> None:
     assert "(a / b) * x[n]" in forward
 
 
+def test_a_number_over_an_element_is_one_division() -> None:
+    assert "(real)0.5 / x[n]" in function("forward", written("y[n] = 1/(2*x[n])\n"))
+    forward = function("forward", written("inputs m[n] (integer), x[n]\ny[n] = x[n] + 2/m[n]\n"))
+    assert "2 / (real)m[n]" in forward
+
+
 def test_a_loop_that_leaves_a_delta_out_says_what_it_computes(cross_entropy: str) -> None:
     backward = function("backward", cross_entropy)
     loop = backward.index("/* grad_logits[n,k] = grad_loss*p[n,k]/N */")
