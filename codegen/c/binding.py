@@ -113,9 +113,11 @@ def _emitted(program: Program, module: Module, function: Function) -> Emitted:
         "torch.get_num_threads()",
     ]
     suffix = f"_{module.variant}" if module.variant else ""
+    seeds = [t for t in program.params if t in module.seeds]
     body = [
+        *(f'check_gradient("{t.name}", {t.name}, {like})' for t in seeds),
         *sizes(list(sized), list(given.values()), sized, dict(program.extents)),
-        *(line for t in program.params if t in module.seeds for line in _guard(t, like)),
+        *(line for t in seeds for line in shape_guard(t, f"{t.name}.shape != {shape_text(t)}")),
         *(f"{name} = {name}.contiguous()" for name in given),
         # The largest last: what is freed together then lies together, and is used again.
         *(f"{t.name} = {_memory(t, like)}" for t in sorted(made, key=lambda t: len(t.indices))),
@@ -126,14 +128,6 @@ def _emitted(program: Program, module: Module, function: Function) -> Emitted:
         body=tuple(body),
         returns=tuple(tensor.name for _, tensor in program.results),
     )
-
-
-def _guard(seed: Tensor, like: str) -> list[str]:
-    """Lines that refuse a gradient of another shape or kind."""
-    return [
-        f'check_gradient("{seed.name}", {seed.name}, {like})',
-        *shape_guard(seed, f"{seed.name}.shape != {shape_text(seed)}"),
-    ]
 
 
 def _memory(tensor: Tensor, like: str) -> str:

@@ -59,8 +59,9 @@ class Text:
 class Printer:
     """Prints expressions; `element` says how an element of a tensor is read.
 
-    `inner` is the index of the innermost loop: what does not depend on it is put together, so
-    that a compiler computes it once.
+    `inner` is the index of an innermost loop: what does not depend on it is put together, so that
+    a compiler computes it once. Elsewhere there is none: a division there rounds once, and costs
+    nothing beside the loops inside.
     """
 
     element: Callable[[str, tuple[Expr, ...]], Text]
@@ -162,6 +163,10 @@ class Printer:
         if coefficient == 1 and not steady:
             return self._quotient(S.One, moving)
         constant = self._quotient(coefficient, steady)
+        if all(map(_is_below, moving)):
+            divisor = self._quotient(S.One, [1 / f for f in moving])
+            cast = "(real)" if constant.integer and divisor.integer else ""
+            return Text(f"{constant.at(UNARY)} / {cast}{divisor.at(UNARY)}", TIMES)
         quotient = self._quotient(S.One, moving)
         return Text(f"{constant.at(UNARY)} * {quotient.at(TIMES)}", TIMES)
 
@@ -175,10 +180,12 @@ class Printer:
             above = [coefficient, *above]
         texts = [self.text(f) for f in above] or [Text("1", integer=True)]
         integer = all(t.integer for t in texts)
-        code = " * ".join(t.at(TIMES if not place else UNARY) for place, t in enumerate(texts))
-        binds = TIMES if len(texts) > 1 else texts[0].binds
+        over = texts[0]
+        if len(texts) > 1:
+            factors_of = (t.at(UNARY if place else TIMES) for place, t in enumerate(texts))
+            over = Text(" * ".join(factors_of), TIMES, integer)
         if not below:
-            return Text(code, binds, integer)
+            return over
         under = [self.text(f) for f in below]
         if len(under) == 1:
             divisor = under[0].at(UNARY)
@@ -186,7 +193,7 @@ class Printer:
             divisor = f"({' * '.join(t.at(UNARY) for t in under)})"
         if integer and all(t.integer for t in under):
             divisor = f"(real){divisor}"
-        return Text(f"{code if binds >= TIMES else f'({code})'} / {divisor}", TIMES)
+        return Text(f"{over.at(TIMES)} / {divisor}", TIMES)
 
     def _pow(self, expr: Any) -> Text:
         base, exponent = expr.args

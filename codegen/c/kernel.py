@@ -21,6 +21,7 @@ from codegen.c.storage import Path, Placed, homes, placed
 from codegen.c.streams import Stream, in_lines, streams
 from codegen.program import Program
 from derive.language.expressions import ArgMax, Element, Index, Product
+from derive.printing.text import text
 
 Place = tuple[str, tuple[Expr, ...]]
 
@@ -72,7 +73,7 @@ class Kernel:
         for number, node in enumerate(nodes):
             here = (*path, number)
             light, scope = self._light(here, scope)
-            lines += [*light, *_formulas(node)]
+            lines += [*light, *self._formulas(node, here, scope)]
             if isinstance(node, Loop):
                 lines += self._loop(node, here, scope)
             elif isinstance(node, Contraction):
@@ -104,7 +105,8 @@ class Kernel:
         return lines, scope
 
     def _printer(self, scope: Scope) -> Printer:
-        inner = next((loop.index for loop in reversed(scope.loops) if not loop.tiled), None)
+        around = scope.loops[-1:]
+        inner = next((loop.index for loop in around if _is_innermost(loop)), None)
         return Printer(partial(self._element, scope), inner)
 
     def _element(self, scope: Scope, name: str, at: tuple[Expr, ...]) -> Text:
@@ -115,6 +117,20 @@ class Kernel:
             return printer.text(self.plan.inlined[name].at(*at))
         integer = self.memory.homes[name].tensor.integer
         return Text(self.memory.element(name, at, printer), integer=integer)
+
+    def _formulas(self, node: Node, here: Path, scope: Scope) -> Lines:
+        """What an innermost loop or a product of matrices computes, as a comment."""
+        if isinstance(node, Contraction):
+            return [f"/* {node.statement.formula} */"]
+        if not isinstance(node, Loop) or not _is_innermost(node):
+            return []
+        formulas: list[str] = []
+        for number, one in enumerate(node.body):
+            if isinstance(one, Statement):
+                spike = self._spike(Placed(one, (*here, number), (*scope.loops, node)))
+                computed = one if spike is None else replace(one, value=spike.elsewhere)
+                formulas.append(f"/* {computed.formula} */")
+        return formulas
 
     # --- statements ---
 
@@ -135,7 +151,7 @@ class Kernel:
     def _spike(self, one: Placed) -> Spike | None:
         """The one element of a loop that a delta changes, if it can be changed afterwards."""
         name = one.statement.tensor.name
-        if not one.loops or not _is_innermost(one.loops[-1]):
+        if one.statement.how is not None or not one.loops or not _is_innermost(one.loops[-1]):
             return None
         index = one.loops[-1].index
         if Scope(one.loops).is_tiled(index):  # the place may be in another tile
@@ -287,6 +303,7 @@ class Kernel:
             return one_by_one
         printer = self._printer(within)
         body = self._body(inner.body, (*here, 0), replace(within, few=True))
+        formulas = self._formulas(inner, (*here, 0), scope.inside(loop))
         few = f"{index}_few"
         joined = [
             *(f"real {g.few_name} = 0;" for g in accumulators),
@@ -297,7 +314,7 @@ class Kernel:
         return [
             f"for (int64_t {few} = {low}; {few} < {high}; {few} += FEW) {{",
             f"    if ({few} + FEW <= {high}) {{",
-            *indented(indented([*_formulas(inner), "#pragma omp simd", *together])),
+            *indented(indented([*formulas, "#pragma omp simd", *together])),
             "    } else {",
             *indented(indented(self._iterations(loop, here, scope, few, high))),
             "    }",
@@ -336,14 +353,18 @@ class Kernel:
         printer = self._printer(scope)
         lines: list[Line] = []
         for one in inside:
-            if one.statement.how is None and (found := self._spike(one)) is not None:
+            if (found := self._spike(one)) is not None:
                 at = tuple(found.place if i == found.index else i for i in one.statement.at)
-                target = self.memory.element(one.statement.tensor.name, at, printer)
+                name = one.statement.tensor.name
+                target = self.memory.element(name, at, printer)
+                less = found.more.could_extract_minus_sign()
+                sign, size = ("-=", -found.more) if less else ("+=", found.more)
+                lines.append(f"/* {name}[{','.join(map(text, at))}] {sign} {text(size)} */")
                 if part is not None:
                     low, high = part
                     place = printer.text(found.place).at(RELATION)
                     lines.append(f"if ({low} <= {place} && {place} < {high})")
-                added = f"{target} += {printer(found.more)};"
+                added = f"{target} {sign} {printer(size)};"
                 lines.append(f"    {added}" if part else added)
         return lines
 
@@ -355,15 +376,6 @@ def _elements(value: Expr) -> list[Place]:
         (s.name, ()) for s in value.free_symbols if isinstance(s, Symbol) and s.name not in named
     ]
     return sorted(found, key=str)
-
-
-def _formulas(node: Node) -> Lines:
-    """What an innermost loop or a product of matrices computes, as a comment."""
-    if isinstance(node, Contraction):
-        return [f"/* {node.statement.formula} */"]
-    if not isinstance(node, Loop) or not _is_innermost(node):
-        return []
-    return [f"/* {one.formula} */" for one in node.body if isinstance(one, Statement)]
 
 
 def _is_innermost(loop: Loop) -> bool:

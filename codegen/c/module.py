@@ -155,14 +155,30 @@ def wrapped(line: str) -> list[str]:
     if len(line) <= _WIDTH or line.lstrip().startswith("#"):
         return [line]
     indent = line[: len(line) - len(line.lstrip())]
-    pieces = textwrap.wrap(
-        line.strip(),
-        _WIDTH - len(indent),
+    width = _WIDTH - len(indent)
+    pieces = _pieces(_whole_subscripts(line.strip()), width)
+    if any(len(piece) > width for piece in pieces):
+        pieces = _pieces(line.strip(), width)
+    return [indent + piece.replace("\0", " ") for piece in pieces]
+
+
+def _pieces(text: str, width: int) -> list[str]:
+    return textwrap.wrap(
+        text,
+        width,
         subsequent_indent="        ",
         break_long_words=False,
         break_on_hyphens=False,
     )
-    return [indent + piece for piece in pieces]
+
+
+def _whole_subscripts(text: str) -> str:
+    """A statement with zeros for spaces inside subscripts, where it is not to be broken."""
+    depth, found = 0, ""
+    for letter in text:
+        depth += (letter == "[") - (letter == "]")
+        found += "\0" if letter == " " and depth else letter
+    return found
 
 
 def filled(text: str, indent: str = " * ", width: int = _WIDTH) -> str:

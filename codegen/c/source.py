@@ -109,5 +109,6 @@ def texts(definition: Definition, parts: Sequence[Part], command: str) -> dict[s
 
 
 def shared() -> dict[str, str]:
-    """The files that all bindings share."""
+    """The files that all bindings share. Their first lines stay as they are: by these an older one
+    is known to be nobody else's."""
     return {"loader.py": render("c/loader.py.jinja"), "__init__.py": render("c/init.py.jinja")}

@@ -9,6 +9,7 @@ from functools import cached_property
 from sympy import Basic, Symbol
 from sympy.core.relational import Relational
 
+from derive.language.conventions import CONVENTIONS
 from derive.language.definition import Definition, Tensor
 from derive.language.expressions import Axis, Element, tensor_name
 from derive.language.interface import Argument, Interface, Variant
@@ -27,6 +28,25 @@ class Arguments:
     @cached_property
     def named(self) -> set[str]:
         return {a.name for a in self.interface.arguments}
+
+    @cached_property
+    def conventional(self) -> set[str]:
+        """The arguments that mean what PyTorch means by their names."""
+        other = {*self.options, *(choice.name for choice in self.interface.choices)}
+        return {
+            a.name
+            for a in self.interface.arguments
+            if not a.tensors and a.name not in other and self._follows(a.name)
+        }
+
+    def _follows(self, name: str) -> bool:
+        if name not in CONVENTIONS:
+            return False
+        convention = CONVENTIONS[name]
+        here = not convention.roles or not self.roles.isdisjoint(convention.roles)
+        return (here or (name == "dim" and self.halved)) and self.named.issuperset(
+            convention.beside
+        )
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:

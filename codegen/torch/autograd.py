@@ -67,13 +67,18 @@ def _way_on(program: Program | None, made: Sequence[str]) -> dict[str, Any]:
 
 
 def _double(module: Module) -> dict[str, Any]:
-    """What the backward pass is given, and the cotangents of it."""
+    """What the backward pass is given, and the cotangents of it.
+
+    Its `seeds` are called as `double_backward` calls them: the cotangent of an output that is kept
+    has the name of its seed.
+    """
     program = module.double_backward
     assert program is not None
     found = [name for name, _ in program.results]
     given = [*(t.name for t in module.seeds), *module.residuals.names]
     return {
         "arriving": [t.name for t in program.params[: -len(module.seeds)]],
+        "seeds": [t.name for t in program.params[-len(module.seeds) :]],
         "found": found,
         "returned": _returned(given, found),
     }

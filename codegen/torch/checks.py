@@ -12,6 +12,7 @@ from codegen.torch.arguments import Arguments
 from codegen.torch.demands import demanded
 from codegen.torch.shapes import refusal
 from codegen.torch.signature import annotation
+from derive.language.conventions import CONVENTIONS
 from derive.language.interface import Variant
 
 _CHECKED_BY = {
@@ -23,14 +24,11 @@ _CHECKED_BY = {
 }
 """What refuses an argument of another kind, by how an argument is annotated."""
 
-_AS_THEY_ARE = ("inplace", "_stacklevel")
-"""Arguments that are taken whatever they are, as PyTorch does."""
-
 _OLDER = {
-    ("reduce", "size_average"): "reduction = _reduction(size_average, reduce, reduction)",
-    ("correction", "unbiased"): "dim, correction = _correction(dim, unbiased, correction)",
+    "size_average": "reduction = _reduction(size_average, reduce, reduction)",
+    "unbiased": "dim, correction = _correction(dim, unbiased, correction)",
 }
-"""Arguments that PyTorch keeps for older callers, and what they mean."""
+"""Arguments that PyTorch keeps for older callers, and what they mean beside others."""
 
 
 def checked(operation: str, arguments: Arguments) -> Iterator[str]:
@@ -59,7 +57,8 @@ def constant_in(variant: Variant, arguments: Arguments) -> Iterator[str]:
 
 def _kinds(arguments: Arguments) -> Iterator[str]:
     """Lines that refuse what is of another kind than is wanted."""
-    looked_at = [a for a in arguments.interface.arguments if a.name not in _AS_THEY_ARE]
+    unchecked = {name for name in arguments.conventional if not CONVENTIONS[name].checked}
+    looked_at = [a for a in arguments.interface.arguments if a.name not in unchecked]
     kinds = {a.name: annotation(a, arguments) for a in looked_at}
     for line, wanted in _CHECKED_BY.items():
         if names := [name for name, kind in kinds.items() if kind == wanted]:
@@ -80,14 +79,14 @@ def _kinds(arguments: Arguments) -> Iterator[str]:
 
 def _replaced(arguments: Arguments) -> Iterator[str]:
     """Lines that put in place what older arguments, halves, a dtype and numbers stand for."""
-    named, first = arguments.named, arguments.primary
+    first = arguments.primary
     for older, line in _OLDER.items():
-        if named.issuperset(older):
+        if older in arguments.conventional:
             yield line
     for argument in arguments.interface.arguments:
         if argument.halved:
             yield f"{', '.join(argument.tensors)} = _halves({argument.name}, dim)"
-    if "dtype" in named:
+    if "dtype" in arguments.conventional:
         yield "if dtype is not None:"
         yield f"    {first} = {first}.to(dtype)"
     for name in arguments.given("rowwise"):

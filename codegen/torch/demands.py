@@ -8,12 +8,23 @@ import textwrap
 from collections.abc import Iterator
 
 from codegen.torch.arguments import Arguments
+from derive.language.interface import Argument
 
 
-def conditions(arguments: Arguments) -> Iterator[tuple[str, set[str]]]:
-    """What is demanded, as it is written, and the names that it reads."""
+def demanded_of(argument: Argument, arguments: Arguments) -> Iterator[str]:
+    """What is demanded of one argument by itself, in words or as it is written."""
+    name = argument.name
+    words = {f"not {name}": "must be False", f"{name} is None": "must be None"}
     for condition, _ in arguments.interface.demands:
-        yield condition, _names(condition)
+        tree = ast.parse(condition, mode="eval").body
+        match tree:
+            case ast.BoolOp(op=ast.And()):
+                parts = tree.values
+            case _:
+                parts = [tree]
+        for part in map(ast.unparse, parts):
+            if _names(part) in ({name}, *({tensor} for tensor in argument.tensors)):
+                yield words.get(part, part)
 
 
 def demanded(operation: str, arguments: Arguments, sized: bool = False) -> Iterator[str]:

@@ -172,7 +172,7 @@ class Dispatch:
         if shaped and len(axes) > 1:
             result = f"({result} if {output}.dim() else {output})"
         result = f"{result}.to(dtype)"
-        if "inplace" in self.arguments.named:
+        if "inplace" in self.arguments.conventional:
             yield f"{output} = {result}"
             yield f"return {self.arguments.primary}.copy_({output}) if inplace else {output}"
         else:

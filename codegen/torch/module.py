@@ -120,6 +120,7 @@ def interface(module: Module) -> dict[str, Any]:
             for s, o in zip(module.seeds, module.outputs, strict=True)
         ],
         "checks": checks(module),
+        "raised": _raised(module),
         "option_checks": [line for o in module.options for line in _option_guard(o)],
         "value": None,
     }
@@ -189,22 +190,23 @@ def function(
     axes = {name: axis for name, axis in program.axes.items() if name not in given}
     kept = tuple(program.unpacked.tensors)
     known = given | set(sizes_in(kept, axes))
-    guards = [line for tensor in checked for line in kind_guard(tensor)]
-    guards += [
+    kinds = [line for tensor in checked for line in kind_guard(tensor)]
+    shapes = [
         line
         for tensor in checked
         if {i.size.name for i in tensor.indices} <= known
         for line in shape_guard(tensor, f"{tensor.name}.shape != {shape_text(tensor)}")
     ]
     opening = sizes(
-        [*guards, *body, *program.saved.names],
+        [*shapes, *body, *program.saved.names],
         (*kept, *program.params),
         axes,
         dict(program.extents),
     )
     return Function(
         params=parameters(program.params, program.options),
-        body=(*opening, *guards, *body),
+        # A size may be read off what is checked to be a tensor.
+        body=(*kinds, *opening, *shapes, *body),
         returns=tuple(tensor.name for _, tensor in program.results),
     )
 
@@ -223,6 +225,18 @@ def checks(module: Module) -> list[str]:
         lines += _size_guard(tensor, known)
     lines += [*_literal_guards(module), *_window_guards(module)]
     return [line for place, line in enumerate(lines) if not _is_idle(line, lines[place + 1 :])]
+
+
+def _raised(module: Module) -> list[str]:
+    """What a docstring says of the errors that the checks raise."""
+    first = next((t.name for t in module.inputs if not t.integer), "")
+    reasons = {
+        "NotImplementedError": f"{first} does not have a floating-point dtype.",
+        "RuntimeError": "a tensor has the wrong dtype or shape.",
+        "IndexError": "an axis is too short for an index in the formulas.",
+    }
+    lines = "\n".join(checks(module))
+    return [f"{error}: {why}" for error, why in reasons.items() if f"raise {error}(" in lines]
 
 
 def _option_guard(option: Option) -> list[str]:

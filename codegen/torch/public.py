@@ -7,11 +7,12 @@ and its result is seen in the caller's shape again (`codegen.torch.dispatch`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from codegen.torch.arguments import Arguments
 from codegen.torch.checks import checked
-from codegen.torch.described import arguments_described, axes_described, result_described
+from codegen.torch.described import arguments_described, axes_described, entry, result_described
 from codegen.torch.dispatch import Dispatch
 from codegen.torch.shapes import layout
 from codegen.torch.signature import handed_on, signature
@@ -45,13 +46,6 @@ _ADAPTING: dict[str, tuple[str, ...]] = {
 }
 """The small functions that `adapting.py.jinja` has, and what they call in turn."""
 
-_RAISED = {
-    "ValueError": "an argument has an unknown value or a size that is refused.",
-    "AssertionError": "an argument is out of its range.",
-    "NotImplementedError": "an argument asks for what is not there.",
-}
-"""What a function raises by its own lines, beside what every function does."""
-
 
 @dataclass(frozen=True)
 class PublicFunction:
@@ -60,14 +54,14 @@ class PublicFunction:
     `params` declares its arguments, which `arguments` hands on to a function that has the same
     ones; `tensors` are those of them that are tensors. `axes`, `meanings` and `result` are what its
     docstring says of the formulas' axes, of its arguments and of what it returns. `needs` are the
-    small functions that the body calls, and those that they call; `raises` is what it raises itself
-    or by them, and why.
+    small functions that the body calls, and those that they call; `raises` says which errors there
+    are, and when.
     """
 
     params: str
     body: tuple[str, ...]
     needs: frozenset[str]
-    raises: dict[str, str]
+    raises: tuple[str, ...]
     tensors: tuple[str, ...]
     arguments: tuple[str, ...]
     axes: tuple[str, ...]
@@ -94,7 +88,7 @@ def public_function(definition: Definition, alone: frozenset[str]) -> PublicFunc
         signature(arguments),
         body,
         frozenset(needs),
-        _raises(text, needs),
+        tuple(_raises(arguments, text, needs)),
         tuple(a.name for a in every if a.tensors and not arguments.is_mask(a)),
         tuple(handed_on(arguments)),
         tuple(axes_described(arguments)),
@@ -103,10 +97,25 @@ def public_function(definition: Definition, alone: frozenset[str]) -> PublicFunc
     )
 
 
-def _raises(body: str, needs: set[str]) -> dict[str, str]:
-    found = {name: why for name, why in _RAISED.items() if name in body}
-    if "_shaped" in needs:
-        found["ValueError"] = _RAISED["ValueError"]
+def _raises(arguments: Arguments, body: str, needs: set[str]) -> Iterator[str]:
+    """Lines for each error that the function raises, itself or by what it needs."""
+    interface = arguments.interface
+    refusing = {error for _, error in interface.demands}
+    refusing |= {c.unknown for c in interface.choices if f"{c.name} must be one of" in body}
+    if "raise ValueError" in body or "_shaped" in needs:
+        refusing.add("ValueError")
+    reasons = {
+        "TypeError": "an argument has the wrong type",
+        "RuntimeError": "a tensor has the wrong dtype or shape",
+    }
+    if "_floating" in needs:
+        reasons["NotImplementedError"] = "the result would not have a floating-point dtype"
     if needs & {"_dims", "_along", "_halves", "_indices"}:
-        found["IndexError"] = "a dimension or an index is out of range."
-    return found
+        reasons["IndexError"] = "a dimension or an index is out of range"
+    for error in sorted(refusing):
+        known = reasons.get(error)
+        reasons[error] = (
+            f"{known}, or a value is refused" if known else "a value or a shape is refused"
+        )
+    for error, why in reasons.items():
+        yield from entry(error, f"{why}.")

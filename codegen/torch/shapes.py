@@ -198,13 +198,13 @@ class Tail:
         return list(dict.fromkeys(map(self.arguments.variable, alike)))
 
     def enter(self) -> Iterator[str]:
-        first, named = self.arguments.primary, self.arguments.named
+        first, kept = self.arguments.primary, "keepdim" in self.arguments.conventional
         if len(self._whole) > 1 and not self.arguments.halved:
             names = ", ".join(self._whole)
             yield f"{names} = torch.broadcast_tensors({names})"
         if self._role in _DIMS:
             alone = [n for n in self.arguments.tensors if self.arguments.one_of_two(n)]
-            if "keepdim" in named or alone:
+            if kept or alone:
                 yield f"shape = {first}.shape"
             if self._role == "channel" and self._keeps_shape:
                 yield f"last = _channels_last({first})"
@@ -256,7 +256,7 @@ class Tail:
 
     def restored(self, output: str, roles: Roles) -> str:
         match roles:
-            case ("rest",) if "keepdim" not in self.arguments.named:
+            case ("rest",) if "keepdim" not in self.arguments.conventional:
                 return f"{output}.reshape(rest)"
             case ("rest",) if self._role == "last":
                 return f"{output}.reshape((*rest, 1) if keepdim else rest)"

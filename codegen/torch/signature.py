@@ -3,19 +3,8 @@
 from __future__ import annotations
 
 from codegen.torch.arguments import Arguments
+from derive.language.conventions import CONVENTIONS
 from derive.language.interface import Argument
-
-_KINDS = {
-    "size_average": "bool | None",
-    "reduce": "bool | None",
-    "unbiased": "bool | None",
-    "dim": "int | Sequence[int] | None",
-    "normalized_shape": "Sequence[int]",
-    "num_groups": "int",
-    "dtype": "torch.dtype | None",
-    "_stacklevel": "int",
-}
-"""What an argument is that its default does not say it of."""
 
 
 def signature(arguments: Arguments) -> str:
@@ -45,12 +34,12 @@ def annotation(argument: Argument, arguments: Arguments) -> str:
     if argument.tensors:
         left_out = argument.default == "None" or any(map(arguments.may_lack, argument.tensors))
         return "Tensor | None" if left_out else "Tensor"
-    if argument.name == "dim" and arguments.halved:
-        return "int"
-    if argument.name == "dim" and "along" in arguments.roles:
-        return "int | None"
-    if argument.name in _KINDS:
-        return _KINDS[argument.name]
+    if argument.name in arguments.conventional:
+        if argument.name == "dim" and arguments.halved:
+            return "int"
+        if argument.name == "dim" and "along" in arguments.roles:
+            return "int | None"
+        return CONVENTIONS[argument.name].kind
     default = argument.default or ""
     if default in ("True", "False"):
         return "bool"

@@ -55,7 +55,7 @@ def view(tensor: Tensor, arguments: Arguments, layout: Layout) -> str:
         return layout.seen(tensor, _as_index(tensor.name, name, arguments))
     given = name
     alike = arguments.alike if len(arguments.alike) > 1 or arguments.real_or_integer else []
-    if "inplace" in arguments.named and name == arguments.primary:
+    if "inplace" in arguments.conventional and name == arguments.primary:
         given = f"{name}.clone() if inplace else {name}"
     elif name in (*arguments.real_or_integer, *alike):
         given = f"{name}.to(dtype)"
@@ -70,7 +70,7 @@ def _dtype(arguments: Arguments) -> str:
         dtype = f"torch.promote_types({dtype}, {other}.dtype)"
     if arguments.interface.autocast is not None:
         dtype = f'_autocast({dtype}, {first}, "{arguments.interface.autocast}")'
-    return f"dtype or {dtype}" if "dtype" in arguments.named else dtype
+    return f"dtype or {dtype}" if "dtype" in arguments.conventional else dtype
 
 
 def _sized(operation: str, arguments: Arguments, layout: Layout) -> Iterator[str]:

@@ -132,6 +132,19 @@ class Builder:
         """Say how the public function is called, such as `"input: x, dim=-1"`, on tensors of any
         rank; see `derive.language.interface`.
 
+        An argument is the input, the option or the choice among `cases` of its name. Where the
+        definition has nothing of that name, some mean what they mean to PyTorch:
+
+        - `dim`, `normalized_shape` and `num_groups` say which dimensions an axis is, whose role is
+          `dim` or `along`, `features`, `group`;
+        - `keepdim` keeps the dimensions that are reduced, `inplace` overwrites the first tensor
+          with the result, and `dtype` is what that tensor is converted to first;
+        - `size_average` and `reduce`, both of them, are the older form of the choice `reduction`,
+          and `unbiased`, after `dim`, that of the option `correction`, which is 1 where it is None;
+        - `_stacklevel` is ignored.
+
+        Any other argument does nothing, but a `demand` may refuse values of it.
+
         `autocast` says what its result is under autocast, where that decides: `"float32"`, the
         same `"float32 on gpu"` alone, or `"lower"` for the lower precision.
         """

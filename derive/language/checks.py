@@ -28,17 +28,21 @@ from derive.language.functions import is_supported, supported_names
 from derive.language.windows import Window
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
-_OF_EMITTED_CODE = frozenset(
+OF_EMITTED_CODE = frozenset(
     (
         *("torch", "forward", "backward", "residuals", "Residuals", "Gradients", "Tensor", "ctx"),
         *("output", "saved"),  # of the functions for autograd
-        *("in_torch", "serves", "recorded", "check_gradient", "check_trainable", "empty"),
+        *("in_torch", "in_torch_instead", "serves", "recorded", "empty"),
+        *("check_gradient", "check_tensors", "check_trainable"),
         *("Function", "double_backward", "residuals_backward", "value_and_grad"),
-        *("math", "warnings", "isinstance", "next", "tuple"),
-        *("IndexError", "NotImplementedError", "RuntimeError", "TypeError", "ValueError"),
+        *("math", "operator", "warnings", "Sequence", "abs", "bool", "enumerate", "hasattr"),
+        *("int", "isinstance", "len", "max", "min", "next", "range", "tuple", "type"),
+        *("AssertionError", "IndexError", "NotImplementedError", "RuntimeError", "TypeError"),
+        "ValueError",
     )
 )
-"""What emitted code calls things of its own, and what it uses of Python's and torch's."""
+"""What emitted code calls things of its own, and what it uses of Python's and torch's. A test
+holds this against all that `generated/` reads."""
 
 _FILES = frozenset(("c", "loader"))
 """What stands beside the emitted files of operations."""
@@ -64,7 +68,7 @@ def check_identifier(name: Any, kind: str) -> None:
         )
     if keyword.iskeyword(name) or keyword.issoftkeyword(name):
         raise _taken(kind, name, "a word of Python, which is what is emitted")
-    if name in _OF_EMITTED_CODE:
+    if name in OF_EMITTED_CODE and kind != "axis":  # of an axis, code has the size alone
         raise _taken(kind, name, "what the emitted code calls something of its own")
     if kind == "operation" and name in _FILES:
         raise _taken(kind, name, "what stands beside the emitted files of operations")

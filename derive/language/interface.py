@@ -44,21 +44,14 @@ ROLES = {
 SHAPING = ROLES.keys() - {"rest", "batch", "within", "columns"}
 """Those that say by themselves how tensors of any rank are seen; the others stand beside them."""
 
-NAMED_BY = {
-    "dim": "dim",
-    "along": "dim",
-    "features": "normalized_shape",
-    "group": "num_groups",
-}
-"""The argument that says which dimensions a role is, of those roles that need one."""
-
 LOCALS = frozenset(
     (
         *("shape", "dtype", "dims", "split", "rest", "tail", "last", "rows", "columns"),
-        *("batch", "channels", "positions", "within", "count", "counted", "found"),
+        *("batch", "channels", "positions", "within", "outer", "count", "counted", "found"),
     )
 )
-"""What a public function calls things of its own; `dtype` may be an argument of it too."""
+"""What a public function calls things of its own; `dtype` may be an argument of it too. A test
+holds this against all that `codegen.torch` assigns."""
 
 GIVEN = {
     "rowwise": "without the last dimension too, one number for each row; or as one number",

@@ -16,13 +16,14 @@ from typing import Any
 
 from sympy import Expr
 
+from derive.language.checks import check_identifier
+from derive.language.conventions import CONVENTIONS, NAMED_BY
 from derive.language.definition import Definition, DefinitionError, Let, needed
 from derive.language.expressions import Axis, Element, Sum, count_of, names_used
 from derive.language.interface import (
     AUTOCAST,
     GIVEN,
     LOCALS,
-    NAMED_BY,
     OTHERWISE,
     ROLES,
     SHAPING,
@@ -263,6 +264,8 @@ class Calling:
                 "without op.called it returns them all"
             )
         for argument in arguments:
+            if argument.name not in CONVENTIONS:
+                check_identifier(argument.name, "argument")
             if self.given.get(argument.name) == "epsilon" and argument.default != "None":
                 raise DefinitionError(
                     f"{where}: {argument.name!r} is the machine epsilon where it is left out, so "
@@ -275,13 +278,15 @@ class Calling:
                     f"{where}: an axis with the role {role!r} is {ROLES[role]}, "
                     f"and op.called has no argument {wanted!r}"
                 )
+        known = {choice.name: choice.values for choice in choices}
         own = {*(t.name for t in definition.inputs), *(o.name for o in definition.options)}
-        for name in sorted((own | named - {"dtype"}) & LOCALS):
+        own |= {*definition.outputs, *known}
+        sizes = {axis.size.name for axis in self.roles}
+        for name in sorted((own | named - {"dtype"}) & (LOCALS | sizes)):
             raise DefinitionError(
                 f"{where}: {name!r} is what its function calls something of its own; "
                 "use another name"
             )
-        known = {choice.name: choice.values for choice in choices}
         whens = [(f"update of {u.when.input!r}", u.when) for u in self.updates]
         whens += [(f"constant {when.input!r}", when) for when in self.constants]
         for what, when in whens:

@@ -224,3 +224,32 @@ def test_nothing_is_computed_of_what_gradients_stop_at() -> None:
         module.operation(x, torch.tensor([0, 2, 1])).sum(), x, allow_unused=True
     )
     assert gradient is None or not gradient.any()
+
+
+def calls_of(function: str, tree: ast.AST) -> list[tuple[list[str], list[str]]]:
+    """What each call of a function is given, and what it is unpacked into."""
+    return [
+        (
+            [n.id for n in node.value.args if isinstance(n, ast.Name)],
+            [n.id for n in ast.walk(node.targets[0]) if isinstance(n, ast.Name)],
+        )
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
+        if isinstance(node.value.func, ast.Name) and node.value.func.id == function
+    ]
+
+
+@pytest.mark.parametrize("name", ["tanh", "layer_norm", "linear"])
+def test_the_second_order_is_called_with_the_names_that_it_has(name: str) -> None:
+    """The cotangent of a kept output is not called as the seed, which is given beside it."""
+    tree = ast.parse(source(library.load(name)))
+    doubles = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("double_backward")
+    ]
+    assert doubles
+    for double in doubles:
+        ((given, found),) = calls_of(double.name, tree)
+        assert given == [argument.arg for argument in double.args.args]
+        assert not set(given) & set(found)

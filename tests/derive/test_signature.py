@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from symtable import SymbolTable, symtable
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from sympy import oo
 
 import generated
 from codegen import pipeline
+from codegen.torch import checks, demands, dispatch, shapes, views
 from derive import (
     Builder,
     Definition,
@@ -27,6 +30,7 @@ from derive import (
     sin,
 )
 from derive.derivation import derive
+from derive.language.checks import OF_EMITTED_CODE
 from derive.language.expressions import Element
 from derive.language.interface import LOCALS
 
@@ -101,12 +105,26 @@ def test_a_let_that_is_positive_in_one_case_alone_is_one_tensor_there() -> None:
         assert len({e.base for e in read if e.tensor_name == "s"}) == 1
 
 
-@pytest.mark.parametrize("name", ["last", "shape", "split", "rows", "found"])
+@pytest.mark.parametrize("name", ["last", "shape", "split", "rows", "found", "outer"])
 def test_nothing_is_called_as_the_function_calls_something_of_its_own(name: str) -> None:
     op, n, x = begun(f"x, {name}=2.0")
     factor = op.option(name, 2.0)
     with pytest.raises(DefinitionError, match=f"'{name}' is what its function calls"):
         op.build(op.let("y", [n], factor * x[n]))
+
+
+def test_a_result_is_not_called_so_either() -> None:
+    op, n, x = begun("x")
+    with pytest.raises(DefinitionError, match="'shape' is what its function calls"):
+        op.build(op.let("shape", [n], 2 * x[n]))
+
+
+@pytest.mark.parametrize("name", ["torch", "range", "_wide", "N"])
+def test_an_argument_is_called_as_nothing_that_the_function_reads(name: str) -> None:
+    op, n, x = begun(f"x, {name}='none'")
+    y = op.cases("y", name, {"none": ([n], x[n]), "double": ([n], 2 * x[n])})
+    with pytest.raises(DefinitionError, match=f"'{name}' is "):
+        op.build(y)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +137,25 @@ def test_a_role_that_an_argument_names_needs_that_argument(roles: str, argument:
     x = op.input("x", n, k)
     with pytest.raises(DefinitionError, match=f"op.called has no argument '{argument}'"):
         op.build(op.let("y", [n], Sum(x[n, k], k)))
+
+
+def assigned(line: str) -> set[str]:
+    """The names that a line of emitted code assigns, if it is an assignment."""
+    found = re.match(r"\s*(\w+(?:, \w+)*) = ", line)
+    return set(found[1].split(", ")) if found else set()
+
+
+def test_whatever_a_public_function_may_assign_is_known() -> None:
+    """All that the printers assign, also for what no operation of the library is called with."""
+    found: set[str] = set()
+    for module in (checks, demands, dispatch, shapes, views):
+        for node in ast.walk(ast.parse(Path(str(module.__file__)).read_text("utf-8"))):
+            text = node.values[0] if isinstance(node, ast.JoinedStr) else node
+            if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                found |= assigned(text.value)
+    assert {"shape", "dtype", "outer"} < found
+    # Older arguments are put into those that they stand for.
+    assert found - {"reduction", "dim", "correction"} <= LOCALS
 
 
 @pytest.mark.parametrize("name", library.names())
@@ -137,3 +174,20 @@ def test_the_names_that_a_function_has_of_its_own_are_known(name: str) -> None:
     for variant in definition.variants:
         known |= {*variant.tensors} | {axis.size.name for axis in variant.axes}
     assert stored - known - {"_"} <= LOCALS
+
+
+def read_outside(table: SymbolTable) -> Iterator[str]:
+    """The names that the functions of a module read of the module, and of Python."""
+    if table.get_type() == "function":
+        yield from (s.get_name() for s in table.get_symbols() if s.is_global())
+    for inner in table.get_children():
+        yield from read_outside(inner)
+
+
+@pytest.mark.parametrize("name", [n for op in library.names() for n in (op, f"c/{op}")])
+def test_nothing_is_called_as_what_emitted_functions_read(name: str) -> None:
+    file = Path(generated.__file__).parent / f"{name}.py"
+    table = symtable(file.read_text("utf-8"), str(file), "exec")
+    defined = {inner.get_name() for inner in table.get_children()}
+    read = {n for n in read_outside(table) if not n.startswith("_") and n not in defined}
+    assert {n for n in read if not n.endswith("Gradients")} <= OF_EMITTED_CODE
