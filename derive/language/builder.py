@@ -9,7 +9,13 @@ from typing import Any
 
 from sympy import Expr, S, SympifyError, sympify
 
-from derive.language.checks import Scope, check_facts, check_identifier, check_letters
+from derive.language.checks import (
+    Scope,
+    check_facts,
+    check_identifier,
+    check_letters,
+    check_sizes,
+)
 from derive.language.composition import (
     Letters,
     check_call,
@@ -416,7 +422,7 @@ class Builder:
             chunked=chunked,
             source=self.source,
         )
-        self._check_sizes(definition)
+        check_sizes(definition)
         calling = self._calling
         if calling.arguments is None:
             return replace(
@@ -444,17 +450,6 @@ class Builder:
                     f"output {output.name!r} of {self.name!r} holds integers: no gradient"
                 )
         check_once(f"output of {self.name!r}", [t.name for t in outputs])
-
-    def _check_sizes(self, definition: Definition) -> None:
-        known = {*definition.given_axes, *definition.extents}
-        for window in definition.windows:
-            unknown = [i.axis.name for i in window.scales if i.axis not in known]
-            if unknown:
-                raise DefinitionError(
-                    f"operation {self.name!r}: nothing says how long axis {unknown[0]!r} is, read "
-                    f"at {window.tensor}[{window.place}]: no input has it, and it is not the only "
-                    "such axis there, or a choice decides what is read"
-                )
 
     def _add_input(self, tensor: Tensor) -> Tensor:
         self._check_name(tensor.name, "input")

@@ -12,7 +12,7 @@ from sympy import And, Basic, Expr, Integer, KroneckerDelta, Not, Or, S, Symbol,
 from sympy.core.function import AppliedUndef
 
 from derive.language.cotangents import PREFIX, is_cotangent
-from derive.language.definition import DefinitionError, Option, Tensor
+from derive.language.definition import Definition, DefinitionError, Option, Tensor
 from derive.language.expressions import (
     Affine,
     ArgMax,
@@ -114,6 +114,19 @@ def check_facts(tensor: Tensor) -> None:
             f"input {tensor.name!r} is symmetric, and needs two letters over one axis for it: "
             f"{tensor!r}"
         )
+
+
+def check_sizes(definition: Definition) -> None:
+    """Raise unless it is known how long each axis is that something is read along."""
+    known = {*definition.given_axes, *definition.extents}
+    for window in definition.windows:
+        unknown = [i.axis.name for i in window.scales if i.axis not in known]
+        if unknown:
+            raise DefinitionError(
+                f"operation {definition.name!r}: nothing says how long axis {unknown[0]!r} is, "
+                f"read at {window.tensor}[{window.place}]: no input has it, and it is not the only "
+                "such axis there, or a choice decides what is read"
+            )
 
 
 def indices(number: int) -> str:

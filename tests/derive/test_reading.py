@@ -15,9 +15,9 @@ from sympy import Expr, Symbol
 
 from derive import Axis, Definition, DefinitionError, Index, Sum, Tensor, library, log
 from derive.language.definition import Let
-from derive.notation.formulas import CALLS, SPELT
 from derive.notation.grammar import LONGEST, TextError, parse
 from derive.notation.reading import read
+from derive.notation.vocabulary import CALLS, SPELT
 from derive.printing.writing import definition_text
 
 pytestmark = pytest.mark.slow
