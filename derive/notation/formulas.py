@@ -1,7 +1,8 @@
 """From formulas in the text form of the language to SymPy expressions.
 
 Every value is built from the classes that the tables of `vocabulary` name. No text is handed to
-SymPy, and none to Python; what SymPy would compute at once, such as a power of constants, is bounded.
+SymPy, and none to Python; what SymPy would compute at once, such as a power of constants, is
+bounded.
 """
 
 from __future__ import annotations
