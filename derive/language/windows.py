@@ -18,7 +18,9 @@ from sympy import (
     Basic,
     Expr,
     Ge,
+    Gt,
     Integer,
+    Lt,
     Min,
     S,
     Symbol,
@@ -103,11 +105,14 @@ class Window:
 
     @cached_property
     def inside(self) -> Boolean:
-        """The condition that the place lies on its axis."""
-        low = [] if self.least.is_nonnegative else [_at_least(self.place, S.Zero)]
-        room = expand(self.axis.size - 1 - self.most)
-        high = [] if room.is_nonnegative else [_at_least(self.axis.size - 1, self.place)]
-        return And(*low, *high)
+        """The condition that the place lies on its axis, as one writes it: `t > 0`, `k + n < N`."""
+        conditions: list[Boolean] = []
+        if not self.least.is_nonnegative:
+            above, below = _apart(self.place)
+            conditions.append(Gt(above, 0) if below == 1 else Ge(above, below))
+        if not expand(self.axis.size - 1 - self.most).is_nonnegative:
+            conditions.append(Lt(*_apart(self.place - self.axis.size)))
+        return And(*conditions)
 
     def room(self, letter: Index) -> Expr:
         """How far the place can be moved along a letter, beginning where that is zero."""
@@ -119,11 +124,11 @@ class Window:
         return room + 1 if scale == 1 else floor(room / scale) + 1
 
 
-def _at_least(one: Expr, other: Expr) -> Boolean:
-    """`one >= other`, with nothing negative on either side: `t >= k`."""
-    terms = Add.make_args(expand(one - other))
+def _apart(difference: Expr) -> tuple[Expr, Expr]:
+    """A difference as two sides, nothing negative on either: `t - k` as `t` and `k`."""
+    terms = Add.make_args(expand(difference))
     below = [t for t in terms if t.could_extract_minus_sign()]
-    return Ge(Add(*(t for t in terms if t not in below)), -Add(*below))
+    return Add(*(t for t in terms if t not in below)), -Add(*below)
 
 
 def with_guards(value: Expr) -> Expr:

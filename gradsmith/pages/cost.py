@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from codegen import pipeline
 from derive.calculus.trace import Derivation
 from derive.language.definition import Definition
-from derive.language.expressions import Axis
+from derive.language.expressions import Axis, Index
 from gradsmith.emitted import Functions
 from gradsmith.proof.samples import Sample, random_like, random_sample
 from gradsmith.timing.bench import without_residuals
@@ -26,6 +26,9 @@ from gradsmith.timing.launches import bytes_of, launches
 
 ELEMENTS = 1 << 15
 """About how many elements the largest tensor has."""
+
+STEPS = 1 << 24
+"""As many settings of its letters one let goes through at most, all of which may be in memory."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +70,13 @@ def costs(derivation: Derivation, simplified: ModuleType) -> Costs:
 
 
 def sizes_for(definition: Definition) -> dict[Axis, int]:
-    """One size for every axis, but for those that others ask to be longer, so that the largest
-    tensor has about `ELEMENTS` elements."""
+    """One size for every axis, so that the largest tensor has about `ELEMENTS` elements, and no let
+    goes through more than `STEPS` settings of its letters; larger where others ask for it."""
     rank = max(1, *(len(tensor.indices) for tensor in definition.tensors.values()))
-    each = 1 << (ELEMENTS.bit_length() - 1) // rank
-    return definition.fitted(dict.fromkeys(definition.axes, each))
+    lets = ({*let.tensor.indices, *let.value.atoms(Index)} for let in definition.lets)
+    letters = max(1, *map(len, lets))
+    bits = min((ELEMENTS.bit_length() - 1) // rank, (STEPS.bit_length() - 1) // letters)
+    return definition.fitted(dict.fromkeys(definition.axes, 1 << bits))
 
 
 def chunked_module(derivation: Derivation) -> ModuleType:
