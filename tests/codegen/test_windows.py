@@ -15,6 +15,8 @@ from codegen.pipeline import compile, source
 from derive.files import load_definitions
 from gradsmith.proof.check import check
 
+pytestmark = pytest.mark.slow
+
 WINDOWS = load_definitions(Path(__file__).parents[1] / "definitions" / "windows.grad")
 
 
