@@ -1,9 +1,9 @@
 """C functions for the modules beside this one: compiled when first called, kept for next time.
 
-A file is compiled by the system's compiler, `cc` or what the environment names as CC, once for
-each variant and precision. What comes out is kept in the user's cache folder under the source,
-the compiler with its processor, and the flags; GRADSMITH_CFLAGS adds to those. Where nothing
-compiles, a warning says so once, and the files of the torch target serve.
+A file is compiled once for each variant and precision, by `cc` or the compiler that the environment
+variable CC names. The library is kept in the user's cache folder, under a hash of the source, the
+compiler, the processor and the flags, to which GRADSMITH_CFLAGS adds. Without a working compiler
+there is one warning, and the modules of the torch target compute everything.
 """
 
 import atexit
@@ -36,7 +36,7 @@ FLAGS = (
     *("-shared", "-fPIC"),
 )
 WISHES = (("-march=native", "-fopenmp"), ("-march=native", "-fopenmp-simd"), ())
-"""The flags beside FLAGS, those that are best first: not every compiler has all of them."""
+"""What is tried beside FLAGS, the best first: not every compiler has all of these."""
 
 INCLUDED = "#include <math.h>\n#include <stdint.h>\n#include <stdlib.h>\n"
 _PRECISIONS = {torch.float32: (ctypes.c_float, []), torch.float64: (ctypes.c_double, ["-DDOUBLE"])}
@@ -45,14 +45,14 @@ _PLAIN = frozenset((Tensor, torch.nn.Parameter))
 
 
 LARGE = 1 << 22
-"""As many bytes are worth large pages: two of them, where one has 2 MB."""
+"""How many bytes are worth large pages: two of them, of 2 MB each."""
 
 
 def empty(like: Tensor, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:
-    """Memory for what C writes; if it is large, in large pages where the system grants them.
+    """A tensor for C to write to, in large pages if it is large and the system grants them.
 
-    The C library returns large memory at once, so that each call is given new pages. Handing them
-    out 4 KB at a time takes longer than the loops that fill them.
+    The C library gives large blocks back to the system when they are freed, so each call gets new
+    pages, and mapping those 4 KB at a time takes longer than the loops that fill them.
     """
     tensor = like.new_empty(shape, dtype=dtype)
     if tensor.nbytes >= LARGE:
@@ -74,10 +74,10 @@ def _process() -> ctypes.CDLL:
 
 
 def serves(*tensors: Tensor | float | None) -> bool:
-    """Whether C computes with these tensors: plain ones on the CPU, in a dtype that it has.
+    """Whether C can compute with these tensors: plain ones on the CPU, in a dtype that it has.
 
-    Under torch.compile and the transforms of torch.func, where a mode looks at what torch is asked
-    for (`make_fx`, a count of operations), and without a compiler, it does not.
+    It cannot under torch.compile and the transforms of torch.func, under a mode that watches
+    torch's operations (such as `make_fx`, or one that counts them), or without a compiler.
     """
     if torch.compiler.is_compiling() or peek_interpreter_stack() is not None:
         return False
@@ -91,14 +91,14 @@ def serves(*tensors: Tensor | float | None) -> bool:
         if not tensor.is_cpu or tensor.dtype not in _SERVED:
             return False
         if tensor.layout is not torch.strided or tensor.is_neg() or tensor._is_zerotensor():
-            return False  # its memory is not its values
+            return False  # what lies in its memory is not its values
         if is_legacy_batchedtensor(tensor):  # of autograd.grad with is_grads_batched
             return False
     return compiler() is not None
 
 
 def recorded(*tensors: Tensor) -> bool:
-    """Whether autograd records what is done with these tensors, which it cannot see in C."""
+    """Whether autograd would record operations on these tensors; it cannot look into C."""
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
@@ -107,9 +107,9 @@ def in_torch_instead(
     inputs: Sequence[Any],
     cotangents: Sequence[Tensor | None],
 ) -> tuple[Tensor | None, ...]:
-    """The gradients of a torch module's function, which autograd can differentiate again."""
+    """The gradients by the torch module's function, which autograd can differentiate again."""
     with torch.enable_grad():
-        # Views, as one tensor may stand for two inputs.
+        # Views, since one tensor may be given for two inputs.
         inputs = [i.view_as(i) if isinstance(i, Tensor) else i for i in inputs]
         outputs = function.apply(*inputs)
     given = [(o, c) for o, c in zip(outputs, cotangents, strict=False) if c is not None]
@@ -126,14 +126,14 @@ def in_torch_instead(
 
 
 def check_tensors(**given: Any) -> None:
-    """Raise a TypeError for what is no tensor."""
+    """Raise a TypeError for anything but a tensor."""
     for name, value in given.items():
         if not isinstance(value, Tensor):
             raise TypeError(f"{name} must be Tensor, not {type(value).__name__}")
 
 
 def check_gradient(name: str, gradient: Tensor, like: Tensor) -> None:
-    """Raise a TypeError for a gradient that C cannot take beside a tensor."""
+    """Raise a TypeError for a gradient that C cannot use together with a tensor."""
     check_tensors(**{name: gradient})
     if gradient.dtype != like.dtype or not serves(gradient) or recorded(gradient):
         raise TypeError(
@@ -143,7 +143,7 @@ def check_gradient(name: str, gradient: Tensor, like: Tensor) -> None:
 
 
 def check_trainable(**parameters: Tensor) -> None:
-    """Raise for a parameter that cannot be written to where it lies."""
+    """Raise an error for a parameter that cannot be updated in place."""
     for name, parameter in parameters.items():
         if recorded(parameter):
             raise RuntimeError(
@@ -158,10 +158,10 @@ def check_trainable(**parameters: Tensor) -> None:
 
 
 class Function(dict[torch.dtype, Callable[..., None]]):
-    """A C function in each precision, by dtype; compiled when it is first asked for.
+    """A C function in each precision, by dtype; compiled when first asked for.
 
-    It takes pointers, then sizes, then options, and how many threads it may use. The names given
-    here are for those who are told what is wrong with an argument.
+    It takes pointers, then sizes, then options, then how many threads it may use. Pointers and
+    options are named for the messages of errors.
     """
 
     def __init__(
@@ -202,15 +202,15 @@ class Function(dict[torch.dtype, Callable[..., None]]):
         return call
 
     def _check_options(self, real: Callable[[Any], object], given: Sequence[Any]) -> None:
-        """Raise a TypeError for an option that is no number."""
+        """Raise a TypeError for an option that is not a number."""
         for name, value in zip(self._options, given, strict=True):
             try:
                 real(value)
-            except (TypeError, ValueError, RuntimeError):  # a tensor may raise any
+            except (TypeError, ValueError, RuntimeError):  # a tensor may raise any of them
                 raise TypeError(f"{name} must be a number, not {type(value).__name__}") from None
 
     def _error(self, status: int) -> Exception:
-        """What a function's status says, where it did not come to its end."""
+        """The error that the status of a function stands for."""
         if status == 1:
             return MemoryError("no memory for what the function works with")
         if status < 0:
@@ -220,19 +220,19 @@ class Function(dict[torch.dtype, Callable[..., None]]):
 
 @cache
 def _library(source: Path, macros: tuple[str, ...]) -> ctypes.CDLL:
-    """The library of a C file: from the cache, where a whole one is there, or compiled."""
+    """The library of a C file: from the cache, if an intact one is there, or compiled."""
     identity, text = _command(source)[1], source.read_bytes()
     key = hashlib.sha256(b"\0".join((identity, " ".join(macros).encode(), text))).hexdigest()
     folder = _folder()
     for kept in folder.glob(f"{key}-*.so"):
         if kept.stem == f"{key}-{_digest(kept)}":
             return ctypes.CDLL(str(kept))
-        kept.unlink(missing_ok=True)  # cut short, or written over
+        kept.unlink(missing_ok=True)  # cut short, or overwritten
     with tempfile.TemporaryDirectory(dir=folder) as unfinished:
         built = Path(unfinished) / "built.so"
         build(source, macros, built)
         kept = folder / f"{key}-{_digest(built)}.so"
-        os.replace(built, kept)  # at once: another process sees a whole file or none
+        os.replace(built, kept)  # in one step: other processes see a whole file or none
     return ctypes.CDLL(str(kept))
 
 
@@ -262,8 +262,8 @@ def _digest(file: Path) -> str:
 
 @cache
 def _folder() -> Path:
-    """Where libraries are kept: for this process alone, where the user's cache is not writable, or
-    nothing can be run from it."""
+    """Where libraries are kept; for this process alone, if the user's cache is not writable or not
+    executable."""
     folder = platformdirs.user_cache_path("gradsmith") / "c"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -280,7 +280,7 @@ def _folder() -> Path:
 
 @cache
 def compiler() -> tuple[list[str], bytes] | None:
-    """The compiler's command line, and what tells it and its processor from any other."""
+    """The compiler's command line, and what identifies it and its processor."""
     name = os.environ.get("CC") or "cc"
     extra = os.environ.get("GRADSMITH_CFLAGS", "")
     said = ""
@@ -293,14 +293,14 @@ def compiler() -> tuple[list[str], bytes] | None:
         except OSError as error:
             said = str(error.strerror)
             break
-        except ValueError as error:  # quotation marks that are not closed
+        except ValueError as error:  # an unclosed quotation mark
             said = f"{error} in CC or GRADSMITH_CFLAGS"
             break
         if not tried.returncode and not macros.returncode:
             return command, b"\0".join((" ".join(command).encode(), macros.stdout))
         said = (tried.stderr or macros.stderr).decode(errors="replace").strip().split("\n")[0]
     message = f"no C compiler: {name}: {said}; the torch target serves"
-    warnings.warn_explicit(message, UserWarning, "gradsmith", 0)  # one line, no source beside it
+    warnings.warn_explicit(message, UserWarning, "gradsmith", 0)  # one line, without the source
     return None
 
 
