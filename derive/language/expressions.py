@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from sympy import (
     Basic,
@@ -102,8 +102,10 @@ def _element(cls: type[Element], base: IndexedBase, *indices: Any) -> Any:
 
 
 class Binder(Expr):
-    """A body under a set of bound indices. Subclasses say what is done with the body's values."""
+    """A body under a set of bound indices. Subclasses say what is done with the body's values, and
+    what the `ending` of a name for that is."""
 
+    ending: ClassVar[str]
     is_commutative = True
 
     def __new__(cls, body: Any, *indices: Index | Tuple) -> Expr:
@@ -171,6 +173,8 @@ class Binder(Expr):
 class Sum(Binder):
     """The sum of a body over a set of bound indices: `Sum(x[n, c], n)`; that of zeros is zero."""
 
+    ending = "sum"
+
     def __new__(cls, body: Any, *indices: Index | Tuple) -> Expr:
         total = super().__new__(cls, body, *indices)
         return S.Zero if total.args[0] == 0 else total
@@ -199,6 +203,7 @@ class Sum(Binder):
 class Product(Binder):
     """The product of a body over a set of bound indices."""
 
+    ending = "product"
     is_real = True
     is_extended_real = True
 
@@ -209,6 +214,7 @@ class ArgMax(Binder):
     `ArgMax(z[n, k], k)` is an integer for each n.
     """
 
+    ending = "argmax"
     is_integer = True
     is_nonnegative = True
     is_real = True
