@@ -39,12 +39,13 @@ from derive.language.expressions import (
     fresh_names,
     with_args,
 )
-from derive.simplification.naming import stem
+from derive.simplification.naming import word
 
 
 class Largest(Binder):
     """The largest value of a body over its bound indices, minus infinity over none."""
 
+    ending = "max"
     is_real = True
 
 
@@ -118,7 +119,7 @@ class _Names:
             inner = expr.func(expr.body, *kept) if kept else expr.body
             count = count_of(idle)
             return self.walk(inner**count if isinstance(expr, Product) else inner * count, order)
-        return self.named(expr, f"{stem(expr.body)}_{_WORDS[type(expr)]}", order)
+        return self.named(expr, word(expr), order)
 
     def named(self, expr: Expr, name: str, order: Sequence[Index]) -> Expr:
         """The element that an expression is called by, its let added where it is new."""
@@ -144,7 +145,7 @@ class _Names:
     # --- the safe forms ---
 
     def log_sum_exp(self, expr: LogSumExp, order: Sequence[Index]) -> Expr:
-        name = stem(expr.body)
+        name = word(expr.body)
         largest = self.named(Largest(expr.body, *expr.indices), f"{name}_max", order)
         shift = self.named(Finite(largest), f"{name}_shift", order)
         total = Sum(exp(expr.body - shift), *expr.indices)
@@ -163,7 +164,7 @@ class _Names:
     def _shifted(self, expr: Along, order: Sequence[Index]) -> tuple[str, Expr]:
         """What to name things after; and the body less its largest value, which has a name so
         that it is subtracted before anything else is."""
-        body, name = self.walk(expr.body, order), stem(expr.body)
+        body, name = self.walk(expr.body, order), word(expr.body)
         largest = self.named(Largest(body, expr.index), f"{name}_max", order)
         return name, self.named(body - largest, f"{name}_shifted", order)
 
@@ -202,8 +203,6 @@ def _ordered(letters: Sequence[Index], expr: Expr, order: Sequence[Index]) -> tu
     stored = [i for i in (widest.indices if widest else ()) if i in letters]
     return tuple(dict.fromkeys([*stored, *letters]))
 
-
-_WORDS = {Sum: "sum", Product: "product", Largest: "max", ArgMax: "argmax"}
 
 _RULES: tuple[tuple[type[Basic], Any], ...] = (
     (StopGradient, lambda names, e, order: names.walk(e.args[0], order)),

@@ -115,7 +115,8 @@ class _Plan:
         makes of one tensor `alone` has."""
         taken = {*self.taken, *self.forward.lets, *self.seeds, *(other.name for other in self.lets)}
         taken |= {i.name for other in self.lets for i in other.value.atoms(Index)}
-        parts = Parts(let, self.varying, self.seeds, taken, alone)
+        primal = frozenset((*self.forward.lets, *self.forward.inputs))
+        parts = Parts(let, self.varying, self.seeds, primal, taken, alone)
         value = parts.value()
         place = self.lets.index(let)
         lets = (*self.lets[:place], *parts.made, Let(let.tensor, value), *self.lets[place + 1 :])

@@ -17,7 +17,13 @@ from derive.language.masked import without_masks
 class LogSumExp(Binder):
     """The logarithm of the sum of exponentials of a body over its bound indices."""
 
+    ending = "log_sum_exp"
     is_real = True
+
+    @property
+    def spoken(self) -> tuple[str, Expr]:
+        """The name of the function, and what it is taken of."""
+        return type(self).__name__.lower(), self.body
 
 
 class Along(Expr):
@@ -36,6 +42,11 @@ class Along(Expr):
     @property
     def index(self) -> Index:
         return self.args[1]
+
+    @property
+    def spoken(self) -> tuple[str, Expr]:
+        """The name of the function, and what it is taken of."""
+        return type(self).__name__.lower(), self.body
 
 
 class Softmax(Along):
@@ -58,6 +69,11 @@ class LogAddExp(Elementary):
     """`log(exp(a) + exp(b))`."""
 
     nargs = 2
+
+    @property
+    def spoken(self) -> tuple[str, Expr] | None:
+        """The function that it is beside one, and what that is taken of."""
+        return ("softplus", self.args[0]) if self.args[1] == 0 else None
 
 
 class Sigmoid(Elementary):

@@ -43,7 +43,7 @@ def _elements(expr: Basic) -> set[Any]:
 
 @dataclass
 class Parts:
-    """Takes a let apart.
+    """Takes a let apart, a gradient by one of the `primal` tensors or what is made on the way.
 
     `made` collects the lets of what does not vary with the cotangents, under names that are not
     `taken`: of parts that are as large as can be, or that read one tensor `alone`.
@@ -52,6 +52,7 @@ class Parts:
     let: Let
     varying: frozenset[str]
     seeds: tuple[str, ...]
+    primal: frozenset[str]
     taken: set[str]
     alone: bool = False
     made: list[Let] = field(default_factory=list)
@@ -74,8 +75,8 @@ class Parts:
     def derivative(self, cotangent: Expr) -> str:
         """What the factor of an output's cotangent in an input's gradient is called, if it is."""
         of, by = map(primal_name, (tensor_name(cotangent), self.let.name))
-        named = is_cotangent(self.let.name) and tensor_name(cotangent) in self.seeds
-        return f"d{of}_d{by}" if named else ""
+        named = is_cotangent(self.let.name) and by in self.primal
+        return f"d{of}_d{by}" if named and tensor_name(cotangent) in self.seeds else ""
 
     def varies(self, expr: Any) -> bool:
         return bool(names_used(expr) & self.varying)

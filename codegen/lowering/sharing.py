@@ -54,7 +54,7 @@ def computed_once(lets: Sequence[Let], besides: Iterable[str] = ()) -> tuple[Let
         once = _without_repeats(result, {let.name for let in result} - given)
         if len(once) == len(result):
             new = {let.name for let in once} - given
-            return tuple(_negated_once([*_signs_inside(once, new)]))
+            return tuple(_negated_once([*_signs_inside(once, new, others)]))
         result = once  # what read two names of one thing may be the same now
 
 
@@ -241,8 +241,7 @@ def _factored(lets: Sequence[Let], common: frozenset[Expr], others: frozenset[st
         for place, let in enumerate(lets)
         if any(common <= _factors(p) for p in _products(let.value))
     )
-    taken = others.union((let.name for let in lets), *(names_used(let.value) for let in lets))
-    (fresh,) = fresh_names([word(product)], taken)
+    (fresh,) = fresh_names([word(product)], _taken(lets, others))
     letters = tuple(abstract(product)[1])
     tensor = Tensor(fresh, _stored(letters, product.atoms(Element), lets[first]))
 
@@ -263,19 +262,27 @@ def _factored(lets: Sequence[Let], common: frozenset[Expr], others: frozenset[st
     return [*lets[:first], Let(tensor, product), *rest]
 
 
-def _signs_inside(lets: Sequence[Let], new: set[str]) -> Sequence[Let]:
+def _signs_inside(lets: Sequence[Let], new: set[str], others: frozenset[str]) -> Sequence[Let]:
     """The lets, each new one that is read more than once, and always with a minus before it, with
-    that inside."""
+    that inside, and called so."""
     for let in lets:
         signs = [sign for other in lets for sign in _signs(other.value, let.name)]
         if let.name in new and len(signs) > 1 and set(signs) == {-1}:
-            turned = [Let(let.tensor, -let.tensor.element)]
+            (fresh,) = fresh_names([word(-let.value)], _taken(lets, others))
+            tensor = replace(let.tensor, name=fresh)
+            turned = [Let(let.tensor, -tensor.element)]
             inside = [
-                replace(o, value=-o.value if o is let else substitute(o.value, turned))
+                Let(tensor, -o.value) if o is let else replace(o, value=substitute(o.value, turned))
                 for o in lets
             ]
-            return _signs_inside(inside, new)
+            return _signs_inside(inside, new | {fresh}, others)
     return lets
+
+
+def _taken(lets: Iterable[Let], others: Iterable[str]) -> set[str]:
+    """The names that no new let may have."""
+    lets = list(lets)
+    return {*others, *(let.name for let in lets), *names_used(*(let.value for let in lets))}
 
 
 def _signs(expr: Basic, name: str) -> Iterator[int]:
@@ -396,8 +403,7 @@ def _named(lets: Sequence[Let], pattern: Expr, others: frozenset[str]) -> list[L
     if own.value == found and set(letters) == set(own.tensor.indices):
         named = Named(own.tensor, letters)
         return [*lets[: first + 1], *(_reading(let, pattern, named) for let in lets[first + 1 :])]
-    taken = others.union((let.name for let in lets), *(names_used(let.value) for let in lets))
-    (fresh,) = fresh_names([word(found)], taken)
+    (fresh,) = fresh_names([word(found)], _taken(lets, others))
     looked_up = isinstance(found, Element) and bool(found.is_integer)
     read = found.atoms(Element) or own.value.atoms(Element)
     tensor = Tensor(fresh, _stored(letters, read, own), integer=looked_up)

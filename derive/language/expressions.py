@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from sympy import (
     Add,
@@ -105,8 +105,10 @@ def _element(cls: type[Element], base: IndexedBase, *indices: Any) -> Any:
 
 
 class Binder(Expr):
-    """A body under a set of bound indices. Subclasses say what is done with the body's values."""
+    """A body under a set of bound indices. Subclasses say what is done with the body's values, and
+    what the `ending` of a name for that is."""
 
+    ending: ClassVar[str]
     is_commutative = True
 
     def __new__(cls, body: Any, *indices: Index | Tuple) -> Expr:
@@ -174,6 +176,8 @@ class Binder(Expr):
 class Sum(Binder):
     """The sum of a body over a set of bound indices: `Sum(x[n, c], n)`; that of zeros is zero."""
 
+    ending = "sum"
+
     def __new__(cls, body: Any, *indices: Index | Tuple) -> Expr:
         total = super().__new__(cls, body, *indices)
         return S.Zero if total.args[0] == 0 else total
@@ -202,6 +206,7 @@ class Sum(Binder):
 class Product(Binder):
     """The product of a body over a set of bound indices."""
 
+    ending = "product"
     is_real = True
     is_extended_real = True
 
@@ -212,6 +217,7 @@ class ArgMax(Binder):
     `ArgMax(z[n, k], k)` is an integer for each n.
     """
 
+    ending = "argmax"
     is_integer = True
     is_nonnegative = True
     is_real = True

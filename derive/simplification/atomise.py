@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sympy import Add, Expr, Mul, Pow, Rational, S, default_sort_key, exp, log
+from sympy import Add, Expr, Mul, Pow, S, default_sort_key, exp, log
 
 from derive.calculus.contractions import has_contraction, is_contraction
 from derive.calculus.differentiate import cotangents_of
@@ -36,7 +36,9 @@ from derive.language.expressions import (
 from derive.language.facts import is_nonnegative, is_nonzero, is_positive, is_total
 from derive.language.functions import BY_CLASS
 from derive.language.substitute import substitute
-from derive.simplification.naming import applied, base_stem, mixes_sizes, names, shift, stem
+from derive.simplification.exact_names import called, mixes_sizes, names, scaled_name
+from derive.simplification.naming import stem, word
+from derive.simplification.roots import root_word
 from derive.simplification.weights import as_quotients, is_exponential, weights
 
 
@@ -118,13 +120,13 @@ class Atomiser:
                 return value
             if abstract(expr)[0] in self.averaged:
                 count = count_of(expr.indices)
-                return count * self.named(value / count, f"{stem(expr.body)}_mean")
-            return self.named(value, f"{stem(expr.body)}_sum")
+                return count * self.named(value / count, word(value / count))
+            return self.named(value, word(value))
         if isinstance(expr, Mul):
             return self._product(expr, top)
         if isinstance(expr, Add):
             value = Add(*(self._visit(a, top and has_contraction(a)) for a in expr.args))
-            return value if top or not mixes_sizes(value) else self.named(value, shift(value))
+            return value if top or not mixes_sizes(value) else self.named(value, word(value))
         if isinstance(expr, Pow):
             return self._power(expr, top)
         if isinstance(expr, Where) and is_exponential(expr):
@@ -142,7 +144,7 @@ class Atomiser:
                 self._divide_by(value.args[0])
             if top or type(value) not in BY_CLASS:
                 return value
-            return self.named(value, applied(value))
+            return self.named(value, self._function_word(value))
         return expr
 
     def _weight(self, expr: exp) -> Expr | None:
@@ -189,9 +191,10 @@ class Atomiser:
         made = [f for f in factors if not is_scalar(f) and set(names(f)) & self.proposed]
         given = [f for f in factors if f not in made]
         if len(made) > 1 and not any(f.has(Sum) for f in made):
-            made = [self.named(Mul(*made), "p" if any(f.has(Pow) for f in made) else "product")]
+            product = Mul(*made)
+            made = [self.named(product, "p" if any(f.has(Pow) for f in made) else word(product))]
         value = Sum(Mul(*given, *made), *expr.indices)
-        return value if top else self.named(value, "_".join(dict.fromkeys(names(expr.body))))
+        return value if top else self.named(value, word(value))
 
     def _power(self, expr: Pow, top: bool) -> Expr:
         base, exponent = expr.args
@@ -212,23 +215,15 @@ class Atomiser:
         if exponent.is_Integer and exponent < -1:
             return Pow(self._power(1 / base, top=False), -exponent)
         if -exponent == 1 and (inside := self._logistic_exponent(base)) is not None:
-            name = f"sigmoid_{'' if _is_turned(inside) else 'neg_'}{stem(inside)}"
-        elif exponent == Rational(-1, 2):
-            name = "rstd" if self._is_mean(base) else f"inv_root_{stem(base)}"
-        elif exponent == Rational(1, 2):
-            name = f"root_{stem(base)}"
+            name = called("sigmoid", -inside)
         else:
-            name = f"inv_{stem(base)}" if exponent.is_negative else f"{stem(base)}_power"
+            name = root_word(value, self.lets) if abs(exponent) == S.Half else word(value)
         return self.named(value, name)
 
-    def _is_mean(self, expr: Expr) -> bool:
-        """Whether an expression is a mean, or one with something added to it, as a variance is."""
-        values = [expr, *(let.value for let in self.lets if let.name in names_used(expr))]
-        apart = (value.as_independent(Sum, as_Add=False) for value in values)
-        return any(
-            isinstance(total, Sum) and scale.as_numer_denom()[1].free_symbols
-            for scale, total in apart
-        )
+    def _function_word(self, value: Expr) -> str:
+        """What a function is called, the exponential in it seen through where that has a name."""
+        inside = self._logistic_exponent(value.args[0]) if isinstance(value, log) else None
+        return word(value) if inside is None else called("softplus", inside)
 
     def _logistic_exponent(self, below: Expr) -> Expr | None:
         """The w of `1 + exp(w)`, whose inverse has a name of its own."""
@@ -269,7 +264,7 @@ class Atomiser:
         ]
         if len(full) == 1 and scales and not (top and len(full) + len(scales) == len(visited)):
             rest = [a for a in visited if a not in full and a not in scales]
-            scaled = self.named(Mul(*full, *scales), f"{base_stem(full[0])}_hat")
+            scaled = self.named(Mul(*full, *scales), scaled_name(full[0]))
             return Mul(coefficient, *rest, scaled)
         return Mul(coefficient, *visited)
 
@@ -339,11 +334,6 @@ def _plain_summand(let: Let, values: dict[str, Let]) -> Expr | None:
         return None
     powers = [own for own in values.values() if isinstance(own.value, exp)]
     return value.body if is_exponential(substitute(summed.value, powers)) else None
-
-
-def _is_turned(exponent: Expr) -> bool:
-    """Whether an exponent is of the other sign than what it is named after."""
-    return isinstance(exponent, Add) or exponent.could_extract_minus_sign()
 
 
 def _in_softplus(exponential: Let, lets: Sequence[Let]) -> bool:

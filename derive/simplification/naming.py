@@ -1,200 +1,150 @@
-"""Short names for what an expression computes, after the tensors that it is made of."""
+"""Short names for what an expression computes, after the tensors that it is made of.
+
+Where no exact name is short enough, a name says no more than is so: `x_terms` of a sum that has
+more than x, `x_adjusted` of x and more than one thing beside it, `x_scaled` of x times something
+else, `tanh_inner` of what is computed inside. What is made of a cotangent is called a gradient.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from sympy import Add, Basic, Eq, Ge, Gt, Integer, Le, Lt, Mul, Ne, Pow, S, Symbol
-from sympy.core.relational import Relational
+from sympy import Add, Basic, Expr, Function, Mul, Pow, Symbol
 from sympy.logic.boolalg import Boolean
 
-from derive.language.expressions import (
-    Element,
-    Index,
-    Parameter,
-    Sum,
-    Where,
-    free_indices,
-    is_scalar,
+from derive.language.cotangents import PREFIX
+from derive.language.expressions import Binder, Element, Where, free_indices, is_scalar
+from derive.simplification.exact_names import (
+    GRADIENT,
+    LONGEST,
+    apart,
+    closed,
+    divides,
+    exact,
+    gradients,
+    in_order,
+    kept,
+    mean_of,
+    mixes_sizes,
+    of_element,
+    of_kind,
+    shifted,
+    tensors,
 )
 
-_LONGEST = 40
-_SHORT = {
+_ENDING = 12
+"""How much of the longest name is left for what is said of a part."""
+
+_KINDS: Mapping[type[Basic], str] = {
     Boolean: "mask",
     Where: "chosen",
-    Sum: "sum",
-    Add: "total",
-    Mul: "product",
+    Add: "terms",
+    Mul: "scaled",
     Pow: "power",
 }
-_RAISED: dict[Basic, str] = {Integer(2): "squared", Integer(3): "cubed", Integer(4): "to_the_4"}
-_INSTEAD: dict[Basic, str] = {S.Zero: "masked", S.One: "or_one"}
-_ASKED: dict[type[Basic], dict[Basic | None, str]] = {
-    Eq: {S.Zero: "is_zero", S.One: "is_one"},
-    Ne: {S.Zero: "not_zero", S.One: "not_one"},
-    Gt: {S.Zero: "positive", None: "high"},
-    Ge: {S.Zero: "not_negative", None: "high"},
-    Lt: {S.Zero: "negative", None: "low"},
-    Le: {S.Zero: "not_positive", None: "low"},
-}
-"""What is so of the left side of a relation to a number; to any other under None."""
 
 
 def word(expr: Basic) -> str:
-    """A name: `off_sum`, `x_minus_target`, `log_x`; only its last word, where it would be long."""
-    name = _word(expr)
-    if len(name) <= _LONGEST:
-        return name
-    return next((short for kind, short in _SHORT.items() if isinstance(expr, kind)), "part")
+    """A name for an expression: the most exact of those that are not too long."""
+    found = (make(expr) for make in (exact, _loose, _by_kind, _bare))
+    return next(name for name in found if name and _fits(name, expr))
 
 
-def _word(expr: Basic) -> str:
-    for kind, called in _CALLED.items():
-        if isinstance(expr, kind):
-            return called(expr)
-    return applied(expr)
+def _fits(name: str, expr: Basic) -> bool:
+    return len(name) <= LONGEST and (name.startswith(GRADIENT) or not gradients(expr))
 
 
-def applied(expr: Basic) -> str:
-    """A name for a function of something: `exp_x`, and `exp_neg_x` where that is of `-x`, or of a
-    negative number times x."""
-    argument = expr.args[0]
-    number, rest = argument.as_coeff_Mul()
-    sign = "neg_" if number.is_negative and isinstance(rest, Element | Symbol) else ""
-    of = argument.name if isinstance(argument, Symbol) else stem(argument)
-    return f"{type(expr).__name__.lower()}_{sign}{of}"
+def _loose(expr: Basic) -> str | None:
+    made = of_kind(_LOOSE, expr)
+    return made(expr) if made is not None else None
 
 
-def _of_condition(condition: Boolean) -> str:
-    """`x_is_zero`, `near_positive`, `log_x_low`: what is so of what stands beside a number."""
-    if isinstance(condition, Eq) and all(isinstance(side, Index) for side in condition.args):
-        return "diagonal"
-    if not condition.atoms(Element):
-        return "mask"
-    if isinstance(condition, Relational):
-        sided = condition.reversed if condition.lhs.is_number else condition
-        asked = _ASKED.get(type(sided), {}) if sided.rhs.is_number else {}
-        if how := asked.get(sided.rhs, asked.get(None)):
-            return f"{_word(sided.lhs)}_{how}"
-    return f"{stem(condition)}_mask"
+def _short(expr: Basic) -> str:
+    """The name of a part, which something is said of."""
+    found = (make(expr) for make in (exact, _loose))
+    return next((n for n in found if n and len(n) <= LONGEST - _ENDING), _by_kind(expr))
 
 
-def _of_choice(choice: Where) -> str:
-    """`x_masked` where what is chosen elsewhere is 0 or an exponent's -inf, `x_or_one` for 1."""
-    if S.NegativeInfinity in choice.branches:
-        return f"{stem(choice)}_masked"
-    for constant, kept in (choice.branches, choice.branches[::-1]):
-        instead = _INSTEAD.get(constant)
-        if instead and not kept.is_number:
-            return f"{_word(kept)}_{instead}"
-    return f"{stem(choice)}_chosen"
+def _loose_product(expr: Mul) -> str | None:
+    if (body := mean_of(expr)) is not None:
+        return f"{_short(body)}_mean"
+    lead = _lead(Mul.make_args(apart(expr)[1]), expr)
+    return f"{lead}_scaled" if lead else None
 
 
-def _of_terms(expr: Add) -> str:
+def _loose_terms(expr: Add) -> str | None:
+    """`x_adjusted` of x with something else added or taken away."""
     if mixes_sizes(expr):
-        return shift(expr)
-    terms = [a for a in expr.args if not is_scalar(a)]
-    plain = [a for a in terms if isinstance(a, Element)]
-    taken = [-a for a in terms if isinstance(-a, Element)]
-    if len(terms) == len(expr.args) == 2:
-        if len(plain) == len(taken) == 1:
-            return f"{base_stem(plain[0])}_minus_{base_stem(taken[0])}"
-        if len(plain) == 2:
-            return "_plus_".join(sorted(map(base_stem, plain)))
-    if len(terms) == 1 and 1 in expr.args:
-        (term,) = terms
-        if term in plain:
-            return f"{base_stem(term)}_plus_one"
-        if isinstance(-term, Element) or (isinstance(-term, Pow) and (-term).exp == 2):
-            return f"one_minus_{stem(-term)}"
-    return f"{stem(expr)}_total"
+        return f"{stem(expr)}_{shifted(expr)}"
+    lead = _lead([a for a in expr.args if isinstance(a, Element | Symbol)], expr)
+    return f"{lead}_adjusted" if lead else None
 
 
-def shift(expr: Add) -> str:
-    """A name for a full tensor that one which lacks an axis is subtracted from, or added to."""
-    smaller = next(
-        a for a in expr.args if free_indices(a) < free_indices(expr) and not is_scalar(a)
-    )
-    return f"{stem(expr)}_{'centred' if smaller.could_extract_minus_sign() else 'shifted'}"
+def _lead(parts: Iterable[Expr], whole: Expr) -> str | None:
+    """The part that a whole is named after: a gradient, else what has all its letters."""
+    letters = free_indices(whole)
+    named = [p for p in in_order(parts) if not is_scalar(p) and closed(p)]
+
+    def rank(part: Expr) -> tuple[bool, bool, bool]:
+        return not gradients(part), divides(part), free_indices(part) != letters
+
+    return closed(min(named, key=rank)) if named else None
 
 
-def _of_factors(expr: Mul) -> str:
-    tensors = [f for f in expr.args if not is_scalar(f)]
-    if len(tensors) == len(expr.args) == 2 and all(isinstance(f, Element) for f in tensors):
-        parts = sorted(map(base_stem, tensors))
-        if not any("_times_" in part for part in parts):
-            return "_times_".join(parts)
-    if isinstance(-expr, Element):
-        return f"neg_{stem(expr)}"
-    return f"{stem(expr)}_{'product' if len(tensors) > 1 else 'scaled'}"
+def _loose_choice(choice: Where) -> str | None:
+    found = kept(choice)
+    return f"{_short(found[0])}_{found[1]}" if found is not None else None
 
 
-def _of_power(expr: Pow) -> str:
-    if expr.exp == -1:
-        return f"inverse_{_word(expr.base)}"
-    return f"{stem(expr.base)}_{_RAISED.get(expr.exp, 'power')}"
-
-
-_CALLED: Mapping[type[Basic], Callable[[Any], str]] = {
-    Symbol: lambda symbol: symbol.name,  # before a condition, which SymPy holds it for, too
-    Boolean: _of_condition,
-    Sum: lambda total: f"{stem(total.body)}_sum",
-    Pow: _of_power,
-    Add: _of_terms,
-    Mul: _of_factors,
-    Where: _of_choice,
-    Element: lambda element: "_".join([*names(element), *_places(element)]),
+_LOOSE: Mapping[type[Basic], Callable[[Any], str | None]] = {
+    Boolean: lambda condition: None,
+    Binder: lambda binder: f"{_short(binder.body)}_{binder.ending}",
+    Function: lambda function: f"{type(function).__name__.lower()}_inner",
+    Pow: lambda power: f"{_short(power.base)}_power",
+    Add: _loose_terms,
+    Mul: _loose_product,
+    Where: _loose_choice,
 }
-"""What an expression is called, by its kind; any other is a function of something."""
 
 
-def names(expr: Basic) -> list[str]:
-    """The names of the tensors in an expression, in order."""
-    found: dict[str, None] = {}
-    for element in sorted(expr.atoms(Element), key=str):
-        found.setdefault(element.tensor_name)
-    return list(found)
+def _by_kind(expr: Basic) -> str:
+    if isinstance(expr, Element | Symbol):
+        return stem(expr)
+    of = _by_kind(expr.body) if isinstance(expr, Binder) else stem(expr)
+    return f"{of}_{_kind(expr)}"
+
+
+def _bare(expr: Basic) -> str:
+    return f"{PREFIX if gradients(expr) else 'long_'}{_kind(expr)}"
+
+
+def _kind(expr: Basic) -> str:
+    return expr.ending if isinstance(expr, Binder) else of_kind(_KINDS, expr) or "part"
 
 
 def stem(expr: Basic) -> str:
-    """A short name for an expression, after the first tensor over all its letters."""
-    if isinstance(expr, Pow) and expr.exp in _RAISED:
-        return f"{stem(expr.base)}_{_RAISED[expr.exp]}"
+    """A short name for an expression, after the first tensor over all its letters; after the first
+    gradient, where it is made of some."""
+    if found := gradients(expr):
+        whole = (e.tensor_name for e in _elements(expr) if free_indices(e) == free_indices(expr))
+        return next((name for name in whole if name in found), found[0])
+    if isinstance(expr, Pow) and expr.exp == 2:
+        return f"{stem(expr.base)}_squared"
     letters = free_indices(expr)
-    branches = [b for b in expr.branches if b.atoms(Element)] if isinstance(expr, Where) else []
-    elements = sorted(set().union(*(b.atoms(Element) for b in branches or [expr])), key=str)
-    for element in elements:
-        if free_indices(element) == letters:
-            return base_stem(element)
+    elements = _elements(expr)
     if elements:
-        return base_stem(elements[0])
-    symbols = (s for s in expr.free_symbols if not isinstance(s, Index | Parameter))
-    return min((s.name for s in symbols), default="u")
+        return of_element(min(elements, key=lambda e: free_indices(e) != letters))
+    return min(tensors(expr), default="u")
 
 
-def base_stem(element: Basic) -> str:
-    if not isinstance(element, Element):
-        return str(element)
-    name = (
-        element.tensor_name.removesuffix("_centred").removesuffix("_shifted").removesuffix("_hat")
-    )
-    return "_".join([name, *_places(element)])
+def _elements(expr: Basic) -> list[Element]:
+    """The elements in an expression, in order; those of conditions where there are no others."""
+    return sorted({*_unconditioned(expr)} or expr.atoms(Element), key=str)
 
 
-def _places(element: Element) -> list[str]:
-    """The literal indices of an element: `x_0` is `x[n, 0]`."""
-    return [str(i) for i in element.indices if isinstance(i, Integer)]
-
-
-def mixes_sizes(expr: Basic) -> bool:
-    """Whether a sum joins a full tensor with one that lacks an axis: a shift."""
-    if not isinstance(expr, Add):
-        return False
-    letters = free_indices(expr)
-    nonscalar = [a for a in expr.args if not is_scalar(a)]
-    return (
-        len(nonscalar) == 2
-        and any(free_indices(a) == letters for a in nonscalar)
-        and any(free_indices(a) < letters for a in nonscalar)
-    )
+def _unconditioned(expr: Basic) -> Iterator[Element]:
+    if isinstance(expr, Element):
+        yield expr
+    for part in expr.branches if isinstance(expr, Where) else expr.args:
+        yield from _unconditioned(part)

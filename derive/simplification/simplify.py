@@ -28,6 +28,7 @@ from derive.language.expressions import Element, Where, names_in, names_used
 from derive.language.facts import is_smooth
 from derive.language.substitute import substitute
 from derive.simplification.atomise import atomise
+from derive.simplification.exact_names import mixes_sizes
 from derive.simplification.joints import (
     PAGE,
     accumulating,
@@ -36,7 +37,6 @@ from derive.simplification.joints import (
     repeated,
     written,
 )
-from derive.simplification.naming import mixes_sizes
 from derive.simplification.outcome import Outcome, VariableChoice
 from derive.simplification.partition import partition
 from derive.simplification.primal_parts import in_primal

@@ -70,9 +70,9 @@ def test_what_several_products_of_matrices_multiply_first_is_multiplied_once() -
     body = text[text.index("def backward(") : text.index("def double_backward(")]
     assert body.count(" * p") == 2
     for line in (
-        "grad_bias = grad_p_times_p.sum(0)",
-        "grad_k = grad_p_times_p.mT @ q",
-        "grad_q = grad_p_times_p @ k",
+        "grad_bias = grad_p_centred_times_p.sum(0)",
+        "grad_k = grad_p_centred_times_p.mT @ q",
+        "grad_q = grad_p_centred_times_p @ k",
     ):
         assert f"    {line}\n" in body
 

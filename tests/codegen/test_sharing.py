@@ -35,8 +35,8 @@ def test_a_sum_is_by_the_letters_that_fewer_factors_have_first() -> None:
     weighed = op.let("weighed", [f], Sum(a[i, j] * b[i, j] * h[i, f], i, j))
     y = op.let("y", [i, f], h[i, f] * Sum(a[i, j] * b[i, j], j) + weighed[f])
     text = source(op.build(y))
-    assert "a_sum = (a * b).sum(1)" in text
-    assert "weighed = a_sum @ h" in text
+    assert "a_dot_b = (a * b).sum(1)" in text
+    assert "weighed = a_dot_b @ h" in text
 
 
 def test_a_product_that_no_tensor_has_the_letters_of_lies_as_what_it_is_for() -> None:

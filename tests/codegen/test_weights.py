@@ -120,7 +120,7 @@ def test_no_backward_pass_reads_an_exponential(name: str) -> None:
 
 def test_what_lies_on_a_diagonal_is_put_there() -> None:
     text = source(WEIGHTS["pairs"])
-    assert " - torch.diag_embed(torch.sigmoid(logsumexp_s_masked))" in text
+    assert " - torch.diag_embed(torch.sigmoid(logsumexp_s_centred_masked))" in text
 
 
 @pytest.mark.parametrize("target", ["torch", "c"])

@@ -54,12 +54,12 @@ def loses(derivation: Derivation, backward: Sequence[Let]) -> bool:
 
 def test_differences_of_points_are_not_multiplied_out() -> None:
     assert gradient(DISTANCE, "x") == (
-        "2*grad_loss*sum_m((x[n,d] - x[m,d])/root_x_squared_sum[n,m])/N**2"
+        "2*grad_loss*sum_m((x[n,d] - x[m,d])/norm_x_difference[n,m])/N**2"
     )
 
 
 def test_a_term_is_not_got_back_from_a_sum_in_which_it_is_small() -> None:
-    assert gradient(DIVERGENCE, "l") == "grad_loss*(1 - exp_l[n])/N"
+    assert gradient(DIVERGENCE, "l") == "grad_loss*(1 - exp_r_minus_l[n])/N"
 
 
 def test_what_does_not_multiply_out_still_uses_what_the_forward_pass_has() -> None:

@@ -40,8 +40,10 @@ TEXTBOOK = {
     ("tanh", "x"): "grad_h[n,c]*(1 - h[n,c]**2)",
     ("sigmoid", "x"): "grad_s[n]*s[n]*(1 - s[n])",
     ("focal_loss", "logits"): "grad_right[n]*(delta(k, target[n]) - p[n,k])",
-    ("softsign", "x"): "grad_y[n]*inv_abs_x[n]**2",
-    ("mish", "x"): ("grad_y[n]*(tanh_log_exp_x[n] + x[n]*sigmoid_x[n]*(1 - tanh_log_exp_x[n]**2))"),
+    ("softsign", "x"): "grad_y[n]*inv_one_plus_abs_x[n]**2",
+    ("mish", "x"): (
+        "grad_y[n]*(tanh_softplus_x[n] + x[n]*sigmoid_x[n]*(1 - tanh_softplus_x[n]**2))"
+    ),
     ("softmax", "x"): "p[n,k]*(grad_p[n,k] - sum_k(grad_p[n,k]*p[n,k]))",
     ("cross_entropy", "logits"): "grad_loss*(p[n,k] - delta(k, target[n]))/N",
     ("log_softmax", "x"): "grad_logprobs[n,k] - p[n,k]*sum_k(grad_logprobs[n,k])",
@@ -54,8 +56,8 @@ TEXTBOOK = {
     ("rms_norm", "x"): "rstd[n]*(grad_x_hat[n,c] - x_hat[n,c]*sum_c(grad_x_hat[n,c]*x_hat[n,c])/C)",
     ("mse_loss", "target"): "-grad_x[n]",
     ("capped_cross_entropy", "logits"): (
-        "grad_loss*(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2)"
-        " - delta(k, target[n])*(1 - tanh_logits[n,target[n]]**2))/N"
+        "grad_loss*(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_scaled_logits[n,k]**2)"
+        " - delta(k, target[n])*(1 - tanh_scaled_logits[n,target[n]]**2))/N"
     ),
 }
 
@@ -87,7 +89,7 @@ CELLS = {
     ("log_cosh", "x"): "grad_y[n]*tanh(x[n])",
     ("logistic", "x"): "grad_y[n]*sigmoid_x[n]*(1 - 2*sigmoid_x[n])*(1 - sigmoid_x[n])",
     ("pooled", "w"): "sum_{n,t}(grad_s[n,t]*h[n,t,d])",
-    ("swish", "b"): "sum_n(grad_y[n]*x[n]**2*sigmoid_x[n]*(1 - sigmoid_x[n]))",
+    ("swish", "b"): ("sum_n(grad_y[n]*x[n]**2*sigmoid_b_times_x[n]*(1 - sigmoid_b_times_x[n]))"),
     ("between", "x"): "grad_loss*exp_neg_ls[n]*(a[n] + b[n] - 1)/N",
     ("between", "ls"): (
         "-grad_loss*exp_neg_ls[n]*(a[n]*(mu[n] - x[n] - d)*(1 - a[n])"
@@ -155,11 +157,11 @@ LOGISTIC_LOSSES = {
     "of logits": ("y[n] = log(1 + exp(x[n])) - x[n]*t[n]", "grad_y[n]*(sigmoid_x[n] - t[n])"),
     "of a sign": (
         "y[n] = log(1 + exp(-x[n]*t[n]))",
-        "-grad_y[n]*t[n]*sigmoid_neg_t[n]",
+        "-grad_y[n]*t[n]*sigmoid_neg_t_times_x[n]",
     ),
     "of pairs": (
         "letters m over n\ny[n] = sum_m(log(1 + exp(x[m] - x[n])))",
-        "sum_m(grad_y[m]*sigmoid_x[m,n]) - grad_y[n]*sum_m(sigmoid_x[n,m])",
+        "sum_m(grad_y[m]*sigmoid_x_difference[m,n]) - grad_y[n]*sum_m(sigmoid_x_difference[n,m])",
     ),
     "beside a probability": (
         "p[n] = 1/(1 + exp(-x[n]))\ny[n] = log(1 + exp(x[n]))*t[n] + p[n]",
@@ -214,7 +216,7 @@ WRITTEN = {
     ),
     "focal": (
         "options g = 2 (positive)\ns[n] = 1/(1 + exp(-x[n]))\ny[n] = -(1 - s[n])**g*log(s[n])",
-        "grad_y[n]*(1 - s[n])*(g*s[n]*log_s[n]*(1 - s[n])**(-1 + g) - s_power[n])",
+        "grad_y[n]*(1 - s[n])*(g*s[n]*log_s[n]*(1 - s[n])**(-1 + g) - one_minus_s_power[n])",
     ),
     "weibull": (
         "k = exp(l)\nlam[n] = exp(x[n])\ny[n] = lam[n]**2*lam[n]**(k - 2)",
@@ -517,11 +519,12 @@ def test_a_contrastive_loss_with_two_letters_over_one_axis_is_a_softmax_less_a_d
     [
         (
             "k[n,m] = (1 + sqrt(3)*r[n,m]/l)*exp(-sqrt(3)*r[n,m]/l)",
-            "-3*sum_m(grad_k[n,m]*exp_r[n,m]*(x[n,d] - z[m,d]))/l**2",
+            "-3*sum_m(grad_k[n,m]*exp_scaled_r[n,m]*(x[n,d] - z[m,d]))/l**2",
         ),
         (
             "k[n,m] = (1 + sqrt(5)*r[n,m]/l + 5*r[n,m]**2/(3*l**2))*exp(-sqrt(5)*r[n,m]/l)",
-            "-5*sum_m(grad_k[n,m]*exp_r[n,m]*(1 + r_scaled[n,m])*(x[n,d] - z[m,d]))/(3*l**2)",
+            "-5*sum_m(grad_k[n,m]*exp_scaled_r[n,m]*(1 + r_scaled[n,m])*(x[n,d] - z[m,d]))"
+            "/(3*l**2)",
         ),
     ],
     ids=["3/2", "5/2"],

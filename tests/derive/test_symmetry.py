@@ -18,7 +18,8 @@ SYMMETRIC = load_definitions(Path(__file__).parents[1] / "definitions" / "symmet
 
 GRADIENTS = {
     ("mean_distance", "x"): (
-        "2*grad_y*sum_m(where(n != m, 1/sqrt(x_squared_sum[n,m]), 0)*(x[n,d] - x[m,d]))/N**2"
+        "2*grad_y*sum_m(where(n != m, 1/sqrt(x_difference_squared_sum[n,m]), 0)"
+        "*(x[n,d] - x[m,d]))/N**2"
     ),
     ("repulsion", "q"): "grad_e*sum_j(q[j]*where(i != j, 1/sqrt(r2[i,j]), 0))",
     ("kernel", "y"): "2*grad_q*sum_m(y[m]*k[n,m])",

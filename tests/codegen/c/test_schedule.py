@@ -57,28 +57,32 @@ def variant(name: str) -> Definition:
     [
         (
             "layer_norm",
-            "n(c(x_sum) mean c(x_squared_sum) rstd c(y))",
-            "n(c(grad_bias grad_weight grad_x_sum grad_x_sum_1) c(grad_x))",
+            "n(c(x_sum) mean c(x_centred_squared_sum) rstd c(y))",
+            "n(c(grad_bias grad_weight grad_x_hat_sum grad_x_hat_dot_x_hat) c(grad_x))",
         ),
-        ("rms_norm", "n(c(x_squared_sum) rstd c(y))", "n(c(grad_weight grad_x_sum) c(grad_x))"),
+        (
+            "rms_norm",
+            "n(c(x_squared_sum) rstd c(y))",
+            "n(c(grad_weight grad_x_hat_dot_x_hat) c(grad_x))",
+        ),
         (
             "batch_norm",
-            "c..(n(c(x_sum)) c(mean) n(c(x_squared_sum)) c(rstd) n(c(y)))",
+            "c..(n(c(x_sum)) c(mean) n(c(x_centred_squared_sum)) c(rstd) n(c(y)))",
             "c..(n(c(grad_bias grad_weight)) n(c(grad_x)))",
         ),
-        ("softmax", "n(k(x_max) k(x_exp x_sum_exp) k(p))", "n(k(grad_p_sum) k(grad_x))"),
+        ("softmax", "n(k(x_max) k(x_exp x_sum_exp) k(p))", "n(k(grad_p_dot_p) k(grad_x))"),
         (
             "cross_entropy",
-            "n(k(logits_max) k(logits_sum_exp) logits_log_sum_exp logprobs_sum) loss",
+            "n(k(logits_max) k(logits_sum_exp) logits_log_sum_exp logprobs_at_target_sum) loss",
             "n(k(p grad_logits))",
         ),
-        ("linear", "@weight_sum n(m(y))", "n(m(grad_bias)) @grad_weight @grad_x"),
+        ("linear", "@weight_dot_x n(m(y))", "n(m(grad_bias)) @grad_weight @grad_x"),
         ("embedding", "n(t(d(y)))", "n(t(d(grad_weight)))"),
-        ("vector_norm[ord_inf]", "n(k(y_argmax) x_y_argmax y)", "n(k(grad_x))"),
+        ("vector_norm[ord_inf]", "n(k(y_argmax) x_at_y_argmax y)", "n(k(grad_x))"),
         ("mse_loss", "n(x_minus_target_squared_sum) loss", "n(grad_x grad_target)"),
         (  # grad_loss_scaled is there before the loop that reads it
             "binary_cross_entropy_with_logits",
-            "n(target_sum) loss",
+            "n(target_terms_sum) loss",
             "grad_loss_scaled n(s grad_target grad_x)",
         ),
     ],
@@ -93,7 +97,8 @@ def test_a_loss_and_its_gradient_share_the_passes_of_both() -> None:
     joint = explicit(variant("cross_entropy")).value_and_grad
     assert joint is not None
     assert shown(schedule(joint).nests) == (
-        "n(k(logits_max) k(logits_sum_exp) logits_log_sum_exp logprobs_sum k(p grad_logits)) loss"
+        "n(k(logits_max) k(logits_sum_exp) logits_log_sum_exp logprobs_at_target_sum"
+        " k(p grad_logits)) loss"
     )
 
 
@@ -121,7 +126,7 @@ def info_nce(
 def test_products_of_matrices_stand_alone_and_what_is_between_them_is_one_pass() -> None:
     forward, backward = nests(attention())
     assert forward == "@s i(j(s_max) j(s_exp s_sum_exp) j(p)) @y"
-    assert backward == "@grad_p i(j(grad_p_sum) j(grad_s)) @grad_v @grad_k @grad_q"
+    assert backward == "@grad_p i(j(grad_p_dot_p) j(grad_s)) @grad_v @grad_k @grad_q"
 
 
 def test_a_chain_of_matrices_is_one_product_after_another() -> None:
@@ -130,15 +135,15 @@ def test_a_chain_of_matrices_is_one_product_after_another() -> None:
     a, b, c = op.input("a", i, j), op.input("b", j, k), op.input("c", k, m)
     y = op.build(op.let("y", [i, m], Sum(a[i, j] * b[j, k] * c[k, m], j, k)))
     forward, backward = nests(y)
-    assert forward == "@a_sum_1 @y"
-    assert backward == "@a_sum @grad_c @grad_b @b_sum @grad_a"
+    assert forward == "@a_dot_b @y"
+    assert backward == "@grad_y_dot_a @grad_c @grad_b @b_dot_c @grad_a"
 
 
 def test_a_contrastive_loss_is_one_pass_over_its_scores() -> None:
     forward, backward = nests(info_nce())
     assert forward == (
         "@scores i(j(scores_max) scores_shift j(scores_exp scores_sum_exp scores_sum_exp_1) j(p)"
-        " scores_sum) loss"
+        " scores_minus_logsumexp_scores_sum) loss"
     )
     assert backward == "i(j(grad_scores)) @grad_v @grad_u"
 
@@ -193,11 +198,11 @@ def centred() -> Definition:
 
 
 def test_two_letters_over_one_axis_share_a_loop_where_they_may() -> None:
-    assert nests(differences())[0] == "m(own n_1(tanh_x tanh_x_sum) far y)"
+    assert nests(differences())[0] == "m(own n_1(tanh_x_difference tanh_x_difference_sum) far y)"
 
 
 def test_what_a_turn_needs_of_all_others_is_complete_before_its_loop() -> None:
-    assert nests(centred())[0] == "m(x_sum) mean n(tanh_x off_sum) n(y)"
+    assert nests(centred())[0] == "m(x_sum) mean n(tanh_neg_x_shifted off_sum) n(y)"
 
 
 @pytest.mark.parametrize("definition", [attention(), differences(), centred()])
