@@ -134,24 +134,26 @@ def double_backward(
     first_grad_weight = (grad_y * x_hat).sum(0)
     grad_bias_scaled = grad_bias / -N
     rstd_times_weight = weight * rstd
-    rstd_product = rstd_times_weight / (N - correction)
-    grad_grad_weight_total = torch.addcmul(
-        grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(0), value=-1
+    rstd_times_weight_scaled = rstd_times_weight / (N - correction)
+    grad_grad_weight_adjusted = torch.addcmul(
+        grad_grad_weight, rstd_times_weight_scaled, (grad_grad_x * x_hat).sum(0), value=-1
     )
-    grad_x_hat = grad_grad_weight_total * grad_y
-    grad_x_hat = grad_x_hat.addcmul(first_grad_weight * rstd_product, grad_grad_x, value=-1)
-    grad_grad_x_sum = (
+    grad_x_hat = grad_grad_weight_adjusted * grad_y
+    grad_x_hat = grad_x_hat.addcmul(
+        first_grad_weight * rstd_times_weight_scaled, grad_grad_x, value=-1
+    )
+    grad_grad_x_scaled_sum = (
         (grad_y + grad_bias_scaled).addcmul(
             first_grad_weight, x_hat, value=-1 / (N - correction or torch.nan)
         )
         * grad_grad_x
     ).sum(0)
-    grad_rstd = grad_grad_x_sum * weight
-    grad_weight = grad_grad_x_sum * rstd
+    grad_rstd = grad_grad_x_scaled_sum * weight
+    grad_weight = grad_grad_x_scaled_sum * rstd
     grad_grad_y = torch.addcmul(
         grad_grad_bias, rstd_times_weight, grad_grad_x - grad_grad_x.mean(0)
     )
-    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_total, x_hat)
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_adjusted, x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -349,23 +351,25 @@ def double_backward_no_bias(
     first_grad_weight = (grad_y * x_hat).sum(0)
     grad_y_mean = grad_y.mean(0)
     rstd_times_weight = weight * rstd
-    rstd_product = rstd_times_weight / (N - correction)
-    grad_grad_weight_total = torch.addcmul(
-        grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(0), value=-1
+    rstd_times_weight_scaled = rstd_times_weight / (N - correction)
+    grad_grad_weight_adjusted = torch.addcmul(
+        grad_grad_weight, rstd_times_weight_scaled, (grad_grad_x * x_hat).sum(0), value=-1
     )
-    grad_x_hat = grad_grad_weight_total * grad_y
-    grad_x_hat = grad_x_hat.addcmul(first_grad_weight * rstd_product, grad_grad_x, value=-1)
-    grad_grad_x_sum = (
+    grad_x_hat = grad_grad_weight_adjusted * grad_y
+    grad_x_hat = grad_x_hat.addcmul(
+        first_grad_weight * rstd_times_weight_scaled, grad_grad_x, value=-1
+    )
+    grad_grad_x_scaled_sum = (
         (grad_y - grad_y_mean).addcmul(
             first_grad_weight, x_hat, value=-1 / (N - correction or torch.nan)
         )
         * grad_grad_x
     ).sum(0)
-    grad_rstd = grad_grad_x_sum * weight
-    grad_weight = grad_grad_x_sum * rstd
+    grad_rstd = grad_grad_x_scaled_sum * weight
+    grad_weight = grad_grad_x_scaled_sum * rstd
     grad_grad_y = grad_grad_x - grad_grad_x.mean(0)
     grad_grad_y = grad_grad_y * rstd_times_weight
-    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_total, x_hat)
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_adjusted, x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -560,24 +564,26 @@ def double_backward_no_weight(
     rstd, x_hat, correction = residuals
     N = x_hat.shape[0]
     grad_bias = grad_y.sum(0)
-    grad_y_sum = (grad_y * x_hat).sum(0)
-    grad_grad_x_sum = (grad_grad_x * x_hat).sum(0)
-    grad_x_hat = grad_grad_x_sum * grad_y
-    grad_x_hat = grad_x_hat.addcmul(grad_y_sum, grad_grad_x)
+    grad_y_dot_x_hat = (grad_y * x_hat).sum(0)
+    grad_grad_x_dot_x_hat = (grad_grad_x * x_hat).sum(0)
+    grad_x_hat = grad_grad_x_dot_x_hat * grad_y
+    grad_x_hat = grad_x_hat.addcmul(grad_y_dot_x_hat, grad_grad_x)
     grad_x_hat = grad_x_hat * (rstd / (correction - N))
-    grad_grad_x_sum_1 = grad_grad_x.sum(0)
-    grad_grad_x_sum_1_scaled = grad_grad_x_sum_1 / N
-    grad_grad_x_sum_scaled = grad_grad_x_sum / (N - correction)
+    grad_grad_x_sum = grad_grad_x.sum(0)
+    grad_grad_x_sum_scaled = grad_grad_x_sum / N
+    grad_grad_x_dot_x_hat_scaled = grad_grad_x_dot_x_hat / (N - correction)
     grad_rstd = torch.addcmul(
-        torch.addcmul((grad_grad_x * grad_y).sum(0), grad_bias, grad_grad_x_sum_1_scaled, value=-1),
-        grad_grad_x_sum_scaled,
-        grad_y_sum,
+        torch.addcmul((grad_grad_x * grad_y).sum(0), grad_bias, grad_grad_x_sum_scaled, value=-1),
+        grad_grad_x_dot_x_hat_scaled,
+        grad_y_dot_x_hat,
         value=-1,
     )
     grad_grad_y = torch.addcmul(
         grad_grad_bias,
         rstd,
-        (grad_grad_x - grad_grad_x_sum_1_scaled).addcmul(grad_grad_x_sum_scaled, x_hat, value=-1),
+        (grad_grad_x - grad_grad_x_sum_scaled).addcmul(
+            grad_grad_x_dot_x_hat_scaled, x_hat, value=-1
+        ),
     )
     return grad_grad_y, grad_rstd, grad_x_hat
 
@@ -763,23 +769,23 @@ def double_backward_no_weight_no_bias(
     """
     rstd, y, correction, N = residuals
     grad_y_mean = first_grad_y.mean(0)
-    grad_y_sum = (first_grad_y * y).sum(0)
-    grad_grad_x_sum = (grad_grad_x * y).sum(0)
-    grad_y = grad_grad_x_sum * first_grad_y
-    grad_y = grad_y.addcmul(grad_y_sum, grad_grad_x)
+    grad_y_dot_y = (first_grad_y * y).sum(0)
+    grad_grad_x_dot_y = (grad_grad_x * y).sum(0)
+    grad_y = grad_grad_x_dot_y * first_grad_y
+    grad_y = grad_y.addcmul(grad_y_dot_y, grad_grad_x)
     grad_y = grad_y * (rstd / (correction - N))
-    grad_grad_x_sum_1 = grad_grad_x.sum(0)
-    grad_grad_x_sum_scaled = grad_grad_x_sum / (N - correction)
+    grad_grad_x_sum = grad_grad_x.sum(0)
+    grad_grad_x_dot_y_scaled = grad_grad_x_dot_y / (N - correction)
     grad_rstd = torch.addcmul(
         torch.addcmul(
-            (first_grad_y * grad_grad_x).sum(0), grad_grad_x_sum_1, grad_y_mean, value=-1
+            (first_grad_y * grad_grad_x).sum(0), grad_grad_x_dot_y_scaled, grad_y_dot_y, value=-1
         ),
-        grad_grad_x_sum_scaled,
-        grad_y_sum,
+        grad_grad_x_sum,
+        grad_y_mean,
         value=-1,
     )
-    grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum_1, alpha=1 / (N or torch.nan))
-    grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled, y, value=-1)
+    grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum, alpha=1 / (N or torch.nan))
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_x_dot_y_scaled, y, value=-1)
     grad_grad_y = grad_grad_y * rstd
     return grad_grad_y, grad_rstd, grad_y
 
@@ -953,12 +959,12 @@ def forward_running_mean(
     N = x.shape[0]
     mean = x.mean(0)
     x_centred = x - mean
-    x_squared_sum = (x_centred**2).sum(0)
-    var = x_squared_sum / (N - correction)
+    x_centred_squared_sum = (x_centred**2).sum(0)
+    var = x_centred_squared_sum / (N - correction)
     rstd = torch.rsqrt(var + eps)
     x_hat = rstd * x_centred
     y = torch.addcmul(bias, weight, x_hat)
-    unbiased = x_squared_sum / (N - 1)
+    unbiased = x_centred_squared_sum / (N - 1)
     next_running_mean = torch.add((1 - momentum) * running_mean, mean, alpha=momentum)
     next_running_var = torch.add((1 - momentum) * running_var, unbiased, alpha=momentum)
     return y, RunningMeanResiduals(
@@ -1019,24 +1025,26 @@ def double_backward_running_mean(
     first_grad_weight = (grad_y * x_hat).sum(0)
     grad_bias_scaled = grad_bias / -N
     rstd_times_weight = weight * rstd
-    rstd_product = rstd_times_weight / (N - correction)
-    grad_grad_weight_total = torch.addcmul(
-        grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(0), value=-1
+    rstd_times_weight_scaled = rstd_times_weight / (N - correction)
+    grad_grad_weight_adjusted = torch.addcmul(
+        grad_grad_weight, rstd_times_weight_scaled, (grad_grad_x * x_hat).sum(0), value=-1
     )
-    grad_x_hat = grad_grad_weight_total * grad_y
-    grad_x_hat = grad_x_hat.addcmul(first_grad_weight * rstd_product, grad_grad_x, value=-1)
-    grad_grad_x_sum = (
+    grad_x_hat = grad_grad_weight_adjusted * grad_y
+    grad_x_hat = grad_x_hat.addcmul(
+        first_grad_weight * rstd_times_weight_scaled, grad_grad_x, value=-1
+    )
+    grad_grad_x_scaled_sum = (
         (grad_y + grad_bias_scaled).addcmul(
             first_grad_weight, x_hat, value=-1 / (N - correction or torch.nan)
         )
         * grad_grad_x
     ).sum(0)
-    grad_rstd = grad_grad_x_sum * weight
-    grad_weight = grad_grad_x_sum * rstd
+    grad_rstd = grad_grad_x_scaled_sum * weight
+    grad_weight = grad_grad_x_scaled_sum * rstd
     grad_grad_y = torch.addcmul(
         grad_grad_bias, rstd_times_weight, grad_grad_x - grad_grad_x.mean(0)
     )
-    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_total, x_hat)
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_adjusted, x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -1470,12 +1478,12 @@ def forward_running_mean_no_bias(
     N = x.shape[0]
     mean = x.mean(0)
     x_centred = x - mean
-    x_squared_sum = (x_centred**2).sum(0)
-    var = x_squared_sum / (N - correction)
+    x_centred_squared_sum = (x_centred**2).sum(0)
+    var = x_centred_squared_sum / (N - correction)
     rstd = torch.rsqrt(var + eps)
     x_hat = rstd * x_centred
     y = weight * x_hat
-    unbiased = x_squared_sum / (N - 1)
+    unbiased = x_centred_squared_sum / (N - 1)
     next_running_mean = torch.add((1 - momentum) * running_mean, mean, alpha=momentum)
     next_running_var = torch.add((1 - momentum) * running_var, unbiased, alpha=momentum)
     return y, RunningMeanNoBiasResiduals(
@@ -1534,23 +1542,25 @@ def double_backward_running_mean_no_bias(
     first_grad_weight = (grad_y * x_hat).sum(0)
     grad_y_mean = grad_y.mean(0)
     rstd_times_weight = weight * rstd
-    rstd_product = rstd_times_weight / (N - correction)
-    grad_grad_weight_total = torch.addcmul(
-        grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(0), value=-1
+    rstd_times_weight_scaled = rstd_times_weight / (N - correction)
+    grad_grad_weight_adjusted = torch.addcmul(
+        grad_grad_weight, rstd_times_weight_scaled, (grad_grad_x * x_hat).sum(0), value=-1
     )
-    grad_x_hat = grad_grad_weight_total * grad_y
-    grad_x_hat = grad_x_hat.addcmul(first_grad_weight * rstd_product, grad_grad_x, value=-1)
-    grad_grad_x_sum = (
+    grad_x_hat = grad_grad_weight_adjusted * grad_y
+    grad_x_hat = grad_x_hat.addcmul(
+        first_grad_weight * rstd_times_weight_scaled, grad_grad_x, value=-1
+    )
+    grad_grad_x_scaled_sum = (
         (grad_y - grad_y_mean).addcmul(
             first_grad_weight, x_hat, value=-1 / (N - correction or torch.nan)
         )
         * grad_grad_x
     ).sum(0)
-    grad_rstd = grad_grad_x_sum * weight
-    grad_weight = grad_grad_x_sum * rstd
+    grad_rstd = grad_grad_x_scaled_sum * weight
+    grad_weight = grad_grad_x_scaled_sum * rstd
     grad_grad_y = grad_grad_x - grad_grad_x.mean(0)
     grad_grad_y = grad_grad_y * rstd_times_weight
-    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_total, x_hat)
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_adjusted, x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -1957,12 +1967,12 @@ def forward_running_mean_no_weight(
     N = x.shape[0]
     mean = x.mean(0)
     x_centred = x - mean
-    x_squared_sum = (x_centred**2).sum(0)
-    var = x_squared_sum / (N - correction)
+    x_centred_squared_sum = (x_centred**2).sum(0)
+    var = x_centred_squared_sum / (N - correction)
     rstd = torch.rsqrt(var + eps)
     x_hat = rstd * x_centred
     y = x_hat + bias
-    unbiased = x_squared_sum / (N - 1)
+    unbiased = x_centred_squared_sum / (N - 1)
     next_running_mean = torch.add((1 - momentum) * running_mean, mean, alpha=momentum)
     next_running_var = torch.add((1 - momentum) * running_var, unbiased, alpha=momentum)
     return y, RunningMeanNoWeightResiduals(
@@ -2021,24 +2031,26 @@ def double_backward_running_mean_no_weight(
     _, _, rstd, x_hat, correction = residuals
     N = x_hat.shape[0]
     grad_bias = grad_y.sum(0)
-    grad_y_sum = (grad_y * x_hat).sum(0)
-    grad_grad_x_sum = (grad_grad_x * x_hat).sum(0)
-    grad_x_hat = grad_grad_x_sum * grad_y
-    grad_x_hat = grad_x_hat.addcmul(grad_y_sum, grad_grad_x)
+    grad_y_dot_x_hat = (grad_y * x_hat).sum(0)
+    grad_grad_x_dot_x_hat = (grad_grad_x * x_hat).sum(0)
+    grad_x_hat = grad_grad_x_dot_x_hat * grad_y
+    grad_x_hat = grad_x_hat.addcmul(grad_y_dot_x_hat, grad_grad_x)
     grad_x_hat = grad_x_hat * (rstd / (correction - N))
-    grad_grad_x_sum_1 = grad_grad_x.sum(0)
-    grad_grad_x_sum_1_scaled = grad_grad_x_sum_1 / N
-    grad_grad_x_sum_scaled = grad_grad_x_sum / (N - correction)
+    grad_grad_x_sum = grad_grad_x.sum(0)
+    grad_grad_x_sum_scaled = grad_grad_x_sum / N
+    grad_grad_x_dot_x_hat_scaled = grad_grad_x_dot_x_hat / (N - correction)
     grad_rstd = torch.addcmul(
-        torch.addcmul((grad_grad_x * grad_y).sum(0), grad_bias, grad_grad_x_sum_1_scaled, value=-1),
-        grad_grad_x_sum_scaled,
-        grad_y_sum,
+        torch.addcmul((grad_grad_x * grad_y).sum(0), grad_bias, grad_grad_x_sum_scaled, value=-1),
+        grad_grad_x_dot_x_hat_scaled,
+        grad_y_dot_x_hat,
         value=-1,
     )
     grad_grad_y = torch.addcmul(
         grad_grad_bias,
         rstd,
-        (grad_grad_x - grad_grad_x_sum_1_scaled).addcmul(grad_grad_x_sum_scaled, x_hat, value=-1),
+        (grad_grad_x - grad_grad_x_sum_scaled).addcmul(
+            grad_grad_x_dot_x_hat_scaled, x_hat, value=-1
+        ),
     )
     return grad_grad_y, grad_rstd, grad_x_hat
 
@@ -2379,11 +2391,11 @@ def forward_running_mean_no_weight_no_bias(
     N = x.shape[0]
     mean = x.mean(0)
     x_centred = x - mean
-    x_squared_sum = (x_centred**2).sum(0)
-    var = x_squared_sum / (N - correction)
+    x_centred_squared_sum = (x_centred**2).sum(0)
+    var = x_centred_squared_sum / (N - correction)
     rstd = torch.rsqrt(var + eps)
     y = rstd * x_centred
-    unbiased = x_squared_sum / (N - 1)
+    unbiased = x_centred_squared_sum / (N - 1)
     next_running_mean = torch.add((1 - momentum) * running_mean, mean, alpha=momentum)
     next_running_var = torch.add((1 - momentum) * running_var, unbiased, alpha=momentum)
     return y, RunningMeanNoWeightNoBiasResiduals(
@@ -2434,23 +2446,23 @@ def double_backward_running_mean_no_weight_no_bias(
     """
     _, _, rstd, y, correction, N = residuals
     grad_y_mean = first_grad_y.mean(0)
-    grad_y_sum = (first_grad_y * y).sum(0)
-    grad_grad_x_sum = (grad_grad_x * y).sum(0)
-    grad_y = grad_grad_x_sum * first_grad_y
-    grad_y = grad_y.addcmul(grad_y_sum, grad_grad_x)
+    grad_y_dot_y = (first_grad_y * y).sum(0)
+    grad_grad_x_dot_y = (grad_grad_x * y).sum(0)
+    grad_y = grad_grad_x_dot_y * first_grad_y
+    grad_y = grad_y.addcmul(grad_y_dot_y, grad_grad_x)
     grad_y = grad_y * (rstd / (correction - N))
-    grad_grad_x_sum_1 = grad_grad_x.sum(0)
-    grad_grad_x_sum_scaled = grad_grad_x_sum / (N - correction)
+    grad_grad_x_sum = grad_grad_x.sum(0)
+    grad_grad_x_dot_y_scaled = grad_grad_x_dot_y / (N - correction)
     grad_rstd = torch.addcmul(
         torch.addcmul(
-            (first_grad_y * grad_grad_x).sum(0), grad_grad_x_sum_1, grad_y_mean, value=-1
+            (first_grad_y * grad_grad_x).sum(0), grad_grad_x_dot_y_scaled, grad_y_dot_y, value=-1
         ),
-        grad_grad_x_sum_scaled,
-        grad_y_sum,
+        grad_grad_x_sum,
+        grad_y_mean,
         value=-1,
     )
-    grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum_1, alpha=1 / (N or torch.nan))
-    grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled, y, value=-1)
+    grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum, alpha=1 / (N or torch.nan))
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_x_dot_y_scaled, y, value=-1)
     grad_grad_y = grad_grad_y * rstd
     return grad_grad_y, grad_rstd, grad_y
 

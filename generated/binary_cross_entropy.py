@@ -41,7 +41,7 @@ class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     no_minus_yes: Tensor
-    inverse_one_minus_x_masked_total: Tensor
+    inv_one_minus_x_masked_adjusted: Tensor
 
 
 class Gradients(NamedTuple):
@@ -71,14 +71,14 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
     no = log1p_neg_x.clamp(min=-100)
     loss = torch.addcmul(-((1 - target) * no), target, yes, value=-1).mean()
     no_minus_yes = no - yes
-    inverse_one_minus_x_masked = torch.reciprocal(1 - x).masked_fill(log1p_neg_x_low, 0)
-    inverse_one_minus_x_masked_total = torch.addcmul(
-        inverse_one_minus_x_masked,
-        inverse_one_minus_x_masked + torch.reciprocal(x).masked_fill(x_low, 0),
+    inv_one_minus_x_masked = torch.reciprocal(1 - x).masked_fill(log1p_neg_x_low, 0)
+    inv_one_minus_x_masked_adjusted = torch.addcmul(
+        inv_one_minus_x_masked,
+        inv_one_minus_x_masked + torch.reciprocal(x).masked_fill(x_low, 0),
         target,
         value=-1,
     )
-    return loss, Residuals(no_minus_yes, inverse_one_minus_x_masked_total)
+    return loss, Residuals(no_minus_yes, inv_one_minus_x_masked_adjusted)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -92,7 +92,7 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    no_minus_yes, inverse_one_minus_x_masked_total = residuals
+    no_minus_yes, inv_one_minus_x_masked_adjusted = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     (N,) = no_minus_yes.shape
@@ -100,7 +100,7 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
     grad_target = grad_loss_scaled * no_minus_yes
-    grad_x = grad_loss_scaled * inverse_one_minus_x_masked_total
+    grad_x = grad_loss_scaled * inv_one_minus_x_masked_adjusted
     return Gradients(grad_x, grad_target)
 
 
@@ -112,23 +112,23 @@ def double_backward(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_no_minus_yes, grad_inverse_one_minus_x_masked_total.
+        grad_grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted.
     """
-    no_minus_yes, inverse_one_minus_x_masked_total = residuals
+    no_minus_yes, inv_one_minus_x_masked_adjusted = residuals
     (N,) = no_minus_yes.shape
     grad_loss_scaled = grad_loss / N
-    grad_inverse_one_minus_x_masked_total = grad_loss_scaled * grad_grad_x
+    grad_inv_one_minus_x_masked_adjusted = grad_loss_scaled * grad_grad_x
     grad_no_minus_yes = grad_loss_scaled * grad_grad_target
     grad_grad_loss = (
         (grad_grad_target * no_minus_yes).sum()
-        + (grad_grad_x * inverse_one_minus_x_masked_total).sum()
+        + (grad_grad_x * inv_one_minus_x_masked_adjusted).sum()
     ) / N
-    return grad_grad_loss, grad_no_minus_yes, grad_inverse_one_minus_x_masked_total
+    return grad_grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted
 
 
 def residuals_backward(
     grad_no_minus_yes: Tensor,
-    grad_inverse_one_minus_x_masked_total: Tensor,
+    grad_inv_one_minus_x_masked_adjusted: Tensor,
     x: Tensor,
     target: Tensor,
     residuals: Residuals,
@@ -143,19 +143,23 @@ def residuals_backward(
     log1p_neg_x_low = log1p_neg_x <= -100
     one_minus_x = 1 - x
     one_minus_x_or_one = one_minus_x.masked_fill(log1p_neg_x_low, 1)
-    inverse_one_minus_x_masked = torch.reciprocal(one_minus_x_or_one).masked_fill(
+    inv_one_minus_x_masked = torch.reciprocal(one_minus_x_or_one).masked_fill(log1p_neg_x_low, 0)
+    x_or_one = x.masked_fill(x_low, 1)
+    inv_x_or_one_masked = torch.reciprocal(x_or_one).masked_fill(x_low, 0)
+    inv_one_minus_x_masked_plus_inv_x_masked = inv_one_minus_x_masked + inv_x_or_one_masked
+    grad_target = -grad_inv_one_minus_x_masked_adjusted * inv_one_minus_x_masked_plus_inv_x_masked
+    inv_one_minus_x_or_one_squared = one_minus_x_or_one**-2
+    inv_one_minus_x_or_one_squared_masked = inv_one_minus_x_or_one_squared.masked_fill(
         log1p_neg_x_low, 0
     )
-    x_or_one = x.masked_fill(x_low, 1)
-    inverse_x_or_one_masked = torch.reciprocal(x_or_one).masked_fill(x_low, 0)
-    inverse_one_minus_x_masked_total_1 = inverse_one_minus_x_masked + inverse_x_or_one_masked
-    grad_target = -grad_inverse_one_minus_x_masked_total * inverse_one_minus_x_masked_total_1
-    x_power = one_minus_x_or_one**-2
-    x_power_masked = x_power.masked_fill(log1p_neg_x_low, 0)
     grad_x = torch.addcmul(
-        torch.addcmul(x_power_masked, (x_or_one**-2).masked_fill(x_low, 0) - x_power_masked, target)
-        * grad_inverse_one_minus_x_masked_total,
-        inverse_x_or_one_masked
+        torch.addcmul(
+            inv_one_minus_x_or_one_squared_masked,
+            (x_or_one**-2).masked_fill(x_low, 0) - inv_one_minus_x_or_one_squared_masked,
+            target,
+        )
+        * grad_inv_one_minus_x_masked_adjusted,
+        inv_x_or_one_masked
         + torch.reciprocal(one_minus_x.masked_fill(log1p_neg_x_low, 1)).masked_fill(
             log1p_neg_x_low, 0
         ),
@@ -180,11 +184,11 @@ def value_and_grad(x: Tensor, target: Tensor) -> tuple[Tensor, Gradients]:
     no = log1p_neg_x.clamp(min=-100)
     loss = torch.addcmul(-((1 - target) * no), target, yes, value=-1).mean()
     grad_target = (no - yes) / N
-    inverse_one_minus_x_masked = torch.reciprocal(1 - x).masked_fill(log1p_neg_x_low, 0)
+    inv_one_minus_x_masked = torch.reciprocal(1 - x).masked_fill(log1p_neg_x_low, 0)
     grad_x = (
         torch.addcmul(
-            inverse_one_minus_x_masked,
-            inverse_one_minus_x_masked + torch.reciprocal(x).masked_fill(x_low, 0),
+            inv_one_minus_x_masked,
+            inv_one_minus_x_masked + torch.reciprocal(x).masked_fill(x_low, 0),
             target,
             value=-1,
         )
@@ -222,10 +226,10 @@ class _BackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        grad_grad_loss, grad_no_minus_yes, grad_inverse_one_minus_x_masked_total = double_backward(
+        grad_grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted = double_backward(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_no_minus_yes, grad_inverse_one_minus_x_masked_total
+        return grad_grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted
 
 
 class _Function(torch.autograd.Function):
@@ -236,18 +240,18 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward(x, target)
-        return loss, residuals.no_minus_yes, residuals.inverse_one_minus_x_masked_total
+        return loss, residuals.no_minus_yes, residuals.inv_one_minus_x_masked_adjusted
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, no_minus_yes, inverse_one_minus_x_masked_total = output
-        ctx.save_for_backward(x, target, no_minus_yes, inverse_one_minus_x_masked_total)
+        _, no_minus_yes, inv_one_minus_x_masked_adjusted = output
+        ctx.save_for_backward(x, target, no_minus_yes, inv_one_minus_x_masked_adjusted)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_no_minus_yes, grad_inverse_one_minus_x_masked_total = grad_outputs
+        grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted = grad_outputs
         x, target, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
         grad_x = grad_target = None
@@ -258,15 +262,15 @@ class _Function(torch.autograd.Function):
                 grad_x, grad_target = backward(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_no_minus_yes is not None or grad_inverse_one_minus_x_masked_total is not None:
+        if grad_no_minus_yes is not None or grad_inv_one_minus_x_masked_adjusted is not None:
             if grad_no_minus_yes is None:
                 grad_no_minus_yes = torch.zeros_like(residuals.no_minus_yes)
-            if grad_inverse_one_minus_x_masked_total is None:
-                grad_inverse_one_minus_x_masked_total = torch.zeros_like(
-                    residuals.inverse_one_minus_x_masked_total
+            if grad_inv_one_minus_x_masked_adjusted is None:
+                grad_inv_one_minus_x_masked_adjusted = torch.zeros_like(
+                    residuals.inv_one_minus_x_masked_adjusted
                 )
             more_x, more_target = residuals_backward(
-                grad_no_minus_yes, grad_inverse_one_minus_x_masked_total, x, target, residuals
+                grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted, x, target, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -321,10 +325,10 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
     no = log1p_neg_x.clamp(min=-100)
     loss = torch.addcmul(-((1 - target) * no), target, yes, value=-1).sum()
     dloss_dtarget = no - yes
-    inverse_one_minus_x_masked = torch.reciprocal(1 - x).masked_fill(log1p_neg_x_low, 0)
+    inv_one_minus_x_masked = torch.reciprocal(1 - x).masked_fill(log1p_neg_x_low, 0)
     dloss_dx = torch.addcmul(
-        inverse_one_minus_x_masked,
-        inverse_one_minus_x_masked + torch.reciprocal(x).masked_fill(x_low, 0),
+        inv_one_minus_x_masked,
+        inv_one_minus_x_masked + torch.reciprocal(x).masked_fill(x_low, 0),
         target,
         value=-1,
     )
@@ -393,19 +397,23 @@ def residuals_backward_sum(
     log1p_neg_x_low = log1p_neg_x <= -100
     one_minus_x = 1 - x
     one_minus_x_or_one = one_minus_x.masked_fill(log1p_neg_x_low, 1)
-    inverse_one_minus_x_masked = torch.reciprocal(one_minus_x_or_one).masked_fill(
+    inv_one_minus_x_masked = torch.reciprocal(one_minus_x_or_one).masked_fill(log1p_neg_x_low, 0)
+    x_or_one = x.masked_fill(x_low, 1)
+    inv_x_or_one_masked = torch.reciprocal(x_or_one).masked_fill(x_low, 0)
+    inv_one_minus_x_masked_plus_inv_x_masked = inv_one_minus_x_masked + inv_x_or_one_masked
+    grad_target = -grad_dloss_dx * inv_one_minus_x_masked_plus_inv_x_masked
+    inv_one_minus_x_or_one_squared = one_minus_x_or_one**-2
+    inv_one_minus_x_or_one_squared_masked = inv_one_minus_x_or_one_squared.masked_fill(
         log1p_neg_x_low, 0
     )
-    x_or_one = x.masked_fill(x_low, 1)
-    inverse_x_or_one_masked = torch.reciprocal(x_or_one).masked_fill(x_low, 0)
-    inverse_one_minus_x_masked_total = inverse_one_minus_x_masked + inverse_x_or_one_masked
-    grad_target = -grad_dloss_dx * inverse_one_minus_x_masked_total
-    x_power = one_minus_x_or_one**-2
-    x_power_masked = x_power.masked_fill(log1p_neg_x_low, 0)
     grad_x = torch.addcmul(
-        torch.addcmul(x_power_masked, (x_or_one**-2).masked_fill(x_low, 0) - x_power_masked, target)
+        torch.addcmul(
+            inv_one_minus_x_or_one_squared_masked,
+            (x_or_one**-2).masked_fill(x_low, 0) - inv_one_minus_x_or_one_squared_masked,
+            target,
+        )
         * grad_dloss_dx,
-        inverse_x_or_one_masked
+        inv_x_or_one_masked
         + torch.reciprocal(one_minus_x.masked_fill(log1p_neg_x_low, 1)).masked_fill(
             log1p_neg_x_low, 0
         ),
@@ -541,10 +549,10 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
     no = log1p_neg_x.clamp(min=-100)
     loss = torch.addcmul(-((1 - target) * no), target, yes, value=-1)
     dloss_dtarget = no - yes
-    inverse_one_minus_x_masked = torch.reciprocal(1 - x).masked_fill(log1p_neg_x_low, 0)
+    inv_one_minus_x_masked = torch.reciprocal(1 - x).masked_fill(log1p_neg_x_low, 0)
     dloss_dx = torch.addcmul(
-        inverse_one_minus_x_masked,
-        inverse_one_minus_x_masked + torch.reciprocal(x).masked_fill(x_low, 0),
+        inv_one_minus_x_masked,
+        inv_one_minus_x_masked + torch.reciprocal(x).masked_fill(x_low, 0),
         target,
         value=-1,
     )
@@ -616,19 +624,23 @@ def residuals_backward_none(
     log1p_neg_x_low = log1p_neg_x <= -100
     one_minus_x = 1 - x
     one_minus_x_or_one = one_minus_x.masked_fill(log1p_neg_x_low, 1)
-    inverse_one_minus_x_masked = torch.reciprocal(one_minus_x_or_one).masked_fill(
+    inv_one_minus_x_masked = torch.reciprocal(one_minus_x_or_one).masked_fill(log1p_neg_x_low, 0)
+    x_or_one = x.masked_fill(x_low, 1)
+    inv_x_or_one_masked = torch.reciprocal(x_or_one).masked_fill(x_low, 0)
+    inv_one_minus_x_masked_plus_inv_x_masked = inv_one_minus_x_masked + inv_x_or_one_masked
+    grad_target = -grad_dloss_dx * inv_one_minus_x_masked_plus_inv_x_masked
+    inv_one_minus_x_or_one_squared = one_minus_x_or_one**-2
+    inv_one_minus_x_or_one_squared_masked = inv_one_minus_x_or_one_squared.masked_fill(
         log1p_neg_x_low, 0
     )
-    x_or_one = x.masked_fill(x_low, 1)
-    inverse_x_or_one_masked = torch.reciprocal(x_or_one).masked_fill(x_low, 0)
-    inverse_one_minus_x_masked_total = inverse_one_minus_x_masked + inverse_x_or_one_masked
-    grad_target = -grad_dloss_dx * inverse_one_minus_x_masked_total
-    x_power = one_minus_x_or_one**-2
-    x_power_masked = x_power.masked_fill(log1p_neg_x_low, 0)
     grad_x = torch.addcmul(
-        torch.addcmul(x_power_masked, (x_or_one**-2).masked_fill(x_low, 0) - x_power_masked, target)
+        torch.addcmul(
+            inv_one_minus_x_or_one_squared_masked,
+            (x_or_one**-2).masked_fill(x_low, 0) - inv_one_minus_x_or_one_squared_masked,
+            target,
+        )
         * grad_dloss_dx,
-        inverse_x_or_one_masked
+        inv_x_or_one_masked
         + torch.reciprocal(one_minus_x.masked_fill(log1p_neg_x_low, 1)).masked_fill(
             log1p_neg_x_low, 0
         ),
@@ -745,7 +757,7 @@ class WeightResiduals(NamedTuple):
 
     weight_scaled: Tensor
     no_minus_yes: Tensor
-    inverse_one_minus_x_masked_total: Tensor
+    inv_one_minus_x_masked_adjusted: Tensor
 
 
 class WeightGradients(NamedTuple):
@@ -782,14 +794,14 @@ def forward_weight(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, W
     loss = -(torch.addcmul((1 - target) * no, target, yes) * weight).mean()
     weight_scaled = weight / N
     no_minus_yes = no - yes
-    inverse_one_minus_x_masked = torch.reciprocal(1 - x).masked_fill(log1p_neg_x_low, 0)
-    inverse_one_minus_x_masked_total = torch.addcmul(
-        inverse_one_minus_x_masked,
-        inverse_one_minus_x_masked + torch.reciprocal(x).masked_fill(x_low, 0),
+    inv_one_minus_x_masked = torch.reciprocal(1 - x).masked_fill(log1p_neg_x_low, 0)
+    inv_one_minus_x_masked_adjusted = torch.addcmul(
+        inv_one_minus_x_masked,
+        inv_one_minus_x_masked + torch.reciprocal(x).masked_fill(x_low, 0),
         target,
         value=-1,
     )
-    return loss, WeightResiduals(weight_scaled, no_minus_yes, inverse_one_minus_x_masked_total)
+    return loss, WeightResiduals(weight_scaled, no_minus_yes, inv_one_minus_x_masked_adjusted)
 
 
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
@@ -810,14 +822,14 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    weight_scaled, no_minus_yes, inverse_one_minus_x_masked_total = residuals
+    weight_scaled, no_minus_yes, inv_one_minus_x_masked_adjusted = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    weight_product = grad_loss * weight_scaled
-    grad_target = no_minus_yes * weight_product
-    grad_x = inverse_one_minus_x_masked_total * weight_product
+    grad_loss_times_weight_scaled = grad_loss * weight_scaled
+    grad_target = grad_loss_times_weight_scaled * no_minus_yes
+    grad_x = grad_loss_times_weight_scaled * inv_one_minus_x_masked_adjusted
     return WeightGradients(grad_x, grad_target)
 
 
@@ -829,24 +841,22 @@ def double_backward_weight(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_no_minus_yes, grad_inverse_one_minus_x_masked_total.
+        grad_grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted.
     """
-    weight_scaled, no_minus_yes, inverse_one_minus_x_masked_total = residuals
-    weight_product = grad_loss * weight_scaled
-    grad_inverse_one_minus_x_masked_total = grad_grad_x * weight_product
-    grad_no_minus_yes = grad_grad_target * weight_product
+    weight_scaled, no_minus_yes, inv_one_minus_x_masked_adjusted = residuals
+    grad_loss_times_weight_scaled = grad_loss * weight_scaled
+    grad_inv_one_minus_x_masked_adjusted = grad_grad_x * grad_loss_times_weight_scaled
+    grad_no_minus_yes = grad_grad_target * grad_loss_times_weight_scaled
     grad_grad_loss = (
-        torch.addcmul(
-            grad_grad_target * no_minus_yes, grad_grad_x, inverse_one_minus_x_masked_total
-        )
+        torch.addcmul(grad_grad_target * no_minus_yes, grad_grad_x, inv_one_minus_x_masked_adjusted)
         * weight_scaled
     ).sum()
-    return grad_grad_loss, grad_no_minus_yes, grad_inverse_one_minus_x_masked_total
+    return grad_grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted
 
 
 def residuals_backward_weight(
     grad_no_minus_yes: Tensor,
-    grad_inverse_one_minus_x_masked_total: Tensor,
+    grad_inv_one_minus_x_masked_adjusted: Tensor,
     x: Tensor,
     target: Tensor,
     residuals: WeightResiduals,
@@ -861,19 +871,23 @@ def residuals_backward_weight(
     log1p_neg_x_low = log1p_neg_x <= -100
     one_minus_x = 1 - x
     one_minus_x_or_one = one_minus_x.masked_fill(log1p_neg_x_low, 1)
-    inverse_one_minus_x_masked = torch.reciprocal(one_minus_x_or_one).masked_fill(
+    inv_one_minus_x_masked = torch.reciprocal(one_minus_x_or_one).masked_fill(log1p_neg_x_low, 0)
+    x_or_one = x.masked_fill(x_low, 1)
+    inv_x_or_one_masked = torch.reciprocal(x_or_one).masked_fill(x_low, 0)
+    inv_one_minus_x_masked_plus_inv_x_masked = inv_one_minus_x_masked + inv_x_or_one_masked
+    grad_target = -grad_inv_one_minus_x_masked_adjusted * inv_one_minus_x_masked_plus_inv_x_masked
+    inv_one_minus_x_or_one_squared = one_minus_x_or_one**-2
+    inv_one_minus_x_or_one_squared_masked = inv_one_minus_x_or_one_squared.masked_fill(
         log1p_neg_x_low, 0
     )
-    x_or_one = x.masked_fill(x_low, 1)
-    inverse_x_or_one_masked = torch.reciprocal(x_or_one).masked_fill(x_low, 0)
-    inverse_one_minus_x_masked_total_1 = inverse_one_minus_x_masked + inverse_x_or_one_masked
-    grad_target = -grad_inverse_one_minus_x_masked_total * inverse_one_minus_x_masked_total_1
-    x_power = one_minus_x_or_one**-2
-    x_power_masked = x_power.masked_fill(log1p_neg_x_low, 0)
     grad_x = torch.addcmul(
-        torch.addcmul(x_power_masked, (x_or_one**-2).masked_fill(x_low, 0) - x_power_masked, target)
-        * grad_inverse_one_minus_x_masked_total,
-        inverse_x_or_one_masked
+        torch.addcmul(
+            inv_one_minus_x_or_one_squared_masked,
+            (x_or_one**-2).masked_fill(x_low, 0) - inv_one_minus_x_or_one_squared_masked,
+            target,
+        )
+        * grad_inv_one_minus_x_masked_adjusted,
+        inv_x_or_one_masked
         + torch.reciprocal(one_minus_x.masked_fill(log1p_neg_x_low, 1)).masked_fill(
             log1p_neg_x_low, 0
         ),
@@ -912,10 +926,10 @@ class _WeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightResiduals(*saved)
-        grad_grad_loss, grad_no_minus_yes, grad_inverse_one_minus_x_masked_total = (
+        grad_grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted = (
             double_backward_weight(grad_grad_x, grad_grad_target, grad_loss, residuals)
         )
-        return grad_grad_loss, None, grad_no_minus_yes, grad_inverse_one_minus_x_masked_total
+        return grad_grad_loss, None, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted
 
 
 class _WeightFunction(torch.autograd.Function):
@@ -930,22 +944,22 @@ class _WeightFunction(torch.autograd.Function):
             loss,
             residuals.weight_scaled,
             residuals.no_minus_yes,
-            residuals.inverse_one_minus_x_masked_total,
+            residuals.inv_one_minus_x_masked_adjusted,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, *_ = inputs
-        _, weight_scaled, no_minus_yes, inverse_one_minus_x_masked_total = output
+        _, weight_scaled, no_minus_yes, inv_one_minus_x_masked_adjusted = output
         ctx.save_for_backward(
-            x, target, weight_scaled, no_minus_yes, inverse_one_minus_x_masked_total
+            x, target, weight_scaled, no_minus_yes, inv_one_minus_x_masked_adjusted
         )
         ctx.mark_non_differentiable(weight_scaled)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, _, grad_no_minus_yes, grad_inverse_one_minus_x_masked_total = grad_outputs
+        grad_loss, _, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted = grad_outputs
         x, target, *saved = ctx.saved_tensors
         residuals = WeightResiduals(*saved)
         grad_x = grad_target = None
@@ -956,15 +970,15 @@ class _WeightFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_weight(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_no_minus_yes is not None or grad_inverse_one_minus_x_masked_total is not None:
+        if grad_no_minus_yes is not None or grad_inv_one_minus_x_masked_adjusted is not None:
             if grad_no_minus_yes is None:
                 grad_no_minus_yes = torch.zeros_like(residuals.no_minus_yes)
-            if grad_inverse_one_minus_x_masked_total is None:
-                grad_inverse_one_minus_x_masked_total = torch.zeros_like(
-                    residuals.inverse_one_minus_x_masked_total
+            if grad_inv_one_minus_x_masked_adjusted is None:
+                grad_inv_one_minus_x_masked_adjusted = torch.zeros_like(
+                    residuals.inv_one_minus_x_masked_adjusted
                 )
             more_x, more_target = residuals_backward_weight(
-                grad_no_minus_yes, grad_inverse_one_minus_x_masked_total, x, target, residuals
+                grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted, x, target, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -986,7 +1000,7 @@ class WeightSumResiduals(NamedTuple):
 
     weight: Tensor
     no_minus_yes: Tensor
-    inverse_one_minus_x_masked_total: Tensor
+    inv_one_minus_x_masked_adjusted: Tensor
 
 
 class WeightSumGradients(NamedTuple):
@@ -1021,17 +1035,17 @@ def forward_weight_sum(
     log1p_neg_x = torch.log1p(-x)
     log1p_neg_x_low = log1p_neg_x <= -100
     no = log1p_neg_x.clamp(min=-100)
-    no_sum = (torch.addcmul((1 - target) * no, target, yes) * weight).sum()
-    loss = -no_sum
+    weight_scaled_sum = (torch.addcmul((1 - target) * no, target, yes) * weight).sum()
+    loss = -weight_scaled_sum
     no_minus_yes = no - yes
-    inverse_one_minus_x_masked = torch.reciprocal(1 - x).masked_fill(log1p_neg_x_low, 0)
-    inverse_one_minus_x_masked_total = torch.addcmul(
-        inverse_one_minus_x_masked,
-        inverse_one_minus_x_masked + torch.reciprocal(x).masked_fill(x_low, 0),
+    inv_one_minus_x_masked = torch.reciprocal(1 - x).masked_fill(log1p_neg_x_low, 0)
+    inv_one_minus_x_masked_adjusted = torch.addcmul(
+        inv_one_minus_x_masked,
+        inv_one_minus_x_masked + torch.reciprocal(x).masked_fill(x_low, 0),
         target,
         value=-1,
     )
-    return loss, WeightSumResiduals(weight, no_minus_yes, inverse_one_minus_x_masked_total)
+    return loss, WeightSumResiduals(weight, no_minus_yes, inv_one_minus_x_masked_adjusted)
 
 
 def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> WeightSumGradients:
@@ -1052,14 +1066,14 @@ def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> Wei
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    weight, no_minus_yes, inverse_one_minus_x_masked_total = residuals
+    weight, no_minus_yes, inv_one_minus_x_masked_adjusted = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    weight_product = grad_loss * weight
-    grad_target = no_minus_yes * weight_product
-    grad_x = inverse_one_minus_x_masked_total * weight_product
+    grad_loss_times_weight = grad_loss * weight
+    grad_target = grad_loss_times_weight * no_minus_yes
+    grad_x = grad_loss_times_weight * inv_one_minus_x_masked_adjusted
     return WeightSumGradients(grad_x, grad_target)
 
 
@@ -1071,24 +1085,22 @@ def double_backward_weight_sum(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_no_minus_yes, grad_inverse_one_minus_x_masked_total.
+        grad_grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted.
     """
-    weight, no_minus_yes, inverse_one_minus_x_masked_total = residuals
-    weight_product = grad_loss * weight
-    grad_inverse_one_minus_x_masked_total = grad_grad_x * weight_product
-    grad_no_minus_yes = grad_grad_target * weight_product
+    weight, no_minus_yes, inv_one_minus_x_masked_adjusted = residuals
+    grad_loss_times_weight = grad_loss * weight
+    grad_inv_one_minus_x_masked_adjusted = grad_grad_x * grad_loss_times_weight
+    grad_no_minus_yes = grad_grad_target * grad_loss_times_weight
     grad_grad_loss = (
-        torch.addcmul(
-            grad_grad_target * no_minus_yes, grad_grad_x, inverse_one_minus_x_masked_total
-        )
+        torch.addcmul(grad_grad_target * no_minus_yes, grad_grad_x, inv_one_minus_x_masked_adjusted)
         * weight
     ).sum()
-    return grad_grad_loss, grad_no_minus_yes, grad_inverse_one_minus_x_masked_total
+    return grad_grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted
 
 
 def residuals_backward_weight_sum(
     grad_no_minus_yes: Tensor,
-    grad_inverse_one_minus_x_masked_total: Tensor,
+    grad_inv_one_minus_x_masked_adjusted: Tensor,
     x: Tensor,
     target: Tensor,
     residuals: WeightSumResiduals,
@@ -1103,19 +1115,23 @@ def residuals_backward_weight_sum(
     log1p_neg_x_low = log1p_neg_x <= -100
     one_minus_x = 1 - x
     one_minus_x_or_one = one_minus_x.masked_fill(log1p_neg_x_low, 1)
-    inverse_one_minus_x_masked = torch.reciprocal(one_minus_x_or_one).masked_fill(
+    inv_one_minus_x_masked = torch.reciprocal(one_minus_x_or_one).masked_fill(log1p_neg_x_low, 0)
+    x_or_one = x.masked_fill(x_low, 1)
+    inv_x_or_one_masked = torch.reciprocal(x_or_one).masked_fill(x_low, 0)
+    inv_one_minus_x_masked_plus_inv_x_masked = inv_one_minus_x_masked + inv_x_or_one_masked
+    grad_target = -grad_inv_one_minus_x_masked_adjusted * inv_one_minus_x_masked_plus_inv_x_masked
+    inv_one_minus_x_or_one_squared = one_minus_x_or_one**-2
+    inv_one_minus_x_or_one_squared_masked = inv_one_minus_x_or_one_squared.masked_fill(
         log1p_neg_x_low, 0
     )
-    x_or_one = x.masked_fill(x_low, 1)
-    inverse_x_or_one_masked = torch.reciprocal(x_or_one).masked_fill(x_low, 0)
-    inverse_one_minus_x_masked_total_1 = inverse_one_minus_x_masked + inverse_x_or_one_masked
-    grad_target = -grad_inverse_one_minus_x_masked_total * inverse_one_minus_x_masked_total_1
-    x_power = one_minus_x_or_one**-2
-    x_power_masked = x_power.masked_fill(log1p_neg_x_low, 0)
     grad_x = torch.addcmul(
-        torch.addcmul(x_power_masked, (x_or_one**-2).masked_fill(x_low, 0) - x_power_masked, target)
-        * grad_inverse_one_minus_x_masked_total,
-        inverse_x_or_one_masked
+        torch.addcmul(
+            inv_one_minus_x_or_one_squared_masked,
+            (x_or_one**-2).masked_fill(x_low, 0) - inv_one_minus_x_or_one_squared_masked,
+            target,
+        )
+        * grad_inv_one_minus_x_masked_adjusted,
+        inv_x_or_one_masked
         + torch.reciprocal(one_minus_x.masked_fill(log1p_neg_x_low, 1)).masked_fill(
             log1p_neg_x_low, 0
         ),
@@ -1132,8 +1148,8 @@ def _value_weight_sum(x: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     yes = torch.where(x < 1.2e-38, log_x.clamp(min=-100), log_x)
     log1p_neg_x = torch.log1p(-x)
     no = log1p_neg_x.clamp(min=-100)
-    no_sum = (torch.addcmul((1 - target) * no, target, yes) * weight).sum()
-    loss = -no_sum
+    weight_scaled_sum = (torch.addcmul((1 - target) * no, target, yes) * weight).sum()
+    loss = -weight_scaled_sum
     return loss
 
 
@@ -1155,10 +1171,10 @@ class _WeightSumBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightSumResiduals(*saved)
-        grad_grad_loss, grad_no_minus_yes, grad_inverse_one_minus_x_masked_total = (
+        grad_grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted = (
             double_backward_weight_sum(grad_grad_x, grad_grad_target, grad_loss, residuals)
         )
-        return grad_grad_loss, None, grad_no_minus_yes, grad_inverse_one_minus_x_masked_total
+        return grad_grad_loss, None, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted
 
 
 class _WeightSumFunction(torch.autograd.Function):
@@ -1169,18 +1185,18 @@ class _WeightSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_sum(x, target, weight)
-        return loss, residuals.no_minus_yes, residuals.inverse_one_minus_x_masked_total
+        return loss, residuals.no_minus_yes, residuals.inv_one_minus_x_masked_adjusted
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight = inputs
-        _, no_minus_yes, inverse_one_minus_x_masked_total = output
-        ctx.save_for_backward(x, target, weight, no_minus_yes, inverse_one_minus_x_masked_total)
+        _, no_minus_yes, inv_one_minus_x_masked_adjusted = output
+        ctx.save_for_backward(x, target, weight, no_minus_yes, inv_one_minus_x_masked_adjusted)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_no_minus_yes, grad_inverse_one_minus_x_masked_total = grad_outputs
+        grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted = grad_outputs
         x, target, *saved = ctx.saved_tensors
         residuals = WeightSumResiduals(*saved)
         grad_x = grad_target = None
@@ -1191,15 +1207,15 @@ class _WeightSumFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_weight_sum(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_no_minus_yes is not None or grad_inverse_one_minus_x_masked_total is not None:
+        if grad_no_minus_yes is not None or grad_inv_one_minus_x_masked_adjusted is not None:
             if grad_no_minus_yes is None:
                 grad_no_minus_yes = torch.zeros_like(residuals.no_minus_yes)
-            if grad_inverse_one_minus_x_masked_total is None:
-                grad_inverse_one_minus_x_masked_total = torch.zeros_like(
-                    residuals.inverse_one_minus_x_masked_total
+            if grad_inv_one_minus_x_masked_adjusted is None:
+                grad_inv_one_minus_x_masked_adjusted = torch.zeros_like(
+                    residuals.inv_one_minus_x_masked_adjusted
                 )
             more_x, more_target = residuals_backward_weight_sum(
-                grad_no_minus_yes, grad_inverse_one_minus_x_masked_total, x, target, residuals
+                grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted, x, target, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -1221,7 +1237,7 @@ class WeightNoneResiduals(NamedTuple):
 
     weight: Tensor
     no_minus_yes: Tensor
-    inverse_one_minus_x_masked_total: Tensor
+    inv_one_minus_x_masked_adjusted: Tensor
 
 
 class WeightNoneGradients(NamedTuple):
@@ -1258,14 +1274,14 @@ def forward_weight_none(
     no = log1p_neg_x.clamp(min=-100)
     loss = -(torch.addcmul((1 - target) * no, target, yes) * weight)
     no_minus_yes = no - yes
-    inverse_one_minus_x_masked = torch.reciprocal(1 - x).masked_fill(log1p_neg_x_low, 0)
-    inverse_one_minus_x_masked_total = torch.addcmul(
-        inverse_one_minus_x_masked,
-        inverse_one_minus_x_masked + torch.reciprocal(x).masked_fill(x_low, 0),
+    inv_one_minus_x_masked = torch.reciprocal(1 - x).masked_fill(log1p_neg_x_low, 0)
+    inv_one_minus_x_masked_adjusted = torch.addcmul(
+        inv_one_minus_x_masked,
+        inv_one_minus_x_masked + torch.reciprocal(x).masked_fill(x_low, 0),
         target,
         value=-1,
     )
-    return loss, WeightNoneResiduals(weight, no_minus_yes, inverse_one_minus_x_masked_total)
+    return loss, WeightNoneResiduals(weight, no_minus_yes, inv_one_minus_x_masked_adjusted)
 
 
 def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> WeightNoneGradients:
@@ -1286,7 +1302,7 @@ def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> W
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    weight, no_minus_yes, inverse_one_minus_x_masked_total = residuals
+    weight, no_minus_yes, inv_one_minus_x_masked_adjusted = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     (N,) = weight.shape
@@ -1296,7 +1312,7 @@ def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> W
         )
     grad_loss_times_weight = grad_loss * weight
     grad_target = grad_loss_times_weight * no_minus_yes
-    grad_x = grad_loss_times_weight * inverse_one_minus_x_masked_total
+    grad_x = grad_loss_times_weight * inv_one_minus_x_masked_adjusted
     return WeightNoneGradients(grad_x, grad_target)
 
 
@@ -1308,24 +1324,22 @@ def double_backward_weight_none(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_no_minus_yes, grad_inverse_one_minus_x_masked_total.
+        grad_grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted.
     """
-    weight, no_minus_yes, inverse_one_minus_x_masked_total = residuals
+    weight, no_minus_yes, inv_one_minus_x_masked_adjusted = residuals
     grad_loss_times_weight = grad_loss * weight
-    grad_inverse_one_minus_x_masked_total = grad_grad_x * grad_loss_times_weight
+    grad_inv_one_minus_x_masked_adjusted = grad_grad_x * grad_loss_times_weight
     grad_no_minus_yes = grad_grad_target * grad_loss_times_weight
     grad_grad_loss = (
-        torch.addcmul(
-            grad_grad_target * no_minus_yes, grad_grad_x, inverse_one_minus_x_masked_total
-        )
+        torch.addcmul(grad_grad_target * no_minus_yes, grad_grad_x, inv_one_minus_x_masked_adjusted)
         * weight
     )
-    return grad_grad_loss, grad_no_minus_yes, grad_inverse_one_minus_x_masked_total
+    return grad_grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted
 
 
 def residuals_backward_weight_none(
     grad_no_minus_yes: Tensor,
-    grad_inverse_one_minus_x_masked_total: Tensor,
+    grad_inv_one_minus_x_masked_adjusted: Tensor,
     x: Tensor,
     target: Tensor,
     residuals: WeightNoneResiduals,
@@ -1340,19 +1354,23 @@ def residuals_backward_weight_none(
     log1p_neg_x_low = log1p_neg_x <= -100
     one_minus_x = 1 - x
     one_minus_x_or_one = one_minus_x.masked_fill(log1p_neg_x_low, 1)
-    inverse_one_minus_x_masked = torch.reciprocal(one_minus_x_or_one).masked_fill(
+    inv_one_minus_x_masked = torch.reciprocal(one_minus_x_or_one).masked_fill(log1p_neg_x_low, 0)
+    x_or_one = x.masked_fill(x_low, 1)
+    inv_x_or_one_masked = torch.reciprocal(x_or_one).masked_fill(x_low, 0)
+    inv_one_minus_x_masked_plus_inv_x_masked = inv_one_minus_x_masked + inv_x_or_one_masked
+    grad_target = -grad_inv_one_minus_x_masked_adjusted * inv_one_minus_x_masked_plus_inv_x_masked
+    inv_one_minus_x_or_one_squared = one_minus_x_or_one**-2
+    inv_one_minus_x_or_one_squared_masked = inv_one_minus_x_or_one_squared.masked_fill(
         log1p_neg_x_low, 0
     )
-    x_or_one = x.masked_fill(x_low, 1)
-    inverse_x_or_one_masked = torch.reciprocal(x_or_one).masked_fill(x_low, 0)
-    inverse_one_minus_x_masked_total_1 = inverse_one_minus_x_masked + inverse_x_or_one_masked
-    grad_target = -grad_inverse_one_minus_x_masked_total * inverse_one_minus_x_masked_total_1
-    x_power = one_minus_x_or_one**-2
-    x_power_masked = x_power.masked_fill(log1p_neg_x_low, 0)
     grad_x = torch.addcmul(
-        torch.addcmul(x_power_masked, (x_or_one**-2).masked_fill(x_low, 0) - x_power_masked, target)
-        * grad_inverse_one_minus_x_masked_total,
-        inverse_x_or_one_masked
+        torch.addcmul(
+            inv_one_minus_x_or_one_squared_masked,
+            (x_or_one**-2).masked_fill(x_low, 0) - inv_one_minus_x_or_one_squared_masked,
+            target,
+        )
+        * grad_inv_one_minus_x_masked_adjusted,
+        inv_x_or_one_masked
         + torch.reciprocal(one_minus_x.masked_fill(log1p_neg_x_low, 1)).masked_fill(
             log1p_neg_x_low, 0
         ),
@@ -1391,10 +1409,10 @@ class _WeightNoneBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightNoneResiduals(*saved)
-        grad_grad_loss, grad_no_minus_yes, grad_inverse_one_minus_x_masked_total = (
+        grad_grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted = (
             double_backward_weight_none(grad_grad_x, grad_grad_target, grad_loss, residuals)
         )
-        return grad_grad_loss, None, grad_no_minus_yes, grad_inverse_one_minus_x_masked_total
+        return grad_grad_loss, None, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted
 
 
 class _WeightNoneFunction(torch.autograd.Function):
@@ -1405,18 +1423,18 @@ class _WeightNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_none(x, target, weight)
-        return loss, residuals.no_minus_yes, residuals.inverse_one_minus_x_masked_total
+        return loss, residuals.no_minus_yes, residuals.inv_one_minus_x_masked_adjusted
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight = inputs
-        _, no_minus_yes, inverse_one_minus_x_masked_total = output
-        ctx.save_for_backward(x, target, weight, no_minus_yes, inverse_one_minus_x_masked_total)
+        _, no_minus_yes, inv_one_minus_x_masked_adjusted = output
+        ctx.save_for_backward(x, target, weight, no_minus_yes, inv_one_minus_x_masked_adjusted)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_no_minus_yes, grad_inverse_one_minus_x_masked_total = grad_outputs
+        grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted = grad_outputs
         x, target, *saved = ctx.saved_tensors
         residuals = WeightNoneResiduals(*saved)
         grad_x = grad_target = None
@@ -1427,15 +1445,15 @@ class _WeightNoneFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_weight_none(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_no_minus_yes is not None or grad_inverse_one_minus_x_masked_total is not None:
+        if grad_no_minus_yes is not None or grad_inv_one_minus_x_masked_adjusted is not None:
             if grad_no_minus_yes is None:
                 grad_no_minus_yes = torch.zeros_like(residuals.no_minus_yes)
-            if grad_inverse_one_minus_x_masked_total is None:
-                grad_inverse_one_minus_x_masked_total = torch.zeros_like(
-                    residuals.inverse_one_minus_x_masked_total
+            if grad_inv_one_minus_x_masked_adjusted is None:
+                grad_inv_one_minus_x_masked_adjusted = torch.zeros_like(
+                    residuals.inv_one_minus_x_masked_adjusted
                 )
             more_x, more_target = residuals_backward_weight_none(
-                grad_no_minus_yes, grad_inverse_one_minus_x_masked_total, x, target, residuals
+                grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted, x, target, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target

@@ -250,8 +250,8 @@ def _check_pos_weight(x: Tensor, target: Tensor, pos_weight: Tensor) -> None:
 class PosWeightResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    log_s_1_total: Tensor
-    pos_weight_total: Tensor
+    log_s_terms: Tensor
+    pos_weight_terms: Tensor
 
 
 class PosWeightGradients(NamedTuple):
@@ -266,10 +266,9 @@ def forward_pos_weight(
 ) -> tuple[Tensor, PosWeightResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        s[n]       = 1/(1 + exp(-x[n]))
-        log_s_1[n] = log(s[n])
-        loss       = sum_n(-log(1 - s[n])*(1 - target[n]) - target[n]*pos_weight[n]*log_s_1[n])
-                     /N
+        s[n]     = 1/(1 + exp(-x[n]))
+        log_s[n] = log(s[n])
+        loss     = sum_n(-log(1 - s[n])*(1 - target[n]) - target[n]*pos_weight[n]*log_s[n])/N
 
     Args:
         x: shape (N,).
@@ -282,24 +281,24 @@ def forward_pos_weight(
     """
     _check_pos_weight(x, target, pos_weight)
     s = torch.sigmoid(x)
-    logaddexp_neg_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s_1 = -logaddexp_neg_x
+    softplus_neg_x = torch.logaddexp(-x, x.new_full((), 0))
+    log_s = -softplus_neg_x
     one_minus_target = 1 - target
     loss = torch.addcmul(
         one_minus_target * torch.logaddexp(x, x.new_full((), 0)),
-        log_s_1 * pos_weight,
+        log_s * pos_weight,
         target,
         value=-1,
     ).mean()
-    log_s_1_total = (1 - pos_weight) * log_s_1 - x
-    pos_weight_total = torch.addcmul(one_minus_target * s, (1 - s) * pos_weight, target, value=-1)
-    return loss, PosWeightResiduals(log_s_1_total, pos_weight_total)
+    log_s_terms = (1 - pos_weight) * log_s - x
+    pos_weight_terms = torch.addcmul(one_minus_target * s, (1 - s) * pos_weight, target, value=-1)
+    return loss, PosWeightResiduals(log_s_terms, pos_weight_terms)
 
 
 def backward_pos_weight(grad_loss: Tensor, residuals: PosWeightResiduals) -> PosWeightGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = grad_loss*(log_s_1[n]*(1 - pos_weight[n]) - x[n])/N
+        grad_target[n] = grad_loss*(log_s[n]*(1 - pos_weight[n]) - x[n])/N
         grad_x[n]      = grad_loss*(s[n]*(1 - target[n]) - target[n]*pos_weight[n]*(1 - s[n]))/N
 
     Args:
@@ -310,15 +309,15 @@ def backward_pos_weight(grad_loss: Tensor, residuals: PosWeightResiduals) -> Pos
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    log_s_1_total, pos_weight_total = residuals
+    log_s_terms, pos_weight_terms = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
-    (N,) = log_s_1_total.shape
+    (N,) = log_s_terms.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_target = grad_loss_scaled * log_s_1_total
-    grad_x = grad_loss_scaled * pos_weight_total
+    grad_target = grad_loss_scaled * log_s_terms
+    grad_x = grad_loss_scaled * pos_weight_terms
     return PosWeightGradients(grad_x, grad_target)
 
 
@@ -330,22 +329,22 @@ def double_backward_pos_weight(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_log_s_1_total, grad_pos_weight_total.
+        grad_grad_loss, grad_log_s_terms, grad_pos_weight_terms.
     """
-    log_s_1_total, pos_weight_total = residuals
-    (N,) = log_s_1_total.shape
+    log_s_terms, pos_weight_terms = residuals
+    (N,) = log_s_terms.shape
     grad_loss_scaled = grad_loss / N
-    grad_pos_weight_total = grad_loss_scaled * grad_grad_x
-    grad_log_s_1_total = grad_loss_scaled * grad_grad_target
+    grad_pos_weight_terms = grad_loss_scaled * grad_grad_x
+    grad_log_s_terms = grad_loss_scaled * grad_grad_target
     grad_grad_loss = (
-        (grad_grad_target * log_s_1_total).sum() + (grad_grad_x * pos_weight_total).sum()
+        (grad_grad_target * log_s_terms).sum() + (grad_grad_x * pos_weight_terms).sum()
     ) / N
-    return grad_grad_loss, grad_log_s_1_total, grad_pos_weight_total
+    return grad_grad_loss, grad_log_s_terms, grad_pos_weight_terms
 
 
 def residuals_backward_pos_weight(
-    grad_log_s_1_total: Tensor,
-    grad_pos_weight_total: Tensor,
+    grad_log_s_terms: Tensor,
+    grad_pos_weight_terms: Tensor,
     x: Tensor,
     target: Tensor,
     pos_weight: Tensor,
@@ -359,15 +358,15 @@ def residuals_backward_pos_weight(
     s = torch.sigmoid(x)
     one_minus_target = 1 - target
     one_minus_s = 1 - s
-    grad_target = -(torch.addcmul(s, one_minus_s, pos_weight) * grad_pos_weight_total)
+    grad_target = -(torch.addcmul(s, one_minus_s, pos_weight) * grad_pos_weight_terms)
     grad_x = (
         torch.addcmul(
-            (1 - pos_weight) * grad_log_s_1_total,
-            torch.addcmul(one_minus_target, pos_weight, target) * grad_pos_weight_total,
+            (1 - pos_weight) * grad_log_s_terms,
+            torch.addcmul(one_minus_target, pos_weight, target) * grad_pos_weight_terms,
             s,
         )
         * one_minus_s
-        - grad_log_s_1_total
+        - grad_log_s_terms
     )
     return grad_x, grad_target
 
@@ -375,10 +374,10 @@ def residuals_backward_pos_weight(
 def _value_pos_weight(x: Tensor, target: Tensor, pos_weight: Tensor) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_pos_weight(x, target, pos_weight)
-    logaddexp_neg_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s_1 = -logaddexp_neg_x
+    softplus_neg_x = torch.logaddexp(-x, x.new_full((), 0))
+    log_s = -softplus_neg_x
     loss = torch.addcmul(
-        (1 - target) * torch.logaddexp(x, x.new_full((), 0)), log_s_1 * pos_weight, target, value=-1
+        (1 - target) * torch.logaddexp(x, x.new_full((), 0)), log_s * pos_weight, target, value=-1
     ).mean()
     return loss
 
@@ -401,10 +400,10 @@ class _PosWeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = PosWeightResiduals(*saved)
-        grad_grad_loss, grad_log_s_1_total, grad_pos_weight_total = double_backward_pos_weight(
+        grad_grad_loss, grad_log_s_terms, grad_pos_weight_terms = double_backward_pos_weight(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_log_s_1_total, grad_pos_weight_total
+        return grad_grad_loss, grad_log_s_terms, grad_pos_weight_terms
 
 
 class _PosWeightFunction(torch.autograd.Function):
@@ -415,18 +414,18 @@ class _PosWeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, pos_weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_pos_weight(x, target, pos_weight)
-        return loss, residuals.log_s_1_total, residuals.pos_weight_total
+        return loss, residuals.log_s_terms, residuals.pos_weight_terms
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, pos_weight = inputs
-        _, log_s_1_total, pos_weight_total = output
-        ctx.save_for_backward(x, target, pos_weight, log_s_1_total, pos_weight_total)
+        _, log_s_terms, pos_weight_terms = output
+        ctx.save_for_backward(x, target, pos_weight, log_s_terms, pos_weight_terms)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_log_s_1_total, grad_pos_weight_total = grad_outputs
+        grad_loss, grad_log_s_terms, grad_pos_weight_terms = grad_outputs
         x, target, pos_weight, *saved = ctx.saved_tensors
         residuals = PosWeightResiduals(*saved)
         grad_x = grad_target = None
@@ -437,13 +436,13 @@ class _PosWeightFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_pos_weight(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_log_s_1_total is not None or grad_pos_weight_total is not None:
-            if grad_log_s_1_total is None:
-                grad_log_s_1_total = torch.zeros_like(residuals.log_s_1_total)
-            if grad_pos_weight_total is None:
-                grad_pos_weight_total = torch.zeros_like(residuals.pos_weight_total)
+        if grad_log_s_terms is not None or grad_pos_weight_terms is not None:
+            if grad_log_s_terms is None:
+                grad_log_s_terms = torch.zeros_like(residuals.log_s_terms)
+            if grad_pos_weight_terms is None:
+                grad_pos_weight_terms = torch.zeros_like(residuals.pos_weight_terms)
             more_x, more_target = residuals_backward_pos_weight(
-                grad_log_s_1_total, grad_pos_weight_total, x, target, pos_weight, residuals
+                grad_log_s_terms, grad_pos_weight_terms, x, target, pos_weight, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -662,9 +661,9 @@ def forward_sum_pos_weight(
 ) -> tuple[Tensor, SumPosWeightResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        s[n]       = 1/(1 + exp(-x[n]))
-        log_s_1[n] = log(s[n])
-        loss       = sum_n(-log(1 - s[n])*(1 - target[n]) - target[n]*pos_weight[n]*log_s_1[n])
+        s[n]     = 1/(1 + exp(-x[n]))
+        log_s[n] = log(s[n])
+        loss     = sum_n(-log(1 - s[n])*(1 - target[n]) - target[n]*pos_weight[n]*log_s[n])
 
     Args:
         x: shape (N,).
@@ -677,16 +676,16 @@ def forward_sum_pos_weight(
     """
     _check_sum_pos_weight(x, target, pos_weight)
     s = torch.sigmoid(x)
-    logaddexp_neg_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s_1 = -logaddexp_neg_x
+    softplus_neg_x = torch.logaddexp(-x, x.new_full((), 0))
+    log_s = -softplus_neg_x
     one_minus_target = 1 - target
     loss = torch.addcmul(
         one_minus_target * torch.logaddexp(x, x.new_full((), 0)),
-        log_s_1 * pos_weight,
+        log_s * pos_weight,
         target,
         value=-1,
     ).sum()
-    dloss_dtarget = (1 - pos_weight) * log_s_1 - x
+    dloss_dtarget = (1 - pos_weight) * log_s - x
     dloss_dx = torch.addcmul(one_minus_target * s, (1 - s) * pos_weight, target, value=-1)
     return loss, SumPosWeightResiduals(dloss_dtarget, dloss_dx)
 
@@ -696,7 +695,7 @@ def backward_sum_pos_weight(
 ) -> SumPosWeightGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = grad_loss*(log_s_1[n]*(1 - pos_weight[n]) - x[n])
+        grad_target[n] = grad_loss*(log_s[n]*(1 - pos_weight[n]) - x[n])
         grad_x[n]      = grad_loss*(s[n]*(1 - target[n]) - target[n]*pos_weight[n]*(1 - s[n]))
 
     Args:
@@ -769,10 +768,10 @@ def residuals_backward_sum_pos_weight(
 def _value_sum_pos_weight(x: Tensor, target: Tensor, pos_weight: Tensor) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_sum_pos_weight(x, target, pos_weight)
-    logaddexp_neg_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s_1 = -logaddexp_neg_x
+    softplus_neg_x = torch.logaddexp(-x, x.new_full((), 0))
+    log_s = -softplus_neg_x
     loss = torch.addcmul(
-        (1 - target) * torch.logaddexp(x, x.new_full((), 0)), log_s_1 * pos_weight, target, value=-1
+        (1 - target) * torch.logaddexp(x, x.new_full((), 0)), log_s * pos_weight, target, value=-1
     ).sum()
     return loss
 
@@ -1059,9 +1058,9 @@ def forward_none_pos_weight(
 ) -> tuple[Tensor, NonePosWeightResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        s[n]       = 1/(1 + exp(-x[n]))
-        log_s_1[n] = log(s[n])
-        loss[n]    = -log(1 - s[n])*(1 - target[n]) - target[n]*pos_weight[n]*log_s_1[n]
+        s[n]     = 1/(1 + exp(-x[n]))
+        log_s[n] = log(s[n])
+        loss[n]  = -log(1 - s[n])*(1 - target[n]) - target[n]*pos_weight[n]*log_s[n]
 
     Args:
         x: shape (N,).
@@ -1074,17 +1073,17 @@ def forward_none_pos_weight(
     """
     _check_none_pos_weight(x, target, pos_weight)
     s = torch.sigmoid(x)
-    logaddexp_neg_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s_1 = -logaddexp_neg_x
+    softplus_neg_x = torch.logaddexp(-x, x.new_full((), 0))
+    log_s = -softplus_neg_x
     one_minus_target = 1 - target
     pos_weight_times_target = pos_weight * target
     loss = torch.addcmul(
         one_minus_target * torch.logaddexp(x, x.new_full((), 0)),
-        log_s_1,
+        log_s,
         pos_weight_times_target,
         value=-1,
     )
-    dloss_dtarget = (1 - pos_weight) * log_s_1 - x
+    dloss_dtarget = (1 - pos_weight) * log_s - x
     dloss_dx = torch.addcmul(one_minus_target * s, 1 - s, pos_weight_times_target, value=-1)
     return loss, NonePosWeightResiduals(dloss_dtarget, dloss_dx)
 
@@ -1094,7 +1093,7 @@ def backward_none_pos_weight(
 ) -> NonePosWeightGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = grad_loss[n]*(log_s_1[n]*(1 - pos_weight[n]) - x[n])
+        grad_target[n] = grad_loss[n]*(log_s[n]*(1 - pos_weight[n]) - x[n])
         grad_x[n]      = grad_loss[n]
                          *(s[n]*(1 - target[n]) - target[n]*pos_weight[n]*(1 - s[n]))
 
@@ -1172,10 +1171,10 @@ def residuals_backward_none_pos_weight(
 def _value_none_pos_weight(x: Tensor, target: Tensor, pos_weight: Tensor) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_none_pos_weight(x, target, pos_weight)
-    logaddexp_neg_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s_1 = -logaddexp_neg_x
+    softplus_neg_x = torch.logaddexp(-x, x.new_full((), 0))
+    log_s = -softplus_neg_x
     loss = torch.addcmul(
-        (1 - target) * torch.logaddexp(x, x.new_full((), 0)), log_s_1 * pos_weight, target, value=-1
+        (1 - target) * torch.logaddexp(x, x.new_full((), 0)), log_s * pos_weight, target, value=-1
     )
     return loss
 
@@ -1338,9 +1337,9 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    weight_product = grad_loss * weight_scaled
-    grad_target = neg_x * weight_product
-    grad_x = s_minus_target * weight_product
+    grad_loss_times_weight_scaled = grad_loss * weight_scaled
+    grad_target = grad_loss_times_weight_scaled * neg_x
+    grad_x = grad_loss_times_weight_scaled * s_minus_target
     return WeightGradients(grad_x, grad_target)
 
 
@@ -1355,9 +1354,9 @@ def double_backward_weight(
         grad_grad_loss, grad_neg_x, grad_s_minus_target.
     """
     weight_scaled, neg_x, s_minus_target = residuals
-    weight_product = grad_loss * weight_scaled
-    grad_s_minus_target = grad_grad_x * weight_product
-    grad_neg_x = grad_grad_target * weight_product
+    grad_loss_times_weight_scaled = grad_loss * weight_scaled
+    grad_s_minus_target = grad_grad_x * grad_loss_times_weight_scaled
+    grad_neg_x = grad_grad_target * grad_loss_times_weight_scaled
     grad_grad_loss = (
         torch.addcmul(grad_grad_target * neg_x, grad_grad_x, s_minus_target) * weight_scaled
     ).sum()
@@ -1497,8 +1496,8 @@ class WeightPosWeightResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     weight_scaled: Tensor
-    log_s_1_total: Tensor
-    pos_weight_total: Tensor
+    log_s_terms: Tensor
+    pos_weight_terms: Tensor
 
 
 class WeightPosWeightGradients(NamedTuple):
@@ -1513,11 +1512,10 @@ def forward_weight_pos_weight(
 ) -> tuple[Tensor, WeightPosWeightResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        s[n]       = 1/(1 + exp(-x[n]))
-        log_s_1[n] = log(s[n])
-        loss       = sum_n(-weight[n]
-                           *(log(1 - s[n])*(1 - target[n])
-                             + target[n]*pos_weight[n]*log_s_1[n]))/N
+        s[n]     = 1/(1 + exp(-x[n]))
+        log_s[n] = log(s[n])
+        loss     = sum_n(-weight[n]
+                         *(log(1 - s[n])*(1 - target[n]) + target[n]*pos_weight[n]*log_s[n]))/N
 
     Args:
         x: shape (N,).
@@ -1532,12 +1530,12 @@ def forward_weight_pos_weight(
     _check_weight_pos_weight(x, target, weight, pos_weight)
     (N,) = x.shape
     s = torch.sigmoid(x)
-    logaddexp_neg_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s_1 = -logaddexp_neg_x
+    softplus_neg_x = torch.logaddexp(-x, x.new_full((), 0))
+    log_s = -softplus_neg_x
     one_minus_target = 1 - target
     loss = -(
         torch.addcmul(
-            log_s_1 * pos_weight * target,
+            log_s * pos_weight * target,
             one_minus_target,
             torch.logaddexp(x, x.new_full((), 0)),
             value=-1,
@@ -1545,9 +1543,9 @@ def forward_weight_pos_weight(
         * weight
     ).mean()
     weight_scaled = weight / N
-    log_s_1_total = (1 - pos_weight) * log_s_1 - x
-    pos_weight_total = torch.addcmul(one_minus_target * s, (1 - s) * pos_weight, target, value=-1)
-    return loss, WeightPosWeightResiduals(weight_scaled, log_s_1_total, pos_weight_total)
+    log_s_terms = (1 - pos_weight) * log_s - x
+    pos_weight_terms = torch.addcmul(one_minus_target * s, (1 - s) * pos_weight, target, value=-1)
+    return loss, WeightPosWeightResiduals(weight_scaled, log_s_terms, pos_weight_terms)
 
 
 def backward_weight_pos_weight(
@@ -1555,7 +1553,7 @@ def backward_weight_pos_weight(
 ) -> WeightPosWeightGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = grad_loss*weight[n]*(log_s_1[n]*(1 - pos_weight[n]) - x[n])/N
+        grad_target[n] = grad_loss*weight[n]*(log_s[n]*(1 - pos_weight[n]) - x[n])/N
         grad_x[n]      = grad_loss*weight[n]
                          *(s[n]*(1 - target[n]) - target[n]*pos_weight[n]*(1 - s[n]))/N
 
@@ -1567,14 +1565,14 @@ def backward_weight_pos_weight(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    weight_scaled, log_s_1_total, pos_weight_total = residuals
+    weight_scaled, log_s_terms, pos_weight_terms = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    weight_product = grad_loss * weight_scaled
-    grad_target = log_s_1_total * weight_product
-    grad_x = pos_weight_total * weight_product
+    grad_loss_times_weight_scaled = grad_loss * weight_scaled
+    grad_target = grad_loss_times_weight_scaled * log_s_terms
+    grad_x = grad_loss_times_weight_scaled * pos_weight_terms
     return WeightPosWeightGradients(grad_x, grad_target)
 
 
@@ -1589,22 +1587,21 @@ def double_backward_weight_pos_weight(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_log_s_1_total, grad_pos_weight_total.
+        grad_grad_loss, grad_log_s_terms, grad_pos_weight_terms.
     """
-    weight_scaled, log_s_1_total, pos_weight_total = residuals
-    weight_product = grad_loss * weight_scaled
-    grad_pos_weight_total = grad_grad_x * weight_product
-    grad_log_s_1_total = grad_grad_target * weight_product
+    weight_scaled, log_s_terms, pos_weight_terms = residuals
+    grad_loss_times_weight_scaled = grad_loss * weight_scaled
+    grad_pos_weight_terms = grad_grad_x * grad_loss_times_weight_scaled
+    grad_log_s_terms = grad_grad_target * grad_loss_times_weight_scaled
     grad_grad_loss = (
-        torch.addcmul(grad_grad_target * log_s_1_total, grad_grad_x, pos_weight_total)
-        * weight_scaled
+        torch.addcmul(grad_grad_target * log_s_terms, grad_grad_x, pos_weight_terms) * weight_scaled
     ).sum()
-    return grad_grad_loss, grad_log_s_1_total, grad_pos_weight_total
+    return grad_grad_loss, grad_log_s_terms, grad_pos_weight_terms
 
 
 def residuals_backward_weight_pos_weight(
-    grad_log_s_1_total: Tensor,
-    grad_pos_weight_total: Tensor,
+    grad_log_s_terms: Tensor,
+    grad_pos_weight_terms: Tensor,
     x: Tensor,
     target: Tensor,
     pos_weight: Tensor,
@@ -1618,15 +1615,15 @@ def residuals_backward_weight_pos_weight(
     s = torch.sigmoid(x)
     one_minus_target = 1 - target
     one_minus_s = 1 - s
-    grad_target = -(torch.addcmul(s, one_minus_s, pos_weight) * grad_pos_weight_total)
+    grad_target = -(torch.addcmul(s, one_minus_s, pos_weight) * grad_pos_weight_terms)
     grad_x = (
         torch.addcmul(
-            (1 - pos_weight) * grad_log_s_1_total,
-            torch.addcmul(one_minus_target, pos_weight, target) * grad_pos_weight_total,
+            (1 - pos_weight) * grad_log_s_terms,
+            torch.addcmul(one_minus_target, pos_weight, target) * grad_pos_weight_terms,
             s,
         )
         * one_minus_s
-        - grad_log_s_1_total
+        - grad_log_s_terms
     )
     return grad_x, grad_target
 
@@ -1636,14 +1633,11 @@ def _value_weight_pos_weight(
 ) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_weight_pos_weight(x, target, weight, pos_weight)
-    logaddexp_neg_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s_1 = -logaddexp_neg_x
+    softplus_neg_x = torch.logaddexp(-x, x.new_full((), 0))
+    log_s = -softplus_neg_x
     loss = -(
         torch.addcmul(
-            log_s_1 * pos_weight * target,
-            1 - target,
-            torch.logaddexp(x, x.new_full((), 0)),
-            value=-1,
+            log_s * pos_weight * target, 1 - target, torch.logaddexp(x, x.new_full((), 0)), value=-1
         )
         * weight
     ).mean()
@@ -1668,10 +1662,10 @@ class _WeightPosWeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightPosWeightResiduals(*saved)
-        grad_grad_loss, grad_log_s_1_total, grad_pos_weight_total = (
-            double_backward_weight_pos_weight(grad_grad_x, grad_grad_target, grad_loss, residuals)
+        grad_grad_loss, grad_log_s_terms, grad_pos_weight_terms = double_backward_weight_pos_weight(
+            grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, None, grad_log_s_1_total, grad_pos_weight_total
+        return grad_grad_loss, None, grad_log_s_terms, grad_pos_weight_terms
 
 
 class _WeightPosWeightFunction(torch.autograd.Function):
@@ -1684,19 +1678,19 @@ class _WeightPosWeightFunction(torch.autograd.Function):
         x: Tensor, target: Tensor, weight: Tensor, pos_weight: Tensor
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_pos_weight(x, target, weight, pos_weight)
-        return loss, residuals.weight_scaled, residuals.log_s_1_total, residuals.pos_weight_total
+        return loss, residuals.weight_scaled, residuals.log_s_terms, residuals.pos_weight_terms
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, _, pos_weight = inputs
-        _, weight_scaled, log_s_1_total, pos_weight_total = output
-        ctx.save_for_backward(x, target, pos_weight, weight_scaled, log_s_1_total, pos_weight_total)
+        _, weight_scaled, log_s_terms, pos_weight_terms = output
+        ctx.save_for_backward(x, target, pos_weight, weight_scaled, log_s_terms, pos_weight_terms)
         ctx.mark_non_differentiable(weight_scaled)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, _, grad_log_s_1_total, grad_pos_weight_total = grad_outputs
+        grad_loss, _, grad_log_s_terms, grad_pos_weight_terms = grad_outputs
         x, target, pos_weight, *saved = ctx.saved_tensors
         residuals = WeightPosWeightResiduals(*saved)
         grad_x = grad_target = None
@@ -1707,13 +1701,13 @@ class _WeightPosWeightFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_weight_pos_weight(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_log_s_1_total is not None or grad_pos_weight_total is not None:
-            if grad_log_s_1_total is None:
-                grad_log_s_1_total = torch.zeros_like(residuals.log_s_1_total)
-            if grad_pos_weight_total is None:
-                grad_pos_weight_total = torch.zeros_like(residuals.pos_weight_total)
+        if grad_log_s_terms is not None or grad_pos_weight_terms is not None:
+            if grad_log_s_terms is None:
+                grad_log_s_terms = torch.zeros_like(residuals.log_s_terms)
+            if grad_pos_weight_terms is None:
+                grad_pos_weight_terms = torch.zeros_like(residuals.pos_weight_terms)
             more_x, more_target = residuals_backward_weight_pos_weight(
-                grad_log_s_1_total, grad_pos_weight_total, x, target, pos_weight, residuals
+                grad_log_s_terms, grad_pos_weight_terms, x, target, pos_weight, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -1764,7 +1758,7 @@ def forward_weight_sum(
     """
     _check_weight_sum(x, target, weight)
     s = torch.sigmoid(x)
-    target_sum = (
+    weight_scaled_sum = (
         torch.addcmul(
             -(1 - target) * torch.logaddexp(x, x.new_full((), 0)),
             target,
@@ -1773,7 +1767,7 @@ def forward_weight_sum(
         )
         * weight
     ).sum()
-    loss = -target_sum
+    loss = -weight_scaled_sum
     neg_x = -x
     s_minus_target = s - target
     return loss, WeightSumResiduals(weight, neg_x, s_minus_target)
@@ -1798,9 +1792,9 @@ def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> Wei
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    weight_product = grad_loss * weight
-    grad_target = neg_x * weight_product
-    grad_x = s_minus_target * weight_product
+    grad_loss_times_weight = grad_loss * weight
+    grad_target = grad_loss_times_weight * neg_x
+    grad_x = grad_loss_times_weight * s_minus_target
     return WeightSumGradients(grad_x, grad_target)
 
 
@@ -1815,9 +1809,9 @@ def double_backward_weight_sum(
         grad_grad_loss, grad_neg_x, grad_s_minus_target.
     """
     weight, neg_x, s_minus_target = residuals
-    weight_product = grad_loss * weight
-    grad_s_minus_target = grad_grad_x * weight_product
-    grad_neg_x = grad_grad_target * weight_product
+    grad_loss_times_weight = grad_loss * weight
+    grad_s_minus_target = grad_grad_x * grad_loss_times_weight
+    grad_neg_x = grad_grad_target * grad_loss_times_weight
     grad_grad_loss = (
         torch.addcmul(grad_grad_target * neg_x, grad_grad_x, s_minus_target) * weight
     ).sum()
@@ -1841,7 +1835,7 @@ def residuals_backward_weight_sum(
 def _value_weight_sum(x: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_weight_sum(x, target, weight)
-    target_sum = (
+    weight_scaled_sum = (
         torch.addcmul(
             -(1 - target) * torch.logaddexp(x, x.new_full((), 0)),
             target,
@@ -1850,7 +1844,7 @@ def _value_weight_sum(x: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         )
         * weight
     ).sum()
-    loss = -target_sum
+    loss = -weight_scaled_sum
     return loss
 
 
@@ -1935,8 +1929,8 @@ class WeightSumPosWeightResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     weight: Tensor
-    log_s_1_total: Tensor
-    pos_weight_total: Tensor
+    log_s_terms: Tensor
+    pos_weight_terms: Tensor
 
 
 class WeightSumPosWeightGradients(NamedTuple):
@@ -1951,11 +1945,10 @@ def forward_weight_sum_pos_weight(
 ) -> tuple[Tensor, WeightSumPosWeightResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        s[n]       = 1/(1 + exp(-x[n]))
-        log_s_1[n] = log(s[n])
-        loss       = sum_n(-weight[n]
-                           *(log(1 - s[n])*(1 - target[n])
-                             + target[n]*pos_weight[n]*log_s_1[n]))
+        s[n]     = 1/(1 + exp(-x[n]))
+        log_s[n] = log(s[n])
+        loss     = sum_n(-weight[n]
+                         *(log(1 - s[n])*(1 - target[n]) + target[n]*pos_weight[n]*log_s[n]))
 
     Args:
         x: shape (N,).
@@ -1969,22 +1962,22 @@ def forward_weight_sum_pos_weight(
     """
     _check_weight_sum_pos_weight(x, target, weight, pos_weight)
     s = torch.sigmoid(x)
-    logaddexp_neg_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s_1 = -logaddexp_neg_x
+    softplus_neg_x = torch.logaddexp(-x, x.new_full((), 0))
+    log_s = -softplus_neg_x
     one_minus_target = 1 - target
-    log_s_1_sum = (
+    weight_scaled_sum = (
         torch.addcmul(
-            log_s_1 * pos_weight * target,
+            log_s * pos_weight * target,
             one_minus_target,
             torch.logaddexp(x, x.new_full((), 0)),
             value=-1,
         )
         * weight
     ).sum()
-    loss = -log_s_1_sum
-    log_s_1_total = (1 - pos_weight) * log_s_1 - x
-    pos_weight_total = torch.addcmul(one_minus_target * s, (1 - s) * pos_weight, target, value=-1)
-    return loss, WeightSumPosWeightResiduals(weight, log_s_1_total, pos_weight_total)
+    loss = -weight_scaled_sum
+    log_s_terms = (1 - pos_weight) * log_s - x
+    pos_weight_terms = torch.addcmul(one_minus_target * s, (1 - s) * pos_weight, target, value=-1)
+    return loss, WeightSumPosWeightResiduals(weight, log_s_terms, pos_weight_terms)
 
 
 def backward_weight_sum_pos_weight(
@@ -1992,7 +1985,7 @@ def backward_weight_sum_pos_weight(
 ) -> WeightSumPosWeightGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = grad_loss*weight[n]*(log_s_1[n]*(1 - pos_weight[n]) - x[n])
+        grad_target[n] = grad_loss*weight[n]*(log_s[n]*(1 - pos_weight[n]) - x[n])
         grad_x[n]      = grad_loss*weight[n]
                          *(s[n]*(1 - target[n]) - target[n]*pos_weight[n]*(1 - s[n]))
 
@@ -2004,14 +1997,14 @@ def backward_weight_sum_pos_weight(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    weight, log_s_1_total, pos_weight_total = residuals
+    weight, log_s_terms, pos_weight_terms = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    weight_product = grad_loss * weight
-    grad_target = log_s_1_total * weight_product
-    grad_x = pos_weight_total * weight_product
+    grad_loss_times_weight = grad_loss * weight
+    grad_target = grad_loss_times_weight * log_s_terms
+    grad_x = grad_loss_times_weight * pos_weight_terms
     return WeightSumPosWeightGradients(grad_x, grad_target)
 
 
@@ -2026,21 +2019,21 @@ def double_backward_weight_sum_pos_weight(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_log_s_1_total, grad_pos_weight_total.
+        grad_grad_loss, grad_log_s_terms, grad_pos_weight_terms.
     """
-    weight, log_s_1_total, pos_weight_total = residuals
-    weight_product = grad_loss * weight
-    grad_pos_weight_total = grad_grad_x * weight_product
-    grad_log_s_1_total = grad_grad_target * weight_product
+    weight, log_s_terms, pos_weight_terms = residuals
+    grad_loss_times_weight = grad_loss * weight
+    grad_pos_weight_terms = grad_grad_x * grad_loss_times_weight
+    grad_log_s_terms = grad_grad_target * grad_loss_times_weight
     grad_grad_loss = (
-        torch.addcmul(grad_grad_target * log_s_1_total, grad_grad_x, pos_weight_total) * weight
+        torch.addcmul(grad_grad_target * log_s_terms, grad_grad_x, pos_weight_terms) * weight
     ).sum()
-    return grad_grad_loss, grad_log_s_1_total, grad_pos_weight_total
+    return grad_grad_loss, grad_log_s_terms, grad_pos_weight_terms
 
 
 def residuals_backward_weight_sum_pos_weight(
-    grad_log_s_1_total: Tensor,
-    grad_pos_weight_total: Tensor,
+    grad_log_s_terms: Tensor,
+    grad_pos_weight_terms: Tensor,
     x: Tensor,
     target: Tensor,
     pos_weight: Tensor,
@@ -2054,15 +2047,15 @@ def residuals_backward_weight_sum_pos_weight(
     s = torch.sigmoid(x)
     one_minus_target = 1 - target
     one_minus_s = 1 - s
-    grad_target = -(torch.addcmul(s, one_minus_s, pos_weight) * grad_pos_weight_total)
+    grad_target = -(torch.addcmul(s, one_minus_s, pos_weight) * grad_pos_weight_terms)
     grad_x = (
         torch.addcmul(
-            (1 - pos_weight) * grad_log_s_1_total,
-            torch.addcmul(one_minus_target, pos_weight, target) * grad_pos_weight_total,
+            (1 - pos_weight) * grad_log_s_terms,
+            torch.addcmul(one_minus_target, pos_weight, target) * grad_pos_weight_terms,
             s,
         )
         * one_minus_s
-        - grad_log_s_1_total
+        - grad_log_s_terms
     )
     return grad_x, grad_target
 
@@ -2072,18 +2065,15 @@ def _value_weight_sum_pos_weight(
 ) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_weight_sum_pos_weight(x, target, weight, pos_weight)
-    logaddexp_neg_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s_1 = -logaddexp_neg_x
-    log_s_1_sum = (
+    softplus_neg_x = torch.logaddexp(-x, x.new_full((), 0))
+    log_s = -softplus_neg_x
+    weight_scaled_sum = (
         torch.addcmul(
-            log_s_1 * pos_weight * target,
-            1 - target,
-            torch.logaddexp(x, x.new_full((), 0)),
-            value=-1,
+            log_s * pos_weight * target, 1 - target, torch.logaddexp(x, x.new_full((), 0)), value=-1
         )
         * weight
     ).sum()
-    loss = -log_s_1_sum
+    loss = -weight_scaled_sum
     return loss
 
 
@@ -2107,12 +2097,12 @@ class _WeightSumPosWeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightSumPosWeightResiduals(*saved)
-        grad_grad_loss, grad_log_s_1_total, grad_pos_weight_total = (
+        grad_grad_loss, grad_log_s_terms, grad_pos_weight_terms = (
             double_backward_weight_sum_pos_weight(
                 grad_grad_x, grad_grad_target, grad_loss, residuals
             )
         )
-        return grad_grad_loss, None, grad_log_s_1_total, grad_pos_weight_total
+        return grad_grad_loss, None, grad_log_s_terms, grad_pos_weight_terms
 
 
 class _WeightSumPosWeightFunction(torch.autograd.Function):
@@ -2125,18 +2115,18 @@ class _WeightSumPosWeightFunction(torch.autograd.Function):
         x: Tensor, target: Tensor, weight: Tensor, pos_weight: Tensor
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_sum_pos_weight(x, target, weight, pos_weight)
-        return loss, residuals.log_s_1_total, residuals.pos_weight_total
+        return loss, residuals.log_s_terms, residuals.pos_weight_terms
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight, pos_weight = inputs
-        _, log_s_1_total, pos_weight_total = output
-        ctx.save_for_backward(x, target, pos_weight, weight, log_s_1_total, pos_weight_total)
+        _, log_s_terms, pos_weight_terms = output
+        ctx.save_for_backward(x, target, pos_weight, weight, log_s_terms, pos_weight_terms)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_log_s_1_total, grad_pos_weight_total = grad_outputs
+        grad_loss, grad_log_s_terms, grad_pos_weight_terms = grad_outputs
         x, target, pos_weight, *saved = ctx.saved_tensors
         residuals = WeightSumPosWeightResiduals(*saved)
         grad_x = grad_target = None
@@ -2149,13 +2139,13 @@ class _WeightSumPosWeightFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_weight_sum_pos_weight(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_log_s_1_total is not None or grad_pos_weight_total is not None:
-            if grad_log_s_1_total is None:
-                grad_log_s_1_total = torch.zeros_like(residuals.log_s_1_total)
-            if grad_pos_weight_total is None:
-                grad_pos_weight_total = torch.zeros_like(residuals.pos_weight_total)
+        if grad_log_s_terms is not None or grad_pos_weight_terms is not None:
+            if grad_log_s_terms is None:
+                grad_log_s_terms = torch.zeros_like(residuals.log_s_terms)
+            if grad_pos_weight_terms is None:
+                grad_pos_weight_terms = torch.zeros_like(residuals.pos_weight_terms)
             more_x, more_target = residuals_backward_weight_sum_pos_weight(
-                grad_log_s_1_total, grad_pos_weight_total, x, target, pos_weight, residuals
+                grad_log_s_terms, grad_pos_weight_terms, x, target, pos_weight, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -2376,8 +2366,8 @@ class WeightNonePosWeightResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     weight: Tensor
-    log_s_1_total: Tensor
-    pos_weight_total: Tensor
+    log_s_terms: Tensor
+    pos_weight_terms: Tensor
 
 
 class WeightNonePosWeightGradients(NamedTuple):
@@ -2392,10 +2382,9 @@ def forward_weight_none_pos_weight(
 ) -> tuple[Tensor, WeightNonePosWeightResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        s[n]       = 1/(1 + exp(-x[n]))
-        log_s_1[n] = log(s[n])
-        loss[n]    = -weight[n]
-                     *(log(1 - s[n])*(1 - target[n]) + target[n]*pos_weight[n]*log_s_1[n])
+        s[n]     = 1/(1 + exp(-x[n]))
+        log_s[n] = log(s[n])
+        loss[n]  = -weight[n]*(log(1 - s[n])*(1 - target[n]) + target[n]*pos_weight[n]*log_s[n])
 
     Args:
         x: shape (N,).
@@ -2409,22 +2398,22 @@ def forward_weight_none_pos_weight(
     """
     _check_weight_none_pos_weight(x, target, weight, pos_weight)
     s = torch.sigmoid(x)
-    logaddexp_neg_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s_1 = -logaddexp_neg_x
+    softplus_neg_x = torch.logaddexp(-x, x.new_full((), 0))
+    log_s = -softplus_neg_x
     one_minus_target = 1 - target
     pos_weight_times_target = pos_weight * target
     loss = -(
         torch.addcmul(
-            log_s_1 * pos_weight_times_target,
+            log_s * pos_weight_times_target,
             one_minus_target,
             torch.logaddexp(x, x.new_full((), 0)),
             value=-1,
         )
         * weight
     )
-    log_s_1_total = (1 - pos_weight) * log_s_1 - x
-    pos_weight_total = torch.addcmul(one_minus_target * s, 1 - s, pos_weight_times_target, value=-1)
-    return loss, WeightNonePosWeightResiduals(weight, log_s_1_total, pos_weight_total)
+    log_s_terms = (1 - pos_weight) * log_s - x
+    pos_weight_terms = torch.addcmul(one_minus_target * s, 1 - s, pos_weight_times_target, value=-1)
+    return loss, WeightNonePosWeightResiduals(weight, log_s_terms, pos_weight_terms)
 
 
 def backward_weight_none_pos_weight(
@@ -2432,7 +2421,7 @@ def backward_weight_none_pos_weight(
 ) -> WeightNonePosWeightGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = grad_loss[n]*weight[n]*(log_s_1[n]*(1 - pos_weight[n]) - x[n])
+        grad_target[n] = grad_loss[n]*weight[n]*(log_s[n]*(1 - pos_weight[n]) - x[n])
         grad_x[n]      = grad_loss[n]*weight[n]
                          *(s[n]*(1 - target[n]) - target[n]*pos_weight[n]*(1 - s[n]))
 
@@ -2444,7 +2433,7 @@ def backward_weight_none_pos_weight(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    weight, log_s_1_total, pos_weight_total = residuals
+    weight, log_s_terms, pos_weight_terms = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     (N,) = weight.shape
@@ -2453,8 +2442,8 @@ def backward_weight_none_pos_weight(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_loss_times_weight = grad_loss * weight
-    grad_target = grad_loss_times_weight * log_s_1_total
-    grad_x = grad_loss_times_weight * pos_weight_total
+    grad_target = grad_loss_times_weight * log_s_terms
+    grad_x = grad_loss_times_weight * pos_weight_terms
     return WeightNonePosWeightGradients(grad_x, grad_target)
 
 
@@ -2469,21 +2458,21 @@ def double_backward_weight_none_pos_weight(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_log_s_1_total, grad_pos_weight_total.
+        grad_grad_loss, grad_log_s_terms, grad_pos_weight_terms.
     """
-    weight, log_s_1_total, pos_weight_total = residuals
+    weight, log_s_terms, pos_weight_terms = residuals
     grad_loss_times_weight = grad_loss * weight
-    grad_pos_weight_total = grad_grad_x * grad_loss_times_weight
-    grad_log_s_1_total = grad_grad_target * grad_loss_times_weight
+    grad_pos_weight_terms = grad_grad_x * grad_loss_times_weight
+    grad_log_s_terms = grad_grad_target * grad_loss_times_weight
     grad_grad_loss = (
-        torch.addcmul(grad_grad_target * log_s_1_total, grad_grad_x, pos_weight_total) * weight
+        torch.addcmul(grad_grad_target * log_s_terms, grad_grad_x, pos_weight_terms) * weight
     )
-    return grad_grad_loss, grad_log_s_1_total, grad_pos_weight_total
+    return grad_grad_loss, grad_log_s_terms, grad_pos_weight_terms
 
 
 def residuals_backward_weight_none_pos_weight(
-    grad_log_s_1_total: Tensor,
-    grad_pos_weight_total: Tensor,
+    grad_log_s_terms: Tensor,
+    grad_pos_weight_terms: Tensor,
     x: Tensor,
     target: Tensor,
     pos_weight: Tensor,
@@ -2498,15 +2487,15 @@ def residuals_backward_weight_none_pos_weight(
     one_minus_target = 1 - target
     pos_weight_times_target = pos_weight * target
     one_minus_s = 1 - s
-    grad_target = -(torch.addcmul(s, one_minus_s, pos_weight) * grad_pos_weight_total)
+    grad_target = -(torch.addcmul(s, one_minus_s, pos_weight) * grad_pos_weight_terms)
     grad_x = (
         torch.addcmul(
-            (1 - pos_weight) * grad_log_s_1_total,
-            (one_minus_target + pos_weight_times_target) * grad_pos_weight_total,
+            (1 - pos_weight) * grad_log_s_terms,
+            (one_minus_target + pos_weight_times_target) * grad_pos_weight_terms,
             s,
         )
         * one_minus_s
-        - grad_log_s_1_total
+        - grad_log_s_terms
     )
     return grad_x, grad_target
 
@@ -2516,14 +2505,11 @@ def _value_weight_none_pos_weight(
 ) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_weight_none_pos_weight(x, target, weight, pos_weight)
-    logaddexp_neg_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s_1 = -logaddexp_neg_x
+    softplus_neg_x = torch.logaddexp(-x, x.new_full((), 0))
+    log_s = -softplus_neg_x
     loss = -(
         torch.addcmul(
-            log_s_1 * pos_weight * target,
-            1 - target,
-            torch.logaddexp(x, x.new_full((), 0)),
-            value=-1,
+            log_s * pos_weight * target, 1 - target, torch.logaddexp(x, x.new_full((), 0)), value=-1
         )
         * weight
     )
@@ -2550,12 +2536,12 @@ class _WeightNonePosWeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightNonePosWeightResiduals(*saved)
-        grad_grad_loss, grad_log_s_1_total, grad_pos_weight_total = (
+        grad_grad_loss, grad_log_s_terms, grad_pos_weight_terms = (
             double_backward_weight_none_pos_weight(
                 grad_grad_x, grad_grad_target, grad_loss, residuals
             )
         )
-        return grad_grad_loss, None, grad_log_s_1_total, grad_pos_weight_total
+        return grad_grad_loss, None, grad_log_s_terms, grad_pos_weight_terms
 
 
 class _WeightNonePosWeightFunction(torch.autograd.Function):
@@ -2568,18 +2554,18 @@ class _WeightNonePosWeightFunction(torch.autograd.Function):
         x: Tensor, target: Tensor, weight: Tensor, pos_weight: Tensor
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_none_pos_weight(x, target, weight, pos_weight)
-        return loss, residuals.log_s_1_total, residuals.pos_weight_total
+        return loss, residuals.log_s_terms, residuals.pos_weight_terms
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight, pos_weight = inputs
-        _, log_s_1_total, pos_weight_total = output
-        ctx.save_for_backward(x, target, pos_weight, weight, log_s_1_total, pos_weight_total)
+        _, log_s_terms, pos_weight_terms = output
+        ctx.save_for_backward(x, target, pos_weight, weight, log_s_terms, pos_weight_terms)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_log_s_1_total, grad_pos_weight_total = grad_outputs
+        grad_loss, grad_log_s_terms, grad_pos_weight_terms = grad_outputs
         x, target, pos_weight, *saved = ctx.saved_tensors
         residuals = WeightNonePosWeightResiduals(*saved)
         grad_x = grad_target = None
@@ -2592,13 +2578,13 @@ class _WeightNonePosWeightFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_weight_none_pos_weight(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_log_s_1_total is not None or grad_pos_weight_total is not None:
-            if grad_log_s_1_total is None:
-                grad_log_s_1_total = torch.zeros_like(residuals.log_s_1_total)
-            if grad_pos_weight_total is None:
-                grad_pos_weight_total = torch.zeros_like(residuals.pos_weight_total)
+        if grad_log_s_terms is not None or grad_pos_weight_terms is not None:
+            if grad_log_s_terms is None:
+                grad_log_s_terms = torch.zeros_like(residuals.log_s_terms)
+            if grad_pos_weight_terms is None:
+                grad_pos_weight_terms = torch.zeros_like(residuals.pos_weight_terms)
             more_x, more_target = residuals_backward_weight_none_pos_weight(
-                grad_log_s_1_total, grad_pos_weight_total, x, target, pos_weight, residuals
+                grad_log_s_terms, grad_pos_weight_terms, x, target, pos_weight, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target

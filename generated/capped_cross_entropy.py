@@ -3,17 +3,17 @@
 # definition sha256:24bd63c86762904ad3e3b9354b02f297f6142a29e5f6174f3f3f20ed8bfe6cc6
 """Cross-entropy of softly capped logits, with z-loss.
 
-    tanh_logits[n,k] = tanh(logits[n,k]/cap)
-    capped[n,k]      = cap*tanh_logits[n,k]
-    z[n]             = log(sum_k(exp(capped[n,k])))
-    loss             = sum_n(z[n] + z_loss*z[n]**2 - capped[n,target[n]])/N
-    p[n,k]           = exp(capped[n,k])/sum_k(exp(capped[n,k]))
+    tanh_scaled_logits[n,k] = tanh(logits[n,k]/cap)
+    capped[n,k]             = cap*tanh_scaled_logits[n,k]
+    z[n]                    = log(sum_k(exp(capped[n,k])))
+    loss                    = sum_n(z[n] + z_loss*z[n]**2 - capped[n,target[n]])/N
+    p[n,k]                  = exp(capped[n,k])/sum_k(exp(capped[n,k]))
 
 The gradients, given grad_loss:
 
     grad_logits[n,k] = grad_loss
-                       *(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2)
-                         - delta(k, target[n])*(1 - tanh_logits[n,target[n]]**2))/N
+                       *(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_scaled_logits[n,k]**2)
+                         - delta(k, target[n])*(1 - tanh_scaled_logits[n,target[n]]**2))/N
 """
 
 import math
@@ -41,7 +41,7 @@ class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    tanh_logits: Tensor
+    tanh_scaled_logits: Tensor
     z: Tensor
     p: Tensor
     cap: float
@@ -70,12 +70,12 @@ def forward(
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check(logits, target)
-    tanh_logits = torch.tanh(logits / cap)
-    capped = cap * tanh_logits
+    tanh_scaled_logits = torch.tanh(logits / cap)
+    capped = cap * tanh_scaled_logits
     z = torch.logsumexp(capped, 1)
     loss = torch.add(z - capped.gather(1, target[:, None]).squeeze(1), z**2, alpha=z_loss).mean()
     p = torch.softmax(capped, 1)
-    return loss, Residuals(target, tanh_logits, z, p, cap, z_loss)
+    return loss, Residuals(target, tanh_scaled_logits, z, p, cap, z_loss)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -89,17 +89,19 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, tanh_logits, z, p, _, z_loss = residuals
+    target, tanh_scaled_logits, z, p, _, z_loss = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
-    N = tanh_logits.shape[0]
+    N = tanh_scaled_logits.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = 1 - tanh_logits**2
+    grad_logits = 1 - tanh_scaled_logits**2
     grad_logits *= (2 * z_loss * z + 1)[:, None]
     grad_logits *= p
     grad_logits = grad_logits.scatter_add(
-        1, target[:, None], (tanh_logits.gather(1, target[:, None]).squeeze(1) ** 2 - 1)[:, None]
+        1,
+        target[:, None],
+        (tanh_scaled_logits.gather(1, target[:, None]).squeeze(1) ** 2 - 1)[:, None],
     )
     grad_logits = grad_logits * (grad_loss / N)
     return Gradients(grad_logits)
@@ -113,48 +115,50 @@ def double_backward(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_tanh_logits, grad_z, grad_p.
+        grad_grad_loss, grad_tanh_scaled_logits, grad_z, grad_p.
     """
-    target, tanh_logits, z, p, _, z_loss = residuals
-    N = tanh_logits.shape[0]
-    z_total = 2 * z_loss * z + 1
-    one_minus_tanh_logits_squared = 1 - tanh_logits**2
-    grad_grad_logits_times_z_total = z_total[:, None] * grad_grad_logits
-    grad_p = grad_loss * grad_grad_logits_times_z_total
-    grad_p = grad_p * one_minus_tanh_logits_squared
+    target, tanh_scaled_logits, z, p, _, z_loss = residuals
+    N = tanh_scaled_logits.shape[0]
+    one_plus_z_scaled = 2 * z_loss * z + 1
+    one_minus_tanh_scaled_logits_squared = 1 - tanh_scaled_logits**2
+    grad_grad_logits_times_one_plus_z_scaled = one_plus_z_scaled[:, None] * grad_grad_logits
+    grad_p = grad_loss * grad_grad_logits_times_one_plus_z_scaled
+    grad_p = grad_p * one_minus_tanh_scaled_logits_squared
     grad_p /= N
-    grad_grad_logits_sum = (grad_grad_logits * one_minus_tanh_logits_squared * p).sum(1)
-    grad_z = 2 * z_loss / (N or torch.nan) * grad_loss * grad_grad_logits_sum
-    tanh_logits_target = tanh_logits.gather(1, target[:, None]).squeeze(1)
-    grad_grad_logits_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
-    grad_tanh_logits = grad_grad_logits_times_z_total * tanh_logits
-    grad_tanh_logits = grad_tanh_logits * p
-    grad_tanh_logits.neg_()
-    grad_tanh_logits = grad_tanh_logits.scatter_add(
-        1, target[:, None], (grad_grad_logits_target * tanh_logits_target)[:, None]
+    grad_grad_logits_scaled_sum = (grad_grad_logits * one_minus_tanh_scaled_logits_squared * p).sum(
+        1
     )
-    grad_tanh_logits = grad_tanh_logits * (2 / (N or torch.nan) * grad_loss)
+    grad_z = 2 * z_loss / (N or torch.nan) * grad_loss * grad_grad_logits_scaled_sum
+    tanh_scaled_logits_at_target = tanh_scaled_logits.gather(1, target[:, None]).squeeze(1)
+    grad_grad_logits_at_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
+    grad_tanh_scaled_logits = grad_grad_logits_times_one_plus_z_scaled * tanh_scaled_logits
+    grad_tanh_scaled_logits = grad_tanh_scaled_logits * p
+    grad_tanh_scaled_logits.neg_()
+    grad_tanh_scaled_logits = grad_tanh_scaled_logits.scatter_add(
+        1, target[:, None], (grad_grad_logits_at_target * tanh_scaled_logits_at_target)[:, None]
+    )
+    grad_tanh_scaled_logits = grad_tanh_scaled_logits * (2 / (N or torch.nan) * grad_loss)
     grad_grad_loss = (
-        (grad_grad_logits_sum * z_total).sum()
-        - ((1 - tanh_logits_target**2) * grad_grad_logits_target).sum()
+        (grad_grad_logits_scaled_sum * one_plus_z_scaled).sum()
+        - ((1 - tanh_scaled_logits_at_target**2) * grad_grad_logits_at_target).sum()
     ) / N
-    return grad_grad_loss, grad_tanh_logits, grad_z, grad_p
+    return grad_grad_loss, grad_tanh_scaled_logits, grad_z, grad_p
 
 
 def residuals_backward(
-    grad_tanh_logits: Tensor, grad_z: Tensor, grad_p: Tensor, residuals: Residuals
+    grad_tanh_scaled_logits: Tensor, grad_z: Tensor, grad_p: Tensor, residuals: Residuals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_logits.
     """
-    _, tanh_logits, _, p, cap, *_ = residuals
-    one_minus_tanh_logits_squared = 1 - tanh_logits**2
-    grad_logits = grad_tanh_logits / cap
-    grad_logits = grad_logits * one_minus_tanh_logits_squared
+    _, tanh_scaled_logits, _, p, cap, *_ = residuals
+    one_minus_tanh_scaled_logits_squared = 1 - tanh_scaled_logits**2
+    grad_logits = grad_tanh_scaled_logits / cap
+    grad_logits = grad_logits * one_minus_tanh_scaled_logits_squared
     grad_logits = grad_logits.addcmul(
-        (((grad_p * p).sum(1) - grad_z)[:, None] - grad_p) * one_minus_tanh_logits_squared,
+        (((grad_p * p).sum(1) - grad_z)[:, None] - grad_p) * one_minus_tanh_scaled_logits_squared,
         p,
         value=-1,
     )
@@ -170,16 +174,18 @@ def value_and_grad(
     """
     _check(logits, target)
     N = logits.shape[0]
-    tanh_logits = torch.tanh(logits / cap)
-    capped = cap * tanh_logits
+    tanh_scaled_logits = torch.tanh(logits / cap)
+    capped = cap * tanh_scaled_logits
     z = torch.logsumexp(capped, 1)
     loss = torch.add(z - capped.gather(1, target[:, None]).squeeze(1), z**2, alpha=z_loss).mean()
     p = torch.softmax(capped, 1)
-    grad_logits = 1 - tanh_logits**2
+    grad_logits = 1 - tanh_scaled_logits**2
     grad_logits *= (2 * z_loss * z + 1)[:, None]
     grad_logits *= p
     grad_logits.scatter_add_(
-        1, target[:, None], (tanh_logits.gather(1, target[:, None]).squeeze(1) ** 2 - 1)[:, None]
+        1,
+        target[:, None],
+        (tanh_scaled_logits.gather(1, target[:, None]).squeeze(1) ** 2 - 1)[:, None],
     )
     grad_logits /= N
     return loss, Gradients(grad_logits)
@@ -204,10 +210,10 @@ class _BackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = Residuals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_tanh_logits, grad_z, grad_p = double_backward(
+        grad_grad_loss, grad_tanh_scaled_logits, grad_z, grad_p = double_backward(
             grad_grad_logits, grad_loss, residuals
         )
-        return grad_grad_loss, None, grad_tanh_logits, grad_z, grad_p, None, None
+        return grad_grad_loss, None, grad_tanh_scaled_logits, grad_z, grad_p, None, None
 
 
 class _Function(torch.autograd.Function):
@@ -218,19 +224,19 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, cap: float, z_loss: float) -> tuple[Tensor, ...]:
         loss, residuals = forward(logits, target, cap=cap, z_loss=z_loss)
-        return loss, residuals.tanh_logits, residuals.z, residuals.p
+        return loss, residuals.tanh_scaled_logits, residuals.z, residuals.p
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target, cap, z_loss = inputs
-        _, tanh_logits, z, p = output
-        ctx.save_for_backward(target, tanh_logits, z, p)
+        _, tanh_scaled_logits, z, p = output
+        ctx.save_for_backward(target, tanh_scaled_logits, z, p)
         ctx.set_materialize_grads(False)
         ctx.numbers = (cap, z_loss)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_tanh_logits, grad_z, grad_p = grad_outputs
+        grad_loss, grad_tanh_scaled_logits, grad_z, grad_p = grad_outputs
         residuals = Residuals(*ctx.saved_tensors, *ctx.numbers)
         grad_logits = None
         if grad_loss is not None:
@@ -240,14 +246,14 @@ class _Function(torch.autograd.Function):
                 (grad_logits,) = backward(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_tanh_logits is not None or grad_z is not None or grad_p is not None:
-            if grad_tanh_logits is None:
-                grad_tanh_logits = torch.zeros_like(residuals.tanh_logits)
+        if grad_tanh_scaled_logits is not None or grad_z is not None or grad_p is not None:
+            if grad_tanh_scaled_logits is None:
+                grad_tanh_scaled_logits = torch.zeros_like(residuals.tanh_scaled_logits)
             if grad_z is None:
                 grad_z = torch.zeros_like(residuals.z)
             if grad_p is None:
                 grad_p = torch.zeros_like(residuals.p)
-            (more_logits,) = residuals_backward(grad_tanh_logits, grad_z, grad_p, residuals)
+            (more_logits,) = residuals_backward(grad_tanh_scaled_logits, grad_z, grad_p, residuals)
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None, None
 
@@ -259,7 +265,7 @@ class SumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    tanh_logits: Tensor
+    tanh_scaled_logits: Tensor
     z: Tensor
     p: Tensor
     cap: float
@@ -277,11 +283,11 @@ def forward_sum(
 ) -> tuple[Tensor, SumResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        tanh_logits[n,k] = tanh(logits[n,k]/cap)
-        capped[n,k]      = cap*tanh_logits[n,k]
-        z[n]             = log(sum_k(exp(capped[n,k])))
-        loss             = sum_n(z[n] + z_loss*z[n]**2 - capped[n,target[n]])
-        p[n,k]           = exp(capped[n,k])/sum_k(exp(capped[n,k]))
+        tanh_scaled_logits[n,k] = tanh(logits[n,k]/cap)
+        capped[n,k]             = cap*tanh_scaled_logits[n,k]
+        z[n]                    = log(sum_k(exp(capped[n,k])))
+        loss                    = sum_n(z[n] + z_loss*z[n]**2 - capped[n,target[n]])
+        p[n,k]                  = exp(capped[n,k])/sum_k(exp(capped[n,k]))
 
     Args:
         logits: shape (N, K).
@@ -294,20 +300,20 @@ def forward_sum(
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check_sum(logits, target)
-    tanh_logits = torch.tanh(logits / cap)
-    capped = cap * tanh_logits
+    tanh_scaled_logits = torch.tanh(logits / cap)
+    capped = cap * tanh_scaled_logits
     z = torch.logsumexp(capped, 1)
     loss = torch.add(z - capped.gather(1, target[:, None]).squeeze(1), z**2, alpha=z_loss).sum()
     p = torch.softmax(capped, 1)
-    return loss, SumResiduals(target, tanh_logits, z, p, cap, z_loss)
+    return loss, SumResiduals(target, tanh_scaled_logits, z, p, cap, z_loss)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     """Compute the gradients. No argument is written to.
 
         grad_logits[n,k] = grad_loss
-                           *(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2)
-                             - delta(k, target[n])*(1 - tanh_logits[n,target[n]]**2))
+                           *(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_scaled_logits[n,k]**2)
+                             - delta(k, target[n])*(1 - tanh_scaled_logits[n,target[n]]**2))
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -317,16 +323,18 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, tanh_logits, z, p, _, z_loss = residuals
+    target, tanh_scaled_logits, z, p, _, z_loss = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = 1 - tanh_logits**2
+    grad_logits = 1 - tanh_scaled_logits**2
     grad_logits *= (2 * z_loss * z + 1)[:, None]
     grad_logits *= p
     grad_logits = grad_logits.scatter_add(
-        1, target[:, None], (tanh_logits.gather(1, target[:, None]).squeeze(1) ** 2 - 1)[:, None]
+        1,
+        target[:, None],
+        (tanh_scaled_logits.gather(1, target[:, None]).squeeze(1) ** 2 - 1)[:, None],
     )
     grad_logits = grad_logits * grad_loss
     return SumGradients(grad_logits)
@@ -340,45 +348,47 @@ def double_backward_sum(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_tanh_logits, grad_z, grad_p.
+        grad_grad_loss, grad_tanh_scaled_logits, grad_z, grad_p.
     """
-    target, tanh_logits, z, p, _, z_loss = residuals
-    z_total = 2 * z_loss * z + 1
-    one_minus_tanh_logits_squared = 1 - tanh_logits**2
-    grad_grad_logits_times_z_total = z_total[:, None] * grad_grad_logits
-    grad_p = grad_loss * grad_grad_logits_times_z_total
-    grad_p = grad_p * one_minus_tanh_logits_squared
-    grad_grad_logits_sum = (grad_grad_logits * one_minus_tanh_logits_squared * p).sum(1)
-    grad_z = 2 * z_loss * grad_loss * grad_grad_logits_sum
-    tanh_logits_target = tanh_logits.gather(1, target[:, None]).squeeze(1)
-    grad_grad_logits_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
-    grad_tanh_logits = grad_grad_logits_times_z_total * tanh_logits
-    grad_tanh_logits = grad_tanh_logits * p
-    grad_tanh_logits.neg_()
-    grad_tanh_logits = grad_tanh_logits.scatter_add(
-        1, target[:, None], (grad_grad_logits_target * tanh_logits_target)[:, None]
+    target, tanh_scaled_logits, z, p, _, z_loss = residuals
+    one_plus_z_scaled = 2 * z_loss * z + 1
+    one_minus_tanh_scaled_logits_squared = 1 - tanh_scaled_logits**2
+    grad_grad_logits_times_one_plus_z_scaled = one_plus_z_scaled[:, None] * grad_grad_logits
+    grad_p = grad_loss * grad_grad_logits_times_one_plus_z_scaled
+    grad_p = grad_p * one_minus_tanh_scaled_logits_squared
+    grad_grad_logits_scaled_sum = (grad_grad_logits * one_minus_tanh_scaled_logits_squared * p).sum(
+        1
     )
-    grad_tanh_logits = grad_tanh_logits * (2 * grad_loss)
-    grad_grad_loss = (grad_grad_logits_sum * z_total).sum() - (
-        (1 - tanh_logits_target**2) * grad_grad_logits_target
+    grad_z = 2 * z_loss * grad_loss * grad_grad_logits_scaled_sum
+    tanh_scaled_logits_at_target = tanh_scaled_logits.gather(1, target[:, None]).squeeze(1)
+    grad_grad_logits_at_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
+    grad_tanh_scaled_logits = grad_grad_logits_times_one_plus_z_scaled * tanh_scaled_logits
+    grad_tanh_scaled_logits = grad_tanh_scaled_logits * p
+    grad_tanh_scaled_logits.neg_()
+    grad_tanh_scaled_logits = grad_tanh_scaled_logits.scatter_add(
+        1, target[:, None], (grad_grad_logits_at_target * tanh_scaled_logits_at_target)[:, None]
+    )
+    grad_tanh_scaled_logits = grad_tanh_scaled_logits * (2 * grad_loss)
+    grad_grad_loss = (grad_grad_logits_scaled_sum * one_plus_z_scaled).sum() - (
+        (1 - tanh_scaled_logits_at_target**2) * grad_grad_logits_at_target
     ).sum()
-    return grad_grad_loss, grad_tanh_logits, grad_z, grad_p
+    return grad_grad_loss, grad_tanh_scaled_logits, grad_z, grad_p
 
 
 def residuals_backward_sum(
-    grad_tanh_logits: Tensor, grad_z: Tensor, grad_p: Tensor, residuals: SumResiduals
+    grad_tanh_scaled_logits: Tensor, grad_z: Tensor, grad_p: Tensor, residuals: SumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_logits.
     """
-    _, tanh_logits, _, p, cap, *_ = residuals
-    one_minus_tanh_logits_squared = 1 - tanh_logits**2
-    grad_logits = grad_tanh_logits / cap
-    grad_logits = grad_logits * one_minus_tanh_logits_squared
+    _, tanh_scaled_logits, _, p, cap, *_ = residuals
+    one_minus_tanh_scaled_logits_squared = 1 - tanh_scaled_logits**2
+    grad_logits = grad_tanh_scaled_logits / cap
+    grad_logits = grad_logits * one_minus_tanh_scaled_logits_squared
     grad_logits = grad_logits.addcmul(
-        (((grad_p * p).sum(1) - grad_z)[:, None] - grad_p) * one_minus_tanh_logits_squared,
+        (((grad_p * p).sum(1) - grad_z)[:, None] - grad_p) * one_minus_tanh_scaled_logits_squared,
         p,
         value=-1,
     )
@@ -404,10 +414,10 @@ class _SumBackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = SumResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_tanh_logits, grad_z, grad_p = double_backward_sum(
+        grad_grad_loss, grad_tanh_scaled_logits, grad_z, grad_p = double_backward_sum(
             grad_grad_logits, grad_loss, residuals
         )
-        return grad_grad_loss, None, grad_tanh_logits, grad_z, grad_p, None, None
+        return grad_grad_loss, None, grad_tanh_scaled_logits, grad_z, grad_p, None, None
 
 
 class _SumFunction(torch.autograd.Function):
@@ -418,19 +428,19 @@ class _SumFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, cap: float, z_loss: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(logits, target, cap=cap, z_loss=z_loss)
-        return loss, residuals.tanh_logits, residuals.z, residuals.p
+        return loss, residuals.tanh_scaled_logits, residuals.z, residuals.p
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target, cap, z_loss = inputs
-        _, tanh_logits, z, p = output
-        ctx.save_for_backward(target, tanh_logits, z, p)
+        _, tanh_scaled_logits, z, p = output
+        ctx.save_for_backward(target, tanh_scaled_logits, z, p)
         ctx.set_materialize_grads(False)
         ctx.numbers = (cap, z_loss)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_tanh_logits, grad_z, grad_p = grad_outputs
+        grad_loss, grad_tanh_scaled_logits, grad_z, grad_p = grad_outputs
         residuals = SumResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_logits = None
         if grad_loss is not None:
@@ -440,14 +450,16 @@ class _SumFunction(torch.autograd.Function):
                 (grad_logits,) = backward_sum(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_tanh_logits is not None or grad_z is not None or grad_p is not None:
-            if grad_tanh_logits is None:
-                grad_tanh_logits = torch.zeros_like(residuals.tanh_logits)
+        if grad_tanh_scaled_logits is not None or grad_z is not None or grad_p is not None:
+            if grad_tanh_scaled_logits is None:
+                grad_tanh_scaled_logits = torch.zeros_like(residuals.tanh_scaled_logits)
             if grad_z is None:
                 grad_z = torch.zeros_like(residuals.z)
             if grad_p is None:
                 grad_p = torch.zeros_like(residuals.p)
-            (more_logits,) = residuals_backward_sum(grad_tanh_logits, grad_z, grad_p, residuals)
+            (more_logits,) = residuals_backward_sum(
+                grad_tanh_scaled_logits, grad_z, grad_p, residuals
+            )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None, None
 
@@ -459,7 +471,7 @@ class NoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    tanh_logits: Tensor
+    tanh_scaled_logits: Tensor
     z: Tensor
     p: Tensor
     cap: float
@@ -477,11 +489,11 @@ def forward_none(
 ) -> tuple[Tensor, NoneResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        tanh_logits[n,k] = tanh(logits[n,k]/cap)
-        capped[n,k]      = cap*tanh_logits[n,k]
-        z[n]             = log(sum_k(exp(capped[n,k])))
-        loss[n]          = z[n] + z_loss*z[n]**2 - capped[n,target[n]]
-        p[n,k]           = exp(capped[n,k])/sum_k(exp(capped[n,k]))
+        tanh_scaled_logits[n,k] = tanh(logits[n,k]/cap)
+        capped[n,k]             = cap*tanh_scaled_logits[n,k]
+        z[n]                    = log(sum_k(exp(capped[n,k])))
+        loss[n]                 = z[n] + z_loss*z[n]**2 - capped[n,target[n]]
+        p[n,k]                  = exp(capped[n,k])/sum_k(exp(capped[n,k]))
 
     Args:
         logits: shape (N, K).
@@ -494,20 +506,20 @@ def forward_none(
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check_none(logits, target)
-    tanh_logits = torch.tanh(logits / cap)
-    capped = cap * tanh_logits
+    tanh_scaled_logits = torch.tanh(logits / cap)
+    capped = cap * tanh_scaled_logits
     z = torch.logsumexp(capped, 1)
     loss = torch.add(z - capped.gather(1, target[:, None]).squeeze(1), z**2, alpha=z_loss)
     p = torch.softmax(capped, 1)
-    return loss, NoneResiduals(target, tanh_logits, z, p, cap, z_loss)
+    return loss, NoneResiduals(target, tanh_scaled_logits, z, p, cap, z_loss)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     """Compute the gradients. No argument is written to.
 
         grad_logits[n,k] = grad_loss[n]
-                           *(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2)
-                             - delta(k, target[n])*(1 - tanh_logits[n,target[n]]**2))
+                           *(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_scaled_logits[n,k]**2)
+                             - delta(k, target[n])*(1 - tanh_scaled_logits[n,target[n]]**2))
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -517,19 +529,21 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, tanh_logits, z, p, _, z_loss = residuals
+    target, tanh_scaled_logits, z, p, _, z_loss = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
-    N = tanh_logits.shape[0]
+    N = tanh_scaled_logits.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_logits = 1 - tanh_logits**2
+    grad_logits = 1 - tanh_scaled_logits**2
     grad_logits *= (2 * z_loss * z + 1)[:, None]
     grad_logits *= p
     grad_logits = grad_logits.scatter_add(
-        1, target[:, None], (tanh_logits.gather(1, target[:, None]).squeeze(1) ** 2 - 1)[:, None]
+        1,
+        target[:, None],
+        (tanh_scaled_logits.gather(1, target[:, None]).squeeze(1) ** 2 - 1)[:, None],
     )
     grad_logits = grad_logits * grad_loss[:, None]
     return NoneGradients(grad_logits)
@@ -543,45 +557,50 @@ def double_backward_none(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_tanh_logits, grad_z, grad_p.
+        grad_grad_loss, grad_tanh_scaled_logits, grad_z, grad_p.
     """
-    target, tanh_logits, z, p, _, z_loss = residuals
-    z_total = 2 * z_loss * z + 1
-    one_minus_tanh_logits_squared = 1 - tanh_logits**2
-    grad_grad_logits_times_z_total = z_total[:, None] * grad_grad_logits
-    grad_p = grad_loss[:, None] * grad_grad_logits_times_z_total
-    grad_p = grad_p * one_minus_tanh_logits_squared
-    grad_grad_logits_sum = (grad_grad_logits * one_minus_tanh_logits_squared * p).sum(1)
-    grad_z = 2 * z_loss * grad_grad_logits_sum * grad_loss
-    tanh_logits_target = tanh_logits.gather(1, target[:, None]).squeeze(1)
-    grad_grad_logits_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
-    grad_tanh_logits = grad_grad_logits_times_z_total * tanh_logits
-    grad_tanh_logits = grad_tanh_logits * p
-    grad_tanh_logits.neg_()
-    grad_tanh_logits = grad_tanh_logits.scatter_add(
-        1, target[:, None], (grad_grad_logits_target * tanh_logits_target)[:, None]
+    target, tanh_scaled_logits, z, p, _, z_loss = residuals
+    one_plus_z_scaled = 2 * z_loss * z + 1
+    one_minus_tanh_scaled_logits_squared = 1 - tanh_scaled_logits**2
+    grad_grad_logits_times_one_plus_z_scaled = one_plus_z_scaled[:, None] * grad_grad_logits
+    grad_p = grad_loss[:, None] * grad_grad_logits_times_one_plus_z_scaled
+    grad_p = grad_p * one_minus_tanh_scaled_logits_squared
+    grad_grad_logits_scaled_sum = (grad_grad_logits * one_minus_tanh_scaled_logits_squared * p).sum(
+        1
     )
-    grad_tanh_logits = grad_tanh_logits * (2 * grad_loss)[:, None]
+    grad_z = 2 * z_loss * grad_grad_logits_scaled_sum * grad_loss
+    tanh_scaled_logits_at_target = tanh_scaled_logits.gather(1, target[:, None]).squeeze(1)
+    grad_grad_logits_at_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
+    grad_tanh_scaled_logits = grad_grad_logits_times_one_plus_z_scaled * tanh_scaled_logits
+    grad_tanh_scaled_logits = grad_tanh_scaled_logits * p
+    grad_tanh_scaled_logits.neg_()
+    grad_tanh_scaled_logits = grad_tanh_scaled_logits.scatter_add(
+        1, target[:, None], (grad_grad_logits_at_target * tanh_scaled_logits_at_target)[:, None]
+    )
+    grad_tanh_scaled_logits = grad_tanh_scaled_logits * (2 * grad_loss)[:, None]
     grad_grad_loss = torch.addcmul(
-        grad_grad_logits_sum * z_total, 1 - tanh_logits_target**2, grad_grad_logits_target, value=-1
+        grad_grad_logits_scaled_sum * one_plus_z_scaled,
+        1 - tanh_scaled_logits_at_target**2,
+        grad_grad_logits_at_target,
+        value=-1,
     )
-    return grad_grad_loss, grad_tanh_logits, grad_z, grad_p
+    return grad_grad_loss, grad_tanh_scaled_logits, grad_z, grad_p
 
 
 def residuals_backward_none(
-    grad_tanh_logits: Tensor, grad_z: Tensor, grad_p: Tensor, residuals: NoneResiduals
+    grad_tanh_scaled_logits: Tensor, grad_z: Tensor, grad_p: Tensor, residuals: NoneResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_logits.
     """
-    _, tanh_logits, _, p, cap, *_ = residuals
-    one_minus_tanh_logits_squared = 1 - tanh_logits**2
-    grad_logits = grad_tanh_logits / cap
-    grad_logits = grad_logits * one_minus_tanh_logits_squared
+    _, tanh_scaled_logits, _, p, cap, *_ = residuals
+    one_minus_tanh_scaled_logits_squared = 1 - tanh_scaled_logits**2
+    grad_logits = grad_tanh_scaled_logits / cap
+    grad_logits = grad_logits * one_minus_tanh_scaled_logits_squared
     grad_logits = grad_logits.addcmul(
-        (((grad_p * p).sum(1) - grad_z)[:, None] - grad_p) * one_minus_tanh_logits_squared,
+        (((grad_p * p).sum(1) - grad_z)[:, None] - grad_p) * one_minus_tanh_scaled_logits_squared,
         p,
         value=-1,
     )
@@ -607,10 +626,10 @@ class _NoneBackwardFunction(torch.autograd.Function):
         (grad_grad_logits,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NoneResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_tanh_logits, grad_z, grad_p = double_backward_none(
+        grad_grad_loss, grad_tanh_scaled_logits, grad_z, grad_p = double_backward_none(
             grad_grad_logits, grad_loss, residuals
         )
-        return grad_grad_loss, None, grad_tanh_logits, grad_z, grad_p, None, None
+        return grad_grad_loss, None, grad_tanh_scaled_logits, grad_z, grad_p, None, None
 
 
 class _NoneFunction(torch.autograd.Function):
@@ -621,19 +640,19 @@ class _NoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, cap: float, z_loss: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(logits, target, cap=cap, z_loss=z_loss)
-        return loss, residuals.tanh_logits, residuals.z, residuals.p
+        return loss, residuals.tanh_scaled_logits, residuals.z, residuals.p
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target, cap, z_loss = inputs
-        _, tanh_logits, z, p = output
-        ctx.save_for_backward(target, tanh_logits, z, p)
+        _, tanh_scaled_logits, z, p = output
+        ctx.save_for_backward(target, tanh_scaled_logits, z, p)
         ctx.set_materialize_grads(False)
         ctx.numbers = (cap, z_loss)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_tanh_logits, grad_z, grad_p = grad_outputs
+        grad_loss, grad_tanh_scaled_logits, grad_z, grad_p = grad_outputs
         residuals = NoneResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_logits = None
         if grad_loss is not None:
@@ -643,14 +662,16 @@ class _NoneFunction(torch.autograd.Function):
                 (grad_logits,) = backward_none(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_tanh_logits is not None or grad_z is not None or grad_p is not None:
-            if grad_tanh_logits is None:
-                grad_tanh_logits = torch.zeros_like(residuals.tanh_logits)
+        if grad_tanh_scaled_logits is not None or grad_z is not None or grad_p is not None:
+            if grad_tanh_scaled_logits is None:
+                grad_tanh_scaled_logits = torch.zeros_like(residuals.tanh_scaled_logits)
             if grad_z is None:
                 grad_z = torch.zeros_like(residuals.z)
             if grad_p is None:
                 grad_p = torch.zeros_like(residuals.p)
-            (more_logits,) = residuals_backward_none(grad_tanh_logits, grad_z, grad_p, residuals)
+            (more_logits,) = residuals_backward_none(
+                grad_tanh_scaled_logits, grad_z, grad_p, residuals
+            )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
         return grad_logits, None, None, None
 

@@ -85,11 +85,11 @@ def double_backward(
         grad_grad_y, grad_x.
     """
     x, alpha = residuals
-    exp_x = torch.exp(x / alpha)
+    exp_scaled_x = torch.exp(x / alpha)
     x_positive = x > 0
-    exp_x_or_one = exp_x.masked_fill(x_positive, 1)
-    grad_x = grad_grad_x * grad_y / alpha * exp_x.masked_fill(x_positive, 0)
-    grad_grad_y = exp_x_or_one * grad_grad_x
+    exp_scaled_x_or_one = exp_scaled_x.masked_fill(x_positive, 1)
+    grad_x = grad_grad_x * grad_y / alpha * exp_scaled_x.masked_fill(x_positive, 0)
+    grad_grad_y = exp_scaled_x_or_one * grad_grad_x
     return grad_grad_y, grad_x
 
 

@@ -3,24 +3,25 @@
 # definition sha256:b525e8c328d6d8023db3917defbfc902e8e2b7e85f42bca26c263defcc7b0575
 """1 - cosine; for targets -1, its excess over the margin.
 
-    dot[n]              = sum_d(input1[n,d]*input2[n,d])
-    square1[n]          = 1e-12 + sum_d(input1[n,d]**2)
-    square2[n]          = 1e-12 + sum_d(input2[n,d]**2)
-    inv_root_square1[n] = 1/sqrt(square1[n])
-    inv_root_square2[n] = 1/sqrt(square2[n])
-    cosine[n]           = dot[n]*inv_root_square1[n]*inv_root_square2[n]
-    cosine_total[n]     = cosine[n] - margin
-    loss                = sum_n(where(target[n] == 1, 1
-                                      - cosine[n],
-                                      where(target[n] == -1,
-                                            where(cosine_total[n] < 0, 0, cosine_total[n]), 0)))
-                          /N
+    dot[n]                 = sum_d(input1[n,d]*input2[n,d])
+    square1[n]             = 1e-12 + sum_d(input1[n,d]**2)
+    square2[n]             = 1e-12 + sum_d(input2[n,d]**2)
+    inv_root_square1[n]    = 1/sqrt(square1[n])
+    inv_root_square2[n]    = 1/sqrt(square2[n])
+    cosine[n]              = dot[n]*inv_root_square1[n]*inv_root_square2[n]
+    cosine_minus_margin[n] = cosine[n] - margin
+    loss                   = sum_n(where(target[n] == 1, 1
+                                         - cosine[n],
+                                         where(target[n] == -1,
+                                               where(cosine_minus_margin[n] < 0, 0,
+                                                     cosine_minus_margin[n]), 0)))/N
 
 The gradients, given grad_loss:
 
     grad_cosine[n]   = grad_loss
                        *where(target[n] == 1, -1,
-                              where(target[n] == -1, where(cosine_total[n] < 0, 0, 1), 0))/N
+                              where(target[n] == -1, where(cosine_minus_margin[n] < 0, 0, 1),
+                                    0))/N
     grad_dot[n]      = grad_cosine[n]*inv_root_square1[n]*inv_root_square2[n]
     grad_input2[n,d] = grad_dot[n]*(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d])
     grad_input1[n,d] = grad_dot[n]*(input2[n,d] - dot[n]*inv_root_square1[n]**2*input1[n,d])
@@ -99,18 +100,20 @@ def forward(
     inv_root_square1 = torch.rsqrt(square1)
     inv_root_square2 = torch.rsqrt(square2)
     cosine = dot * inv_root_square1 * inv_root_square2
-    cosine_total = cosine - margin
+    cosine_minus_margin = cosine - margin
     target_mask = target == -1
-    cosine_total_negative = cosine_total < 0
+    cosine_minus_margin_negative = cosine_minus_margin < 0
     target_is_one = target == 1
     loss = torch.where(
-        target_is_one, 1 - cosine, torch.where(target_mask, cosine_total.clamp(min=0), 0)
+        target_is_one, 1 - cosine, torch.where(target_mask, cosine_minus_margin.clamp(min=0), 0)
     ).mean()
     dloss_dcosine = (
         torch.where(
             target_mask,
             torch.where(
-                cosine_total_negative, torch.tensor(0, dtype=input1.dtype, device=input1.device), 1
+                cosine_minus_margin_negative,
+                torch.tensor(0, dtype=input1.dtype, device=input1.device),
+                1,
             ),
             0,
         ).masked_fill(target_is_one, -1)
@@ -159,40 +162,45 @@ def double_backward(
     grad_cosine = grad_loss * dloss_dcosine
     inv_root_square1_times_inv_root_square2 = inv_root_square1 * inv_root_square2
     first_grad_dot = grad_cosine * inv_root_square1_times_inv_root_square2
-    grad_grad_input2_sum = (grad_grad_input2 * input2).sum(1)
-    grad_grad_input1_sum = (grad_grad_input1 * input1).sum(1)
+    grad_grad_input2_dot_input2 = (grad_grad_input2 * input2).sum(1)
+    grad_grad_input1_dot_input1 = (grad_grad_input1 * input1).sum(1)
     inv_root_square2_squared = inv_root_square2**2
     inv_root_square1_squared = inv_root_square1**2
-    product = grad_grad_input2_sum * inv_root_square2_squared
-    product_1 = grad_grad_input1_sum * inv_root_square1_squared
+    grad_grad_input2_dot_input2_scaled = grad_grad_input2_dot_input2 * inv_root_square2_squared
+    grad_grad_input1_dot_input1_scaled = grad_grad_input1_dot_input1 * inv_root_square1_squared
     grad_grad_dot = torch.addcmul(
         torch.addcmul(
             (grad_grad_input1 * input2).sum(1) + (grad_grad_input2 * input1).sum(1),
             dot,
-            product,
+            grad_grad_input1_dot_input1_scaled,
             value=-1,
         ),
         dot,
-        product_1,
+        grad_grad_input2_dot_input2_scaled,
         value=-1,
     )
     grad_grad_cosine = grad_grad_dot * inv_root_square1_times_inv_root_square2
     grad_dloss_dcosine = grad_loss * grad_grad_cosine
-    dot_product = 2 * dot * first_grad_dot
+    first_grad_dot_times_dot_scaled = 2 * dot * first_grad_dot
     grad_cosine_times_grad_grad_dot = grad_cosine * grad_grad_dot
     grad_inv_root_square2 = torch.addcmul(
         grad_cosine_times_grad_grad_dot * inv_root_square1,
-        dot_product * grad_grad_input2_sum,
+        first_grad_dot_times_dot_scaled * grad_grad_input2_dot_input2,
         inv_root_square2,
         value=-1,
     )
     grad_inv_root_square1 = torch.addcmul(
         grad_cosine_times_grad_grad_dot * inv_root_square2,
-        dot_product * grad_grad_input1_sum,
+        first_grad_dot_times_dot_scaled * grad_grad_input1_dot_input1,
         inv_root_square1,
         value=-1,
     )
-    grad_dot = torch.addcmul(-first_grad_dot * product, first_grad_dot, product_1, value=-1)
+    grad_dot = torch.addcmul(
+        -first_grad_dot * grad_grad_input1_dot_input1_scaled,
+        first_grad_dot,
+        grad_grad_input2_dot_input2_scaled,
+        value=-1,
+    )
     first_grad_dot_times_grad_grad_input2 = first_grad_dot[:, None] * grad_grad_input2
     first_grad_dot_times_grad_grad_input1 = first_grad_dot[:, None] * grad_grad_input1
     grad_input2 = torch.addcmul(
@@ -259,18 +267,20 @@ def value_and_grad(
     inv_root_square2 = torch.rsqrt(square2)
     inv_root_square1_times_inv_root_square2 = inv_root_square1 * inv_root_square2
     cosine = dot * inv_root_square1_times_inv_root_square2
-    cosine_total = cosine - margin
+    cosine_minus_margin = cosine - margin
     target_mask = target == -1
-    cosine_total_negative = cosine_total < 0
+    cosine_minus_margin_negative = cosine_minus_margin < 0
     target_is_one = target == 1
     loss = torch.where(
-        target_is_one, 1 - cosine, torch.where(target_mask, cosine_total.clamp(min=0), 0)
+        target_is_one, 1 - cosine, torch.where(target_mask, cosine_minus_margin.clamp(min=0), 0)
     ).mean()
     grad_cosine = (
         torch.where(
             target_mask,
             torch.where(
-                cosine_total_negative, torch.tensor(0, dtype=input1.dtype, device=input1.device), 1
+                cosine_minus_margin_negative,
+                torch.tensor(0, dtype=input1.dtype, device=input1.device),
+                1,
             ),
             0,
         ).masked_fill(target_is_one, -1)
@@ -293,9 +303,9 @@ def _value(input1: Tensor, input2: Tensor, target: Tensor, margin: float) -> Ten
     inv_root_square1 = torch.rsqrt(square1)
     inv_root_square2 = torch.rsqrt(square2)
     cosine = dot * inv_root_square1 * inv_root_square2
-    cosine_total = cosine - margin
+    cosine_minus_margin = cosine - margin
     loss = torch.where(
-        target == 1, 1 - cosine, torch.where(target == -1, cosine_total.clamp(min=0), 0)
+        target == 1, 1 - cosine, torch.where(target == -1, cosine_minus_margin.clamp(min=0), 0)
     ).mean()
     return loss
 
@@ -468,9 +478,9 @@ def forward_sum(
     inv_root_square1 = torch.rsqrt(square1)
     inv_root_square2 = torch.rsqrt(square2)
     cosine = dot * inv_root_square1 * inv_root_square2
-    cosine_total = cosine - margin
+    cosine_minus_margin = cosine - margin
     loss = torch.where(
-        target == 1, 1 - cosine, torch.where(target == -1, cosine_total.clamp(min=0), 0)
+        target == 1, 1 - cosine, torch.where(target == -1, cosine_minus_margin.clamp(min=0), 0)
     ).sum()
     return loss, SumResiduals(
         input1, input2, target, dot, inv_root_square1, inv_root_square2, margin
@@ -544,40 +554,45 @@ def double_backward_sum(
         ),
         0,
     ).masked_fill(target == 1, -1)
-    dot_chosen_product = grad_loss * dot_chosen
-    first_grad_dot = dot_chosen_product * inv_root_square1_times_inv_root_square2
-    grad_grad_input2_sum = (grad_grad_input2 * input2).sum(1)
-    grad_grad_input1_sum = (grad_grad_input1 * input1).sum(1)
+    grad_loss_times_dot_chosen = grad_loss * dot_chosen
+    first_grad_dot = grad_loss_times_dot_chosen * inv_root_square1_times_inv_root_square2
+    grad_grad_input2_dot_input2 = (grad_grad_input2 * input2).sum(1)
+    grad_grad_input1_dot_input1 = (grad_grad_input1 * input1).sum(1)
     inv_root_square2_squared = inv_root_square2**2
     inv_root_square1_squared = inv_root_square1**2
-    product = grad_grad_input2_sum * inv_root_square2_squared
-    product_1 = grad_grad_input1_sum * inv_root_square1_squared
+    grad_grad_input2_dot_input2_scaled = grad_grad_input2_dot_input2 * inv_root_square2_squared
+    grad_grad_input1_dot_input1_scaled = grad_grad_input1_dot_input1 * inv_root_square1_squared
     grad_grad_dot = torch.addcmul(
         torch.addcmul(
             (grad_grad_input1 * input2).sum(1) + (grad_grad_input2 * input1).sum(1),
             dot,
-            product,
+            grad_grad_input1_dot_input1_scaled,
             value=-1,
         ),
         dot,
-        product_1,
+        grad_grad_input2_dot_input2_scaled,
         value=-1,
     )
-    grad_inv_root_square1_times_inv_root_square2 = dot_chosen_product * grad_grad_dot
-    dot_product = 2 * dot * first_grad_dot
+    grad_inv_root_square1_times_inv_root_square2 = grad_grad_dot * grad_loss_times_dot_chosen
+    first_grad_dot_times_dot_scaled = 2 * dot * first_grad_dot
     grad_inv_root_square2 = torch.addcmul(
         grad_inv_root_square1_times_inv_root_square2 * inv_root_square1,
-        dot_product * grad_grad_input2_sum,
+        first_grad_dot_times_dot_scaled * grad_grad_input2_dot_input2,
         inv_root_square2,
         value=-1,
     )
     grad_inv_root_square1 = torch.addcmul(
         grad_inv_root_square1_times_inv_root_square2 * inv_root_square2,
-        dot_product * grad_grad_input1_sum,
+        first_grad_dot_times_dot_scaled * grad_grad_input1_dot_input1,
         inv_root_square1,
         value=-1,
     )
-    grad_dot = torch.addcmul(-first_grad_dot * product, first_grad_dot, product_1, value=-1)
+    grad_dot = torch.addcmul(
+        -first_grad_dot * grad_grad_input1_dot_input1_scaled,
+        first_grad_dot,
+        grad_grad_input2_dot_input2_scaled,
+        value=-1,
+    )
     first_grad_dot_times_grad_grad_input2 = first_grad_dot[:, None] * grad_grad_input2
     first_grad_dot_times_grad_grad_input1 = first_grad_dot[:, None] * grad_grad_input1
     grad_input2 = torch.addcmul(
@@ -742,17 +757,18 @@ def forward_none(
 ) -> tuple[Tensor, NoneResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        dot[n]              = sum_d(input1[n,d]*input2[n,d])
-        square1[n]          = 1e-12 + sum_d(input1[n,d]**2)
-        square2[n]          = 1e-12 + sum_d(input2[n,d]**2)
-        inv_root_square1[n] = 1/sqrt(square1[n])
-        inv_root_square2[n] = 1/sqrt(square2[n])
-        cosine[n]           = dot[n]*inv_root_square1[n]*inv_root_square2[n]
-        cosine_total[n]     = cosine[n] - margin
-        loss[n]             = where(target[n] == 1, 1
-                                    - cosine[n],
-                                    where(target[n] == -1,
-                                          where(cosine_total[n] < 0, 0, cosine_total[n]), 0))
+        dot[n]                 = sum_d(input1[n,d]*input2[n,d])
+        square1[n]             = 1e-12 + sum_d(input1[n,d]**2)
+        square2[n]             = 1e-12 + sum_d(input2[n,d]**2)
+        inv_root_square1[n]    = 1/sqrt(square1[n])
+        inv_root_square2[n]    = 1/sqrt(square2[n])
+        cosine[n]              = dot[n]*inv_root_square1[n]*inv_root_square2[n]
+        cosine_minus_margin[n] = cosine[n] - margin
+        loss[n]                = where(target[n] == 1, 1
+                                       - cosine[n],
+                                       where(target[n] == -1,
+                                             where(cosine_minus_margin[n] < 0, 0,
+                                                   cosine_minus_margin[n]), 0))
 
     Args:
         input1: shape (N, D).
@@ -771,17 +787,19 @@ def forward_none(
     inv_root_square1 = torch.rsqrt(square1)
     inv_root_square2 = torch.rsqrt(square2)
     cosine = dot * inv_root_square1 * inv_root_square2
-    cosine_total = cosine - margin
+    cosine_minus_margin = cosine - margin
     target_mask = target == -1
-    cosine_total_negative = cosine_total < 0
+    cosine_minus_margin_negative = cosine_minus_margin < 0
     target_is_one = target == 1
     loss = torch.where(
-        target_is_one, 1 - cosine, torch.where(target_mask, cosine_total.clamp(min=0), 0)
+        target_is_one, 1 - cosine, torch.where(target_mask, cosine_minus_margin.clamp(min=0), 0)
     )
     dloss_dcosine = torch.where(
         target_mask,
         torch.where(
-            cosine_total_negative, torch.tensor(0, dtype=input1.dtype, device=input1.device), 1
+            cosine_minus_margin_negative,
+            torch.tensor(0, dtype=input1.dtype, device=input1.device),
+            1,
         ),
         0,
     ).masked_fill(target_is_one, -1)
@@ -795,7 +813,8 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
 
         grad_cosine[n]   = grad_loss[n]
                            *where(target[n] == 1, -1,
-                                  where(target[n] == -1, where(cosine_total[n] < 0, 0, 1), 0))
+                                  where(target[n] == -1,
+                                        where(cosine_minus_margin[n] < 0, 0, 1), 0))
         grad_dot[n]      = grad_cosine[n]*inv_root_square1[n]*inv_root_square2[n]
         grad_input2[n,d] = grad_dot[n]*(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d])
         grad_input1[n,d] = grad_dot[n]*(input2[n,d] - dot[n]*inv_root_square1[n]**2*input1[n,d])
@@ -840,40 +859,45 @@ def double_backward_none(
     grad_cosine = dloss_dcosine * grad_loss
     inv_root_square1_times_inv_root_square2 = inv_root_square1 * inv_root_square2
     first_grad_dot = grad_cosine * inv_root_square1_times_inv_root_square2
-    grad_grad_input2_sum = (grad_grad_input2 * input2).sum(1)
-    grad_grad_input1_sum = (grad_grad_input1 * input1).sum(1)
+    grad_grad_input2_dot_input2 = (grad_grad_input2 * input2).sum(1)
+    grad_grad_input1_dot_input1 = (grad_grad_input1 * input1).sum(1)
     inv_root_square2_squared = inv_root_square2**2
     inv_root_square1_squared = inv_root_square1**2
-    product = grad_grad_input2_sum * inv_root_square2_squared
-    product_1 = grad_grad_input1_sum * inv_root_square1_squared
+    grad_grad_input2_dot_input2_scaled = grad_grad_input2_dot_input2 * inv_root_square2_squared
+    grad_grad_input1_dot_input1_scaled = grad_grad_input1_dot_input1 * inv_root_square1_squared
     grad_grad_dot = torch.addcmul(
         torch.addcmul(
             (grad_grad_input1 * input2).sum(1) + (grad_grad_input2 * input1).sum(1),
             dot,
-            product,
+            grad_grad_input1_dot_input1_scaled,
             value=-1,
         ),
         dot,
-        product_1,
+        grad_grad_input2_dot_input2_scaled,
         value=-1,
     )
     grad_grad_cosine = grad_grad_dot * inv_root_square1_times_inv_root_square2
     grad_dloss_dcosine = grad_grad_cosine * grad_loss
-    dot_product = 2 * dot * first_grad_dot
+    first_grad_dot_times_dot_scaled = 2 * dot * first_grad_dot
     grad_cosine_times_grad_grad_dot = grad_cosine * grad_grad_dot
     grad_inv_root_square2 = torch.addcmul(
         grad_cosine_times_grad_grad_dot * inv_root_square1,
-        dot_product * grad_grad_input2_sum,
+        first_grad_dot_times_dot_scaled * grad_grad_input2_dot_input2,
         inv_root_square2,
         value=-1,
     )
     grad_inv_root_square1 = torch.addcmul(
         grad_cosine_times_grad_grad_dot * inv_root_square2,
-        dot_product * grad_grad_input1_sum,
+        first_grad_dot_times_dot_scaled * grad_grad_input1_dot_input1,
         inv_root_square1,
         value=-1,
     )
-    grad_dot = torch.addcmul(-first_grad_dot * product, first_grad_dot, product_1, value=-1)
+    grad_dot = torch.addcmul(
+        -first_grad_dot * grad_grad_input1_dot_input1_scaled,
+        first_grad_dot,
+        grad_grad_input2_dot_input2_scaled,
+        value=-1,
+    )
     first_grad_dot_times_grad_grad_input2 = first_grad_dot[:, None] * grad_grad_input2
     first_grad_dot_times_grad_grad_input1 = first_grad_dot[:, None] * grad_grad_input1
     grad_input2 = torch.addcmul(
@@ -933,9 +957,9 @@ def _value_none(input1: Tensor, input2: Tensor, target: Tensor, margin: float) -
     inv_root_square1 = torch.rsqrt(square1)
     inv_root_square2 = torch.rsqrt(square2)
     cosine = dot * inv_root_square1 * inv_root_square2
-    cosine_total = cosine - margin
+    cosine_minus_margin = cosine - margin
     loss = torch.where(
-        target == 1, 1 - cosine, torch.where(target == -1, cosine_total.clamp(min=0), 0)
+        target == 1, 1 - cosine, torch.where(target == -1, cosine_minus_margin.clamp(min=0), 0)
     )
     return loss
 

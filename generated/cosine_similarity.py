@@ -86,10 +86,10 @@ def forward(x1: Tensor, x2: Tensor, *, eps: float = 1e-08) -> tuple[Tensor, Resi
     norm1 = torch.sqrt(x1_squared_sum)
     x2_squared_sum = (x2**2).sum(1)
     norm2 = torch.sqrt(x2_squared_sum)
-    norm1_total = eps - norm1
-    size1 = norm1 + norm1_total.clamp(min=0).detach()
-    norm2_total = eps - norm2
-    size2 = norm2 + norm2_total.clamp(min=0).detach()
+    eps_minus_norm1 = eps - norm1
+    size1 = norm1 + eps_minus_norm1.clamp(min=0).detach()
+    eps_minus_norm2 = eps - norm2
+    size2 = norm2 + eps_minus_norm2.clamp(min=0).detach()
     y = dot / size1 / size2
     return y, Residuals(x1, x2, dot, x1_squared_sum, x2_squared_sum, size1, size2)
 
@@ -111,21 +111,21 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     N = x1.shape[0]
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_y_product = grad_y / size1 / size2
+    grad_y_scaled = grad_y / size1 / size2
     grad_x2 = torch.addcmul(
         x1,
         (dot * torch.rsqrt(x2_squared_sum).masked_fill(x2_squared_sum == 0, 0) / size2)[:, None],
         x2,
         value=-1,
     )
-    grad_x2 = grad_x2 * grad_y_product[:, None]
+    grad_x2 = grad_x2 * grad_y_scaled[:, None]
     grad_x1 = torch.addcmul(
         x2,
         (dot * torch.rsqrt(x1_squared_sum).masked_fill(x1_squared_sum == 0, 0) / size1)[:, None],
         x1,
         value=-1,
     )
-    grad_x1 = grad_x1 * grad_y_product[:, None]
+    grad_x1 = grad_x1 * grad_y_scaled[:, None]
     return Gradients(grad_x1, grad_x2)
 
 
@@ -141,66 +141,76 @@ def double_backward(
         grad_size1, grad_size2.
     """
     x1, x2, dot, x1_squared_sum, x2_squared_sum, size1, size2 = residuals
-    size1_product_2 = torch.reciprocal(size1) / size2
-    grad_y_product = grad_y * size1_product_2
+    inv_size1_times_inv_size2 = torch.reciprocal(size1) / size2
+    grad_y_scaled = grad_y * inv_size1_times_inv_size2
     x2_squared_sum_is_zero = x2_squared_sum == 0
     x2_squared_sum_or_one = x2_squared_sum.masked_fill(x2_squared_sum_is_zero, 1)
-    x2_squared_sum_power_masked = torch.rsqrt(x2_squared_sum_or_one).masked_fill(
+    inv_root_x2_squared_sum_masked = torch.rsqrt(x2_squared_sum_or_one).masked_fill(
         x2_squared_sum_is_zero, 0
     )
     x1_squared_sum_is_zero = x1_squared_sum == 0
     x1_squared_sum_or_one = x1_squared_sum.masked_fill(x1_squared_sum_is_zero, 1)
-    x1_squared_sum_power_masked = torch.rsqrt(x1_squared_sum_or_one).masked_fill(
+    inv_root_x1_squared_sum_masked = torch.rsqrt(x1_squared_sum_or_one).masked_fill(
         x1_squared_sum_is_zero, 0
     )
-    grad_grad_x2_sum = (grad_grad_x2 * x2).sum(1)
-    size2_product_1 = x2_squared_sum_power_masked / size2
-    size2_product = grad_grad_x2_sum * size2_product_1
-    grad_grad_x1_sum_1 = (grad_grad_x1 * x1).sum(1)
-    size1_product_1 = x1_squared_sum_power_masked / size1
-    size1_product = grad_grad_x1_sum_1 * size1_product_1
-    grad_grad_x2_sum_1 = (grad_grad_x2 * x1).sum(1)
-    grad_grad_x1_sum = (grad_grad_x1 * x2).sum(1)
+    grad_grad_x2_dot_x2 = (grad_grad_x2 * x2).sum(1)
+    inv_root_x2_squared_sum_masked_over_size2 = inv_root_x2_squared_sum_masked / size2
+    grad_grad_x2_scaled = grad_grad_x2_dot_x2 * inv_root_x2_squared_sum_masked_over_size2
+    grad_grad_x1_dot_x1 = (grad_grad_x1 * x1).sum(1)
+    inv_root_x1_squared_sum_masked_over_size1 = inv_root_x1_squared_sum_masked / size1
+    grad_grad_x1_scaled = grad_grad_x1_dot_x1 * inv_root_x1_squared_sum_masked_over_size1
+    grad_grad_x2_dot_x1 = (grad_grad_x2 * x1).sum(1)
+    grad_grad_x1_dot_x2 = (grad_grad_x1 * x2).sum(1)
     grad_size2 = (
         (
-            torch.add(size1_product, size2_product, alpha=2) * dot
-            - grad_grad_x1_sum
-            - grad_grad_x2_sum_1
+            torch.add(grad_grad_x1_scaled, grad_grad_x2_scaled, alpha=2) * dot
+            - grad_grad_x1_dot_x2
+            - grad_grad_x2_dot_x1
         )
-        * grad_y_product
+        * grad_y_scaled
         / size2
     )
     grad_size1 = (
         (
-            torch.add(size2_product, size1_product, alpha=2) * dot
-            - grad_grad_x1_sum
-            - grad_grad_x2_sum_1
+            torch.add(grad_grad_x2_scaled, grad_grad_x1_scaled, alpha=2) * dot
+            - grad_grad_x1_dot_x2
+            - grad_grad_x2_dot_x1
         )
-        * grad_y_product
+        * grad_y_scaled
         / size1
     )
-    dot_product = dot / 2 * grad_y_product
+    grad_y_scaled_times_dot_scaled = dot / 2 * grad_y_scaled
     grad_x2_squared_sum = (
-        dot_product
-        * grad_grad_x2_sum
+        grad_grad_x2_dot_x2
+        * grad_y_scaled_times_dot_scaled
         * (x2_squared_sum_or_one**-1.5).masked_fill(x2_squared_sum_is_zero, 0)
         / size2
     )
     grad_x1_squared_sum = (
-        dot_product
-        * grad_grad_x1_sum_1
+        grad_grad_x1_dot_x1
+        * grad_y_scaled_times_dot_scaled
         * (x1_squared_sum_or_one**-1.5).masked_fill(x1_squared_sum_is_zero, 0)
         / size1
     )
-    size1_total = size1_product + size2_product
-    grad_dot = -grad_y_product * size1_total
-    grad_x2 = torch.addcmul(grad_grad_x1, (dot * size2_product_1)[:, None], grad_grad_x2, value=-1)
-    grad_x2 = grad_x2 * grad_y_product[:, None]
-    grad_x1 = torch.addcmul(grad_grad_x2, (dot * size1_product_1)[:, None], grad_grad_x1, value=-1)
-    grad_x1 = grad_x1 * grad_y_product[:, None]
+    grad_grad_x1_terms = grad_grad_x1_scaled + grad_grad_x2_scaled
+    grad_dot = -grad_grad_x1_terms * grad_y_scaled
+    grad_x2 = torch.addcmul(
+        grad_grad_x1,
+        (dot * inv_root_x2_squared_sum_masked_over_size2)[:, None],
+        grad_grad_x2,
+        value=-1,
+    )
+    grad_x2 = grad_x2 * grad_y_scaled[:, None]
+    grad_x1 = torch.addcmul(
+        grad_grad_x2,
+        (dot * inv_root_x1_squared_sum_masked_over_size1)[:, None],
+        grad_grad_x1,
+        value=-1,
+    )
+    grad_x1 = grad_x1 * grad_y_scaled[:, None]
     grad_grad_y = (
-        torch.addcmul(grad_grad_x1_sum + grad_grad_x2_sum_1, dot, size1_total, value=-1)
-        * size1_product_2
+        torch.addcmul(grad_grad_x1_dot_x2 + grad_grad_x2_dot_x1, dot, grad_grad_x1_terms, value=-1)
+        * inv_size1_times_inv_size2
     )
     return (
         grad_grad_y,

@@ -403,8 +403,8 @@ def forward_sum(logits: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
     """
     _check_sum(logits, target)
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_sum = logprobs.gather(1, target[:, None]).squeeze(1).sum()
-    loss = -logprobs_sum
+    logprobs_at_target_sum = logprobs.gather(1, target[:, None]).squeeze(1).sum()
+    loss = -logprobs_at_target_sum
     p = torch.exp(logprobs)
     return loss, SumResiduals(target, p)
 
@@ -558,12 +558,12 @@ def forward_sum_label_smoothing(
     """
     _check_sum_label_smoothing(logits, target)
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_sum = torch.add(
+    logprobs_at_target_terms_sum = torch.add(
         (1 - label_smoothing) * logprobs.gather(1, target[:, None]).squeeze(1),
         logprobs.mean(1),
         alpha=label_smoothing,
     ).sum()
-    loss = -logprobs_sum
+    loss = -logprobs_at_target_terms_sum
     p = torch.exp(logprobs)
     return loss, SumLabelSmoothingResiduals(target, p, label_smoothing)
 
@@ -1059,7 +1059,7 @@ class KeptResiduals(NamedTuple):
 
     target: Tensor
     p: Tensor
-    inverse_kept_sum_masked_masked: Tensor
+    inv_kept_sum_masked_masked: Tensor
 
 
 class KeptGradients(NamedTuple):
@@ -1096,10 +1096,10 @@ def forward_kept(logits: Tensor, target: Tensor, kept: Tensor) -> tuple[Tensor, 
         logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept_is_zero, 0).sum() / kept_sum
     )
     p = torch.exp(logprobs)
-    inverse_kept_sum_masked_masked = (
+    inv_kept_sum_masked_masked = (
         torch.reciprocal(kept_sum).masked_fill(kept_is_zero, 0).masked_fill(kept_sum == 0, 0)
     )
-    return loss, KeptResiduals(target, p, inverse_kept_sum_masked_masked)
+    return loss, KeptResiduals(target, p, inv_kept_sum_masked_masked)
 
 
 def backward_kept(grad_loss: Tensor, residuals: KeptResiduals) -> KeptGradients:
@@ -1116,14 +1116,14 @@ def backward_kept(grad_loss: Tensor, residuals: KeptResiduals) -> KeptGradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, p, inverse_kept_sum_masked_masked = residuals
+    target, p, inv_kept_sum_masked_masked = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     N = p.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
-    grad_logits = grad_logits * (grad_loss * inverse_kept_sum_masked_masked)[:, None]
+    grad_logits = grad_logits * (grad_loss * inv_kept_sum_masked_masked)[:, None]
     return KeptGradients(grad_logits)
 
 
@@ -1137,10 +1137,10 @@ def double_backward_kept(
     Returns:
         grad_grad_loss, grad_p.
     """
-    target, p, inverse_kept_sum_masked_masked = residuals
-    grad_p = (grad_loss * inverse_kept_sum_masked_masked)[:, None] * grad_grad_logits
-    grad_grad_loss = (grad_grad_logits * p * inverse_kept_sum_masked_masked[:, None]).sum() - (
-        inverse_kept_sum_masked_masked * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
+    target, p, inv_kept_sum_masked_masked = residuals
+    grad_p = (grad_loss * inv_kept_sum_masked_masked)[:, None] * grad_grad_logits
+    grad_grad_loss = (grad_grad_logits * p * inv_kept_sum_masked_masked[:, None]).sum() - (
+        inv_kept_sum_masked_masked * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     ).sum()
     return grad_grad_loss, grad_p
 
@@ -1198,14 +1198,14 @@ class _KeptFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_kept(logits, target, kept)
-        return loss, residuals.p, residuals.inverse_kept_sum_masked_masked
+        return loss, residuals.p, residuals.inv_kept_sum_masked_masked
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target, *_ = inputs
-        _, p, inverse_kept_sum_masked_masked = output
-        ctx.save_for_backward(target, p, inverse_kept_sum_masked_masked)
-        ctx.mark_non_differentiable(inverse_kept_sum_masked_masked)
+        _, p, inv_kept_sum_masked_masked = output
+        ctx.save_for_backward(target, p, inv_kept_sum_masked_masked)
+        ctx.mark_non_differentiable(inv_kept_sum_masked_masked)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -1350,21 +1350,21 @@ def double_backward_kept_label_smoothing(
         grad_loss
         * torch.reciprocal(kept_sum.masked_fill(kept_sum == 0, 1)).masked_fill(kept_sum == 0, 0)
     ).masked_fill(kept_is_zero, 0)[:, None] * grad_grad_logits
-    inverse_kept_sum_or_one_masked_masked = (
+    inv_kept_sum_or_one_masked_masked = (
         torch.reciprocal(kept_sum.masked_fill(kept_sum == 0, 1))
         .masked_fill(kept_sum == 0, 0)
         .masked_fill(kept_is_zero, 0)
     )
     grad_grad_loss = torch.sub(
         torch.add(
-            (grad_grad_logits * p * inverse_kept_sum_or_one_masked_masked[:, None]).sum(),
+            (grad_grad_logits * p * inv_kept_sum_or_one_masked_masked[:, None]).sum(),
             (
-                inverse_kept_sum_or_one_masked_masked
+                inv_kept_sum_or_one_masked_masked
                 * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
             ).sum(),
             alpha=label_smoothing - 1,
         ),
-        (inverse_kept_sum_or_one_masked_masked[:, None] * grad_grad_logits).sum(),
+        (inv_kept_sum_or_one_masked_masked[:, None] * grad_grad_logits).sum(),
         alpha=label_smoothing / (K or torch.nan),
     )
     return grad_grad_loss, grad_p
@@ -1490,8 +1490,10 @@ def forward_kept_sum(
     _check_kept_sum(logits, target, kept)
     logprobs = torch.log_softmax(logits, 1)
     kept_is_zero = kept == 0
-    logprobs_sum = logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept_is_zero, 0).sum()
-    loss = -logprobs_sum
+    logprobs_at_target_masked_sum = (
+        logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept_is_zero, 0).sum()
+    )
+    loss = -logprobs_at_target_masked_sum
     p = torch.exp(logprobs)
     return loss, KeptSumResiduals(target, p, kept_is_zero)
 
@@ -1556,8 +1558,10 @@ def _value_kept_sum(logits: Tensor, target: Tensor, kept: Tensor) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_kept_sum(logits, target, kept)
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_sum = logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept == 0, 0).sum()
-    loss = -logprobs_sum
+    logprobs_at_target_masked_sum = (
+        logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept == 0, 0).sum()
+    )
+    loss = -logprobs_at_target_masked_sum
     return loss
 
 
@@ -1667,7 +1671,7 @@ def forward_kept_sum_label_smoothing(
     """
     _check_kept_sum_label_smoothing(logits, target, kept)
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_sum = (
+    logprobs_at_target_terms_masked_sum = (
         torch.add(
             (1 - label_smoothing) * logprobs.gather(1, target[:, None]).squeeze(1),
             logprobs.mean(1),
@@ -1676,7 +1680,7 @@ def forward_kept_sum_label_smoothing(
         .masked_fill(kept == 0, 0)
         .sum()
     )
-    loss = -logprobs_sum
+    loss = -logprobs_at_target_terms_masked_sum
     p = torch.exp(logprobs)
     return loss, KeptSumLabelSmoothingResiduals(target, kept, p, label_smoothing)
 
@@ -1707,13 +1711,13 @@ def backward_kept_sum_label_smoothing(
     N, K = p.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    target_total_masked = (
+    target_terms_masked = (
         grad_loss.new_full((N, K), label_smoothing / (K or torch.nan))
         .scatter_add(1, target[:, None], grad_loss.new_full((), 1 - label_smoothing).expand(N, 1))
         .masked_fill((kept == 0)[:, None], 0)
     )
-    grad_logits = target_total_masked.sum(1, keepdim=True) * p
-    grad_logits -= target_total_masked
+    grad_logits = target_terms_masked.sum(1, keepdim=True) * p
+    grad_logits -= target_terms_masked
     grad_logits = grad_logits * grad_loss
     return KeptSumLabelSmoothingGradients(grad_logits)
 
@@ -1730,18 +1734,18 @@ def double_backward_kept_sum_label_smoothing(
     """
     target, kept, p, label_smoothing = residuals
     N, K = p.shape
-    target_total_masked = (
+    target_terms_masked = (
         grad_grad_logits.new_full((N, K), label_smoothing / (K or torch.nan))
         .scatter_add(
             1, target[:, None], grad_grad_logits.new_full((), 1 - label_smoothing).expand(N, 1)
         )
         .masked_fill((kept == 0)[:, None], 0)
     )
-    target_total_masked_sum = target_total_masked.sum(1)
-    p_total = target_total_masked_sum[:, None] * p
-    p_total = p_total - target_total_masked
-    grad_p = (grad_loss * target_total_masked_sum)[:, None] * grad_grad_logits
-    grad_grad_loss = (grad_grad_logits * p_total).sum()
+    target_terms_masked_sum = target_terms_masked.sum(1)
+    p_terms = target_terms_masked_sum[:, None] * p
+    p_terms = p_terms - target_terms_masked
+    grad_p = (grad_loss * target_terms_masked_sum)[:, None] * grad_grad_logits
+    grad_grad_loss = (grad_grad_logits * p_terms).sum()
     return grad_grad_loss, grad_p
 
 
@@ -1864,10 +1868,10 @@ def forward_kept_none(
     _check_kept_none(logits, target, kept)
     logprobs = torch.log_softmax(logits, 1)
     kept_is_zero = kept == 0
-    logprobs_target_masked = (
+    logprobs_at_target_masked = (
         logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept_is_zero, 0)
     )
-    loss = -logprobs_target_masked
+    loss = -logprobs_at_target_masked
     p = torch.exp(logprobs)
     return loss, KeptNoneResiduals(target, p, kept_is_zero)
 
@@ -1935,10 +1939,10 @@ def _value_kept_none(logits: Tensor, target: Tensor, kept: Tensor) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_kept_none(logits, target, kept)
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_target_masked = (
+    logprobs_at_target_masked = (
         logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept == 0, 0)
     )
-    loss = -logprobs_target_masked
+    loss = -logprobs_at_target_masked
     return loss
 
 
@@ -2047,12 +2051,12 @@ def forward_kept_none_label_smoothing(
     """
     _check_kept_none_label_smoothing(logits, target, kept)
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_total_masked = torch.add(
+    logprobs_at_target_terms_masked = torch.add(
         (1 - label_smoothing) * logprobs.gather(1, target[:, None]).squeeze(1),
         logprobs.mean(1),
         alpha=label_smoothing,
     ).masked_fill(kept == 0, 0)
-    loss = -logprobs_total_masked
+    loss = -logprobs_at_target_terms_masked
     p = torch.exp(logprobs)
     return loss, KeptNoneLabelSmoothingResiduals(target, kept, p, label_smoothing)
 
@@ -2085,13 +2089,13 @@ def backward_kept_none_label_smoothing(
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    target_total_masked = (
+    target_terms_masked = (
         grad_loss.new_full((N, K), label_smoothing / (K or torch.nan))
         .scatter_add(1, target[:, None], grad_loss.new_full((), 1 - label_smoothing).expand(N, 1))
         .masked_fill((kept == 0)[:, None], 0)
     )
-    grad_logits = target_total_masked.sum(1, keepdim=True) * p
-    grad_logits -= target_total_masked
+    grad_logits = target_terms_masked.sum(1, keepdim=True) * p
+    grad_logits -= target_terms_masked
     grad_logits = grad_logits * grad_loss[:, None]
     return KeptNoneLabelSmoothingGradients(grad_logits)
 
@@ -2108,18 +2112,18 @@ def double_backward_kept_none_label_smoothing(
     """
     target, kept, p, label_smoothing = residuals
     N, K = p.shape
-    target_total_masked = (
+    target_terms_masked = (
         grad_grad_logits.new_full((N, K), label_smoothing / (K or torch.nan))
         .scatter_add(
             1, target[:, None], grad_grad_logits.new_full((), 1 - label_smoothing).expand(N, 1)
         )
         .masked_fill((kept == 0)[:, None], 0)
     )
-    target_total_masked_sum = target_total_masked.sum(1)
-    p_total = target_total_masked_sum[:, None] * p
-    p_total = p_total - target_total_masked
-    grad_p = (grad_loss * target_total_masked_sum)[:, None] * grad_grad_logits
-    grad_grad_loss = (grad_grad_logits * p_total).sum(1)
+    target_terms_masked_sum = target_terms_masked.sum(1)
+    p_terms = target_terms_masked_sum[:, None] * p
+    p_terms = p_terms - target_terms_masked
+    grad_p = (grad_loss * target_terms_masked_sum)[:, None] * grad_grad_logits
+    grad_grad_loss = (grad_grad_logits * p_terms).sum(1)
     return grad_grad_loss, grad_p
 
 
@@ -2233,7 +2237,7 @@ class WeightResiduals(NamedTuple):
 
     target: Tensor
     p: Tensor
-    target_weight_product_masked: Tensor
+    weight_at_target_scaled_masked: Tensor
 
 
 class WeightGradients(NamedTuple):
@@ -2247,14 +2251,16 @@ def forward_weight(
 ) -> tuple[Tensor, WeightResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        logprobs[n,k]    = logits[n,k] - log(sum_k(exp(logits[n,k])))
-        target_weight[n] = weight[target[n]]
-        target_sum       = sum_n(target_weight[n])
-        loss             = -where(target_sum == 0,
-                                  stop_gradient(sum_n(logprobs[n,target[n]]*target_weight[n])
-                                                /target_sum),
-                                  sum_n(logprobs[n,target[n]]*target_weight[n])/target_sum)
-        p[n,k]           = exp(logprobs[n,k])
+        logprobs[n,k]        = logits[n,k] - log(sum_k(exp(logits[n,k])))
+        weight_at_target[n]  = weight[target[n]]
+        weight_at_target_sum = sum_n(weight_at_target[n])
+        loss                 = -where(weight_at_target_sum == 0,
+                                      stop_gradient(sum_n(logprobs[n,target[n]]
+                                                          *weight_at_target[n])
+                                                    /weight_at_target_sum),
+                                      sum_n(logprobs[n,target[n]]*weight_at_target[n])
+                                      /weight_at_target_sum)
+        p[n,k]               = exp(logprobs[n,k])
 
     Args:
         logits: shape (N, K).
@@ -2267,19 +2273,25 @@ def forward_weight(
     """
     _check_weight(logits, target, weight)
     logprobs = torch.log_softmax(logits, 1)
-    target_weight = weight[target]
-    target_sum = target_weight.sum()
-    loss = -((target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).sum() / target_sum)
+    weight_at_target = weight[target]
+    weight_at_target_sum = weight_at_target.sum()
+    loss = -(
+        (weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1)).sum()
+        / weight_at_target_sum
+    )
     p = torch.exp(logprobs)
-    target_weight_product_masked = (target_weight / target_sum).masked_fill(target_sum == 0, 0)
-    return loss, WeightResiduals(target, p, target_weight_product_masked)
+    weight_at_target_scaled_masked = (weight_at_target / weight_at_target_sum).masked_fill(
+        weight_at_target_sum == 0, 0
+    )
+    return loss, WeightResiduals(target, p, weight_at_target_scaled_masked)
 
 
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_logits[n,k] = grad_loss*where(target_sum == 0, 0, target_weight[n]/target_sum)
-                           *(p[n,k] - delta(k, target[n]))
+        grad_logits[n,k] = grad_loss
+                           *where(weight_at_target_sum == 0, 0, weight_at_target[n]
+                                  /weight_at_target_sum)*(p[n,k] - delta(k, target[n]))
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -2289,14 +2301,14 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, p, target_weight_product_masked = residuals
+    target, p, weight_at_target_scaled_masked = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     N = p.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
-    grad_logits = grad_logits * (grad_loss * target_weight_product_masked)[:, None]
+    grad_logits = grad_logits * (grad_loss * weight_at_target_scaled_masked)[:, None]
     return WeightGradients(grad_logits)
 
 
@@ -2310,10 +2322,10 @@ def double_backward_weight(
     Returns:
         grad_grad_loss, grad_p.
     """
-    target, p, target_weight_product_masked = residuals
-    grad_p = (grad_loss * target_weight_product_masked)[:, None] * grad_grad_logits
-    grad_grad_loss = (grad_grad_logits * p * target_weight_product_masked[:, None]).sum() - (
-        target_weight_product_masked * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
+    target, p, weight_at_target_scaled_masked = residuals
+    grad_p = (grad_loss * weight_at_target_scaled_masked)[:, None] * grad_grad_logits
+    grad_grad_loss = (grad_grad_logits * p * weight_at_target_scaled_masked[:, None]).sum() - (
+        weight_at_target_scaled_masked * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     ).sum()
     return grad_grad_loss, grad_p
 
@@ -2334,9 +2346,12 @@ def _value_weight(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_weight(logits, target, weight)
     logprobs = torch.log_softmax(logits, 1)
-    target_weight = weight[target]
-    target_sum = target_weight.sum()
-    loss = -((target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).sum() / target_sum)
+    weight_at_target = weight[target]
+    weight_at_target_sum = weight_at_target.sum()
+    loss = -(
+        (weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1)).sum()
+        / weight_at_target_sum
+    )
     return loss
 
 
@@ -2370,14 +2385,14 @@ class _WeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight(logits, target, weight)
-        return loss, residuals.p, residuals.target_weight_product_masked
+        return loss, residuals.p, residuals.weight_at_target_scaled_masked
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target, *_ = inputs
-        _, p, target_weight_product_masked = output
-        ctx.save_for_backward(target, p, target_weight_product_masked)
-        ctx.mark_non_differentiable(target_weight_product_masked)
+        _, p, weight_at_target_scaled_masked = output
+        ctx.save_for_backward(target, p, weight_at_target_scaled_masked)
+        ctx.mark_non_differentiable(weight_at_target_scaled_masked)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -2414,7 +2429,7 @@ class WeightLabelSmoothingResiduals(NamedTuple):
     target: Tensor
     weight: Tensor
     p: Tensor
-    inverse_target_sum_masked: Tensor
+    inv_weight_at_target_sum_masked: Tensor
     label_smoothing: float
 
 
@@ -2429,17 +2444,19 @@ def forward_weight_label_smoothing(
 ) -> tuple[Tensor, WeightLabelSmoothingResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        logprobs[n,k] = logits[n,k] - log(sum_k(exp(logits[n,k])))
-        target_sum    = sum_n(weight[target[n]])
-        loss          = -where(target_sum == 0,
-                               stop_gradient(sum_n(label_smoothing
-                                                   *sum_k(weight[k]*logprobs[n,k])/K
-                                                   + weight[target[n]]*logprobs[n,target[n]]
-                                                   *(1 - label_smoothing))/target_sum),
-                               sum_n(label_smoothing*sum_k(weight[k]*logprobs[n,k])/K
-                                     + weight[target[n]]*logprobs[n,target[n]]
-                                     *(1 - label_smoothing))/target_sum)
-        p[n,k]        = exp(logprobs[n,k])
+        logprobs[n,k]        = logits[n,k] - log(sum_k(exp(logits[n,k])))
+        weight_at_target_sum = sum_n(weight[target[n]])
+        loss                 = -where(weight_at_target_sum == 0,
+                                      stop_gradient(sum_n(label_smoothing
+                                                          *sum_k(weight[k]*logprobs[n,k])/K
+                                                          + weight[target[n]]
+                                                          *logprobs[n,target[n]]
+                                                          *(1 - label_smoothing))
+                                                    /weight_at_target_sum),
+                                      sum_n(label_smoothing*sum_k(weight[k]*logprobs[n,k])/K
+                                            + weight[target[n]]*logprobs[n,target[n]]
+                                            *(1 - label_smoothing))/weight_at_target_sum)
+        p[n,k]               = exp(logprobs[n,k])
 
     Args:
         logits: shape (N, K).
@@ -2454,21 +2471,23 @@ def forward_weight_label_smoothing(
     _check_weight_label_smoothing(logits, target, weight)
     K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
-    target_weight = weight[target]
-    target_sum = target_weight.sum()
+    weight_at_target = weight[target]
+    weight_at_target_sum = weight_at_target.sum()
     loss = -(
         torch.addcmul(
             label_smoothing * (logprobs @ weight / K),
-            target_weight,
+            weight_at_target,
             logprobs.gather(1, target[:, None]).squeeze(1),
             value=1 - label_smoothing,
         ).sum()
-        / target_sum
+        / weight_at_target_sum
     )
     p = torch.exp(logprobs)
-    inverse_target_sum_masked = torch.reciprocal(target_sum).masked_fill(target_sum == 0, 0)
+    inv_weight_at_target_sum_masked = torch.reciprocal(weight_at_target_sum).masked_fill(
+        weight_at_target_sum == 0, 0
+    )
     return loss, WeightLabelSmoothingResiduals(
-        target, weight, p, inverse_target_sum_masked, label_smoothing
+        target, weight, p, inv_weight_at_target_sum_masked, label_smoothing
     )
 
 
@@ -2477,7 +2496,7 @@ def backward_weight_label_smoothing(
 ) -> WeightLabelSmoothingGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_logits[n,k] = grad_loss*where(target_sum == 0, 0, 1/target_sum)
+        grad_logits[n,k] = grad_loss*where(weight_at_target_sum == 0, 0, 1/weight_at_target_sum)
                            *(p[n,k]
                              *(weight[target[n]]*(1 - label_smoothing)
                                + label_smoothing*sum_k(weight[k])/K)
@@ -2492,22 +2511,24 @@ def backward_weight_label_smoothing(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, weight, p, inverse_target_sum_masked, label_smoothing = residuals
+    target, weight, p, inv_weight_at_target_sum_masked, label_smoothing = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     K = p.shape[1]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    target_weight = weight[target]
+    weight_at_target = weight[target]
     grad_logits = (
-        torch.add((1 - label_smoothing) * target_weight, weight.mean(), alpha=label_smoothing)[
+        torch.add((1 - label_smoothing) * weight_at_target, weight.mean(), alpha=label_smoothing)[
             :, None
         ]
         * p
     )
     grad_logits.sub_(weight, alpha=label_smoothing / (K or torch.nan))
-    grad_logits.scatter_add_(1, target[:, None], ((label_smoothing - 1) * target_weight)[:, None])
-    grad_logits = grad_logits * (grad_loss * inverse_target_sum_masked)
+    grad_logits.scatter_add_(
+        1, target[:, None], ((label_smoothing - 1) * weight_at_target)[:, None]
+    )
+    grad_logits = grad_logits * (grad_loss * inv_weight_at_target_sum_masked)
     return WeightLabelSmoothingGradients(grad_logits)
 
 
@@ -2521,19 +2542,19 @@ def double_backward_weight_label_smoothing(
     Returns:
         grad_grad_loss, grad_p.
     """
-    target, weight, p, inverse_target_sum_masked, label_smoothing = residuals
+    target, weight, p, inv_weight_at_target_sum_masked, label_smoothing = residuals
     K = p.shape[1]
-    target_weight = weight[target]
-    target_weight_shifted = torch.add(
-        (1 - label_smoothing) * target_weight, weight.mean(), alpha=label_smoothing
+    weight_at_target = weight[target]
+    weight_at_target_scaled_shifted = torch.add(
+        (1 - label_smoothing) * weight_at_target, weight.mean(), alpha=label_smoothing
     )
-    grad_p = (grad_loss * inverse_target_sum_masked * target_weight_shifted)[
+    grad_p = (grad_loss * inv_weight_at_target_sum_masked * weight_at_target_scaled_shifted)[
         :, None
     ] * grad_grad_logits
-    grad_grad_loss = inverse_target_sum_masked * torch.sub(
+    grad_grad_loss = inv_weight_at_target_sum_masked * torch.sub(
         torch.add(
-            (grad_grad_logits * p * target_weight_shifted[:, None]).sum(),
-            (target_weight * grad_grad_logits.gather(1, target[:, None]).squeeze(1)).sum(),
+            (grad_grad_logits * p * weight_at_target_scaled_shifted[:, None]).sum(),
+            (weight_at_target * grad_grad_logits.gather(1, target[:, None]).squeeze(1)).sum(),
             alpha=label_smoothing - 1,
         ),
         (weight * grad_grad_logits).sum(),
@@ -2596,14 +2617,14 @@ class _WeightLabelSmoothingFunction(torch.autograd.Function):
             loss, residuals = forward_weight_label_smoothing(
                 logits, target, weight, label_smoothing=label_smoothing
             )
-        return loss, residuals.p, residuals.inverse_target_sum_masked
+        return loss, residuals.p, residuals.inv_weight_at_target_sum_masked
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target, weight, label_smoothing = inputs
-        _, p, inverse_target_sum_masked = output
-        ctx.save_for_backward(target, weight, p, inverse_target_sum_masked)
-        ctx.mark_non_differentiable(inverse_target_sum_masked)
+        _, p, inv_weight_at_target_sum_masked = output
+        ctx.save_for_backward(target, weight, p, inv_weight_at_target_sum_masked)
+        ctx.mark_non_differentiable(inv_weight_at_target_sum_masked)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
@@ -2632,7 +2653,7 @@ class WeightSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    target_weight: Tensor
+    weight_at_target: Tensor
     p: Tensor
 
 
@@ -2647,10 +2668,10 @@ def forward_weight_sum(
 ) -> tuple[Tensor, WeightSumResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        logprobs[n,k]    = logits[n,k] - log(sum_k(exp(logits[n,k])))
-        target_weight[n] = weight[target[n]]
-        loss             = -sum_n(logprobs[n,target[n]]*target_weight[n])
-        p[n,k]           = exp(logprobs[n,k])
+        logprobs[n,k]       = logits[n,k] - log(sum_k(exp(logits[n,k])))
+        weight_at_target[n] = weight[target[n]]
+        loss                = -sum_n(logprobs[n,target[n]]*weight_at_target[n])
+        p[n,k]              = exp(logprobs[n,k])
 
     Args:
         logits: shape (N, K).
@@ -2663,17 +2684,19 @@ def forward_weight_sum(
     """
     _check_weight_sum(logits, target, weight)
     logprobs = torch.log_softmax(logits, 1)
-    target_weight = weight[target]
-    logprobs_sum = (target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).sum()
-    loss = -logprobs_sum
+    weight_at_target = weight[target]
+    logprobs_at_target_dot_weight_at_target = (
+        weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1)
+    ).sum()
+    loss = -logprobs_at_target_dot_weight_at_target
     p = torch.exp(logprobs)
-    return loss, WeightSumResiduals(target, target_weight, p)
+    return loss, WeightSumResiduals(target, weight_at_target, p)
 
 
 def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> WeightSumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_logits[n,k] = grad_loss*target_weight[n]*(p[n,k] - delta(k, target[n]))
+        grad_logits[n,k] = grad_loss*weight_at_target[n]*(p[n,k] - delta(k, target[n]))
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -2683,14 +2706,14 @@ def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> Wei
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, target_weight, p = residuals
+    target, weight_at_target, p = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     N = p.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
-    grad_logits = grad_logits * (grad_loss * target_weight)[:, None]
+    grad_logits = grad_logits * (grad_loss * weight_at_target)[:, None]
     return WeightSumGradients(grad_logits)
 
 
@@ -2704,10 +2727,10 @@ def double_backward_weight_sum(
     Returns:
         grad_grad_loss, grad_p.
     """
-    target, target_weight, p = residuals
-    grad_p = (grad_loss * target_weight)[:, None] * grad_grad_logits
-    grad_grad_loss = (grad_grad_logits * p * target_weight[:, None]).sum() - (
-        target_weight * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
+    target, weight_at_target, p = residuals
+    grad_p = (grad_loss * weight_at_target)[:, None] * grad_grad_logits
+    grad_grad_loss = (grad_grad_logits * p * weight_at_target[:, None]).sum() - (
+        weight_at_target * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     ).sum()
     return grad_grad_loss, grad_p
 
@@ -2756,14 +2779,14 @@ class _WeightSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_sum(logits, target, weight)
-        return loss, residuals.target_weight, residuals.p
+        return loss, residuals.weight_at_target, residuals.p
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target, *_ = inputs
-        _, target_weight, p = output
-        ctx.save_for_backward(target, target_weight, p)
-        ctx.mark_non_differentiable(target_weight)
+        _, weight_at_target, p = output
+        ctx.save_for_backward(target, weight_at_target, p)
+        ctx.mark_non_differentiable(weight_at_target)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -2825,13 +2848,13 @@ def forward_weight_sum_label_smoothing(
     _check_weight_sum_label_smoothing(logits, target, weight)
     K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_sum = torch.addcmul(
+    logprobs_at_target_terms_sum = torch.addcmul(
         label_smoothing * (logprobs @ weight / K),
         weight[target],
         logprobs.gather(1, target[:, None]).squeeze(1),
         value=1 - label_smoothing,
     ).sum()
-    loss = -logprobs_sum
+    loss = -logprobs_at_target_terms_sum
     p = torch.exp(logprobs)
     return loss, WeightSumLabelSmoothingResiduals(target, weight, p, label_smoothing)
 
@@ -2862,15 +2885,17 @@ def backward_weight_sum_label_smoothing(
     K = p.shape[1]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    target_weight = weight[target]
+    weight_at_target = weight[target]
     grad_logits = (
-        torch.add((1 - label_smoothing) * target_weight, weight.mean(), alpha=label_smoothing)[
+        torch.add((1 - label_smoothing) * weight_at_target, weight.mean(), alpha=label_smoothing)[
             :, None
         ]
         * p
     )
     grad_logits.sub_(weight, alpha=label_smoothing / (K or torch.nan))
-    grad_logits.scatter_add_(1, target[:, None], ((label_smoothing - 1) * target_weight)[:, None])
+    grad_logits.scatter_add_(
+        1, target[:, None], ((label_smoothing - 1) * weight_at_target)[:, None]
+    )
     grad_logits = grad_logits * grad_loss
     return WeightSumLabelSmoothingGradients(grad_logits)
 
@@ -2887,15 +2912,15 @@ def double_backward_weight_sum_label_smoothing(
     """
     target, weight, p, label_smoothing = residuals
     K = p.shape[1]
-    target_weight = weight[target]
-    target_weight_shifted = torch.add(
-        (1 - label_smoothing) * target_weight, weight.mean(), alpha=label_smoothing
+    weight_at_target = weight[target]
+    weight_at_target_scaled_shifted = torch.add(
+        (1 - label_smoothing) * weight_at_target, weight.mean(), alpha=label_smoothing
     )
-    grad_p = (grad_loss * target_weight_shifted)[:, None] * grad_grad_logits
+    grad_p = (grad_loss * weight_at_target_scaled_shifted)[:, None] * grad_grad_logits
     grad_grad_loss = torch.sub(
         torch.add(
-            (grad_grad_logits * p * target_weight_shifted[:, None]).sum(),
-            (target_weight * grad_grad_logits.gather(1, target[:, None]).squeeze(1)).sum(),
+            (grad_grad_logits * p * weight_at_target_scaled_shifted[:, None]).sum(),
+            (weight_at_target * grad_grad_logits.gather(1, target[:, None]).squeeze(1)).sum(),
             alpha=label_smoothing - 1,
         ),
         (weight * grad_grad_logits).sum(),
@@ -2997,7 +3022,7 @@ class WeightNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    target_weight: Tensor
+    weight_at_target: Tensor
     p: Tensor
 
 
@@ -3012,10 +3037,10 @@ def forward_weight_none(
 ) -> tuple[Tensor, WeightNoneResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        logprobs[n,k]    = logits[n,k] - log(sum_k(exp(logits[n,k])))
-        target_weight[n] = weight[target[n]]
-        loss[n]          = -logprobs[n,target[n]]*target_weight[n]
-        p[n,k]           = exp(logprobs[n,k])
+        logprobs[n,k]       = logits[n,k] - log(sum_k(exp(logits[n,k])))
+        weight_at_target[n] = weight[target[n]]
+        loss[n]             = -logprobs[n,target[n]]*weight_at_target[n]
+        p[n,k]              = exp(logprobs[n,k])
 
     Args:
         logits: shape (N, K).
@@ -3028,16 +3053,16 @@ def forward_weight_none(
     """
     _check_weight_none(logits, target, weight)
     logprobs = torch.log_softmax(logits, 1)
-    target_weight = weight[target]
-    loss = -target_weight * logprobs.gather(1, target[:, None]).squeeze(1)
+    weight_at_target = weight[target]
+    loss = -weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1)
     p = torch.exp(logprobs)
-    return loss, WeightNoneResiduals(target, target_weight, p)
+    return loss, WeightNoneResiduals(target, weight_at_target, p)
 
 
 def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> WeightNoneGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_logits[n,k] = grad_loss[n]*target_weight[n]*(p[n,k] - delta(k, target[n]))
+        grad_logits[n,k] = grad_loss[n]*weight_at_target[n]*(p[n,k] - delta(k, target[n]))
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -3047,7 +3072,7 @@ def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> W
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, target_weight, p = residuals
+    target, weight_at_target, p = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     N = p.shape[0]
@@ -3056,7 +3081,7 @@ def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> W
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
-    grad_logits = grad_logits * (grad_loss * target_weight)[:, None]
+    grad_logits = grad_logits * (grad_loss * weight_at_target)[:, None]
     return WeightNoneGradients(grad_logits)
 
 
@@ -3070,11 +3095,11 @@ def double_backward_weight_none(
     Returns:
         grad_grad_loss, grad_p.
     """
-    target, target_weight, p = residuals
-    grad_p = (grad_loss * target_weight)[:, None] * grad_grad_logits
+    target, weight_at_target, p = residuals
+    grad_p = (grad_loss * weight_at_target)[:, None] * grad_grad_logits
     grad_grad_loss = (
         (grad_grad_logits * p).sum(1) - grad_grad_logits.gather(1, target[:, None]).squeeze(1)
-    ) * target_weight
+    ) * weight_at_target
     return grad_grad_loss, grad_p
 
 
@@ -3122,14 +3147,14 @@ class _WeightNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_none(logits, target, weight)
-        return loss, residuals.target_weight, residuals.p
+        return loss, residuals.weight_at_target, residuals.p
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target, *_ = inputs
-        _, target_weight, p = output
-        ctx.save_for_backward(target, target_weight, p)
-        ctx.mark_non_differentiable(target_weight)
+        _, weight_at_target, p = output
+        ctx.save_for_backward(target, weight_at_target, p)
+        ctx.mark_non_differentiable(weight_at_target)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -3228,15 +3253,17 @@ def backward_weight_none_label_smoothing(
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    target_weight = weight[target]
+    weight_at_target = weight[target]
     grad_logits = (
-        torch.add((1 - label_smoothing) * target_weight, weight.mean(), alpha=label_smoothing)[
+        torch.add((1 - label_smoothing) * weight_at_target, weight.mean(), alpha=label_smoothing)[
             :, None
         ]
         * p
     )
     grad_logits.sub_(weight, alpha=label_smoothing / (K or torch.nan))
-    grad_logits.scatter_add_(1, target[:, None], ((label_smoothing - 1) * target_weight)[:, None])
+    grad_logits.scatter_add_(
+        1, target[:, None], ((label_smoothing - 1) * weight_at_target)[:, None]
+    )
     grad_logits = grad_logits * grad_loss[:, None]
     return WeightNoneLabelSmoothingGradients(grad_logits)
 
@@ -3253,17 +3280,19 @@ def double_backward_weight_none_label_smoothing(
     """
     target, weight, p, label_smoothing = residuals
     K = p.shape[1]
-    target_weight = weight[target]
-    target_weight_scaled = (label_smoothing - 1) * target_weight
-    target_weight_shifted = torch.add(-target_weight_scaled, weight.mean(), alpha=label_smoothing)
-    grad_p = (grad_loss * target_weight_shifted)[:, None] * grad_grad_logits
+    weight_at_target = weight[target]
+    weight_at_target_scaled = (label_smoothing - 1) * weight_at_target
+    weight_at_target_scaled_shifted = torch.add(
+        -weight_at_target_scaled, weight.mean(), alpha=label_smoothing
+    )
+    grad_p = (grad_loss * weight_at_target_scaled_shifted)[:, None] * grad_grad_logits
     grad_grad_loss = torch.addcmul(
         torch.sub(
-            target_weight_scaled * grad_grad_logits.gather(1, target[:, None]).squeeze(1),
+            weight_at_target_scaled * grad_grad_logits.gather(1, target[:, None]).squeeze(1),
             grad_grad_logits @ weight / K,
             alpha=label_smoothing,
         ),
-        target_weight_shifted,
+        weight_at_target_scaled_shifted,
         (grad_grad_logits * p).sum(1),
     )
     return grad_grad_loss, grad_p
@@ -3385,7 +3414,7 @@ class WeightKeptResiduals(NamedTuple):
 
     target: Tensor
     p: Tensor
-    kept_product_masked: Tensor
+    weight_at_target_masked_scaled_masked: Tensor
 
 
 class WeightKeptGradients(NamedTuple):
@@ -3399,16 +3428,18 @@ def forward_weight_kept(
 ) -> tuple[Tensor, WeightKeptResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        logprobs[n,k]    = logits[n,k] - log(sum_k(exp(logits[n,k])))
-        target_weight[n] = weight[target[n]]
-        kept_sum         = sum_n(kept[n]*target_weight[n])
-        loss             = -where(kept_sum == 0,
-                                  stop_gradient(sum_n(where(kept[n] == 0, 0,
-                                                            logprobs[n,target[n]]
-                                                            *target_weight[n]))/kept_sum),
-                                  sum_n(where(kept[n] == 0, 0, logprobs[n,target[n]]
-                                              *target_weight[n]))/kept_sum)
-        p[n,k]           = exp(logprobs[n,k])
+        logprobs[n,k]             = logits[n,k] - log(sum_k(exp(logits[n,k])))
+        weight_at_target[n]       = weight[target[n]]
+        kept_dot_weight_at_target = sum_n(kept[n]*weight_at_target[n])
+        loss                      = -where(kept_dot_weight_at_target == 0,
+                                           stop_gradient(sum_n(where(kept[n] == 0, 0,
+                                                                     logprobs[n,target[n]]
+                                                                     *weight_at_target[n]))
+                                                         /kept_dot_weight_at_target),
+                                           sum_n(where(kept[n] == 0, 0, logprobs[n,target[n]]
+                                                       *weight_at_target[n]))
+                                           /kept_dot_weight_at_target)
+        p[n,k]                    = exp(logprobs[n,k])
 
     Args:
         logits: shape (N, K).
@@ -3422,28 +3453,29 @@ def forward_weight_kept(
     """
     _check_weight_kept(logits, target, weight, kept)
     logprobs = torch.log_softmax(logits, 1)
-    target_weight = weight[target]
-    kept_sum = (kept * target_weight).sum()
+    weight_at_target = weight[target]
+    kept_dot_weight_at_target = (kept * weight_at_target).sum()
     kept_is_zero = kept == 0
     loss = -(
-        (target_weight * logprobs.gather(1, target[:, None]).squeeze(1))
+        (weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1))
         .masked_fill(kept_is_zero, 0)
         .sum()
-        / kept_sum
+        / kept_dot_weight_at_target
     )
     p = torch.exp(logprobs)
-    kept_product_masked = (target_weight.masked_fill(kept_is_zero, 0) / kept_sum).masked_fill(
-        kept_sum == 0, 0
-    )
-    return loss, WeightKeptResiduals(target, p, kept_product_masked)
+    weight_at_target_masked_scaled_masked = (
+        weight_at_target.masked_fill(kept_is_zero, 0) / kept_dot_weight_at_target
+    ).masked_fill(kept_dot_weight_at_target == 0, 0)
+    return loss, WeightKeptResiduals(target, p, weight_at_target_masked_scaled_masked)
 
 
 def backward_weight_kept(grad_loss: Tensor, residuals: WeightKeptResiduals) -> WeightKeptGradients:
     """Compute the gradients. No argument is written to.
 
         grad_logits[n,k] = grad_loss
-                           *where(kept_sum == 0, 0, where(kept[n] == 0, 0, target_weight[n])
-                                  /kept_sum)*(p[n,k] - delta(k, target[n]))
+                           *where(kept_dot_weight_at_target == 0, 0,
+                                  where(kept[n] == 0, 0, weight_at_target[n])
+                                  /kept_dot_weight_at_target)*(p[n,k] - delta(k, target[n]))
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -3453,14 +3485,14 @@ def backward_weight_kept(grad_loss: Tensor, residuals: WeightKeptResiduals) -> W
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, p, kept_product_masked = residuals
+    target, p, weight_at_target_masked_scaled_masked = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     N = p.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
-    grad_logits = grad_logits * (grad_loss * kept_product_masked)[:, None]
+    grad_logits = grad_logits * (grad_loss * weight_at_target_masked_scaled_masked)[:, None]
     return WeightKeptGradients(grad_logits)
 
 
@@ -3474,10 +3506,13 @@ def double_backward_weight_kept(
     Returns:
         grad_grad_loss, grad_p.
     """
-    target, p, kept_product_masked = residuals
-    grad_p = (grad_loss * kept_product_masked)[:, None] * grad_grad_logits
-    grad_grad_loss = (grad_grad_logits * p * kept_product_masked[:, None]).sum() - (
-        kept_product_masked * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
+    target, p, weight_at_target_masked_scaled_masked = residuals
+    grad_p = (grad_loss * weight_at_target_masked_scaled_masked)[:, None] * grad_grad_logits
+    grad_grad_loss = (
+        grad_grad_logits * p * weight_at_target_masked_scaled_masked[:, None]
+    ).sum() - (
+        weight_at_target_masked_scaled_masked
+        * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     ).sum()
     return grad_grad_loss, grad_p
 
@@ -3500,13 +3535,13 @@ def _value_weight_kept(logits: Tensor, target: Tensor, weight: Tensor, kept: Ten
     """Compute loss alone, without any residuals."""
     _check_weight_kept(logits, target, weight, kept)
     logprobs = torch.log_softmax(logits, 1)
-    target_weight = weight[target]
-    kept_sum = (kept * target_weight).sum()
+    weight_at_target = weight[target]
+    kept_dot_weight_at_target = (kept * weight_at_target).sum()
     loss = -(
-        (target_weight * logprobs.gather(1, target[:, None]).squeeze(1))
+        (weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1))
         .masked_fill(kept == 0, 0)
         .sum()
-        / kept_sum
+        / kept_dot_weight_at_target
     )
     return loss
 
@@ -3541,14 +3576,14 @@ class _WeightKeptFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, weight: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_kept(logits, target, weight, kept)
-        return loss, residuals.p, residuals.kept_product_masked
+        return loss, residuals.p, residuals.weight_at_target_masked_scaled_masked
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target, *_ = inputs
-        _, p, kept_product_masked = output
-        ctx.save_for_backward(target, p, kept_product_masked)
-        ctx.mark_non_differentiable(kept_product_masked)
+        _, p, weight_at_target_masked_scaled_masked = output
+        ctx.save_for_backward(target, p, weight_at_target_masked_scaled_masked)
+        ctx.mark_non_differentiable(weight_at_target_masked_scaled_masked)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -3586,7 +3621,7 @@ class WeightKeptLabelSmoothingResiduals(NamedTuple):
     weight: Tensor
     p: Tensor
     kept_is_zero: Tensor
-    inverse_kept_sum_masked: Tensor
+    inv_kept_dot_weight_at_target_masked: Tensor
     label_smoothing: float
 
 
@@ -3601,19 +3636,23 @@ def forward_weight_kept_label_smoothing(
 ) -> tuple[Tensor, WeightKeptLabelSmoothingResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        logprobs[n,k] = logits[n,k] - log(sum_k(exp(logits[n,k])))
-        kept_sum      = sum_n(weight[target[n]]*kept[n])
-        loss          = -where(kept_sum == 0,
-                               stop_gradient(sum_n(where(kept[n] == 0, 0, label_smoothing
-                                                         *sum_k(weight[k]*logprobs[n,k])/K
-                                                         + weight[target[n]]
-                                                         *logprobs[n,target[n]]
-                                                         *(1 - label_smoothing)))/kept_sum),
-                               sum_n(where(kept[n] == 0, 0, label_smoothing
-                                           *sum_k(weight[k]*logprobs[n,k])/K
-                                           + weight[target[n]]*logprobs[n,target[n]]
-                                           *(1 - label_smoothing)))/kept_sum)
-        p[n,k]        = exp(logprobs[n,k])
+        logprobs[n,k]             = logits[n,k] - log(sum_k(exp(logits[n,k])))
+        kept_dot_weight_at_target = sum_n(weight[target[n]]*kept[n])
+        loss                      = -where(kept_dot_weight_at_target == 0,
+                                           stop_gradient(sum_n(where(kept[n] == 0, 0,
+                                                                     label_smoothing
+                                                                     *sum_k(weight[k]
+                                                                            *logprobs[n,k])/K
+                                                                     + weight[target[n]]
+                                                                     *logprobs[n,target[n]]
+                                                                     *(1 - label_smoothing)))
+                                                         /kept_dot_weight_at_target),
+                                           sum_n(where(kept[n] == 0, 0, label_smoothing
+                                                       *sum_k(weight[k]*logprobs[n,k])/K
+                                                       + weight[target[n]]*logprobs[n,target[n]]
+                                                       *(1 - label_smoothing)))
+                                           /kept_dot_weight_at_target)
+        p[n,k]                    = exp(logprobs[n,k])
 
     Args:
         logits: shape (N, K).
@@ -3629,24 +3668,26 @@ def forward_weight_kept_label_smoothing(
     _check_weight_kept_label_smoothing(logits, target, weight, kept)
     K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
-    target_weight = weight[target]
-    kept_sum = (kept * target_weight).sum()
+    weight_at_target = weight[target]
+    kept_dot_weight_at_target = (kept * weight_at_target).sum()
     kept_is_zero = kept == 0
     loss = -(
         torch.addcmul(
             label_smoothing * (logprobs @ weight / K),
-            target_weight,
+            weight_at_target,
             logprobs.gather(1, target[:, None]).squeeze(1),
             value=1 - label_smoothing,
         )
         .masked_fill(kept_is_zero, 0)
         .sum()
-        / kept_sum
+        / kept_dot_weight_at_target
     )
     p = torch.exp(logprobs)
-    inverse_kept_sum_masked = torch.reciprocal(kept_sum).masked_fill(kept_sum == 0, 0)
+    inv_kept_dot_weight_at_target_masked = torch.reciprocal(kept_dot_weight_at_target).masked_fill(
+        kept_dot_weight_at_target == 0, 0
+    )
     return loss, WeightKeptLabelSmoothingResiduals(
-        target, weight, p, kept_is_zero, inverse_kept_sum_masked, label_smoothing
+        target, weight, p, kept_is_zero, inv_kept_dot_weight_at_target_masked, label_smoothing
     )
 
 
@@ -3655,7 +3696,9 @@ def backward_weight_kept_label_smoothing(
 ) -> WeightKeptLabelSmoothingGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_logits[n,k] = grad_loss*where(kept_sum == 0, 0, 1/kept_sum)
+        grad_logits[n,k] = grad_loss
+                           *where(kept_dot_weight_at_target == 0, 0, 1
+                                  /kept_dot_weight_at_target)
                            *(p[n,k]
                              *(where(kept[n] == 0, 0, weight[target[n]])*(1 - label_smoothing)
                                + label_smoothing*where(kept[n] == 0, 0, 1)*sum_k(weight[k])/K)
@@ -3671,17 +3714,19 @@ def backward_weight_kept_label_smoothing(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, weight, p, kept_is_zero, inverse_kept_sum_masked, label_smoothing = residuals
+    target, weight, p, kept_is_zero, inv_kept_dot_weight_at_target_masked, label_smoothing = (
+        residuals
+    )
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     K = p.shape[1]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    target_weight_masked = weight[target].masked_fill(kept_is_zero, 0)
+    weight_at_target_masked = weight[target].masked_fill(kept_is_zero, 0)
     grad_logits = (
         torch.sub(
             (label_smoothing * weight.mean()).masked_fill(kept_is_zero, 0),
-            target_weight_masked,
+            weight_at_target_masked,
             alpha=label_smoothing - 1,
         )[:, None]
         * p
@@ -3695,9 +3740,9 @@ def backward_weight_kept_label_smoothing(
         )[:, None],
     )
     grad_logits.scatter_add_(
-        1, target[:, None], ((label_smoothing - 1) * target_weight_masked)[:, None]
+        1, target[:, None], ((label_smoothing - 1) * weight_at_target_masked)[:, None]
     )
-    grad_logits = grad_logits * (grad_loss * inverse_kept_sum_masked)
+    grad_logits = grad_logits * (grad_loss * inv_kept_dot_weight_at_target_masked)
     return WeightKeptLabelSmoothingGradients(grad_logits)
 
 
@@ -3711,18 +3756,26 @@ def double_backward_weight_kept_label_smoothing(
     Returns:
         grad_grad_loss, grad_p.
     """
-    target, weight, p, kept_is_zero, inverse_kept_sum_masked, label_smoothing = residuals
-    K = p.shape[1]
-    target_weight_masked = weight[target].masked_fill(kept_is_zero, 0)
-    weight_scaled = label_smoothing * weight.mean()
-    kept_is_zero_total = torch.sub(
-        weight_scaled.masked_fill(kept_is_zero, 0), target_weight_masked, alpha=label_smoothing - 1
+    target, weight, p, kept_is_zero, inv_kept_dot_weight_at_target_masked, label_smoothing = (
+        residuals
     )
-    grad_p = (grad_loss * inverse_kept_sum_masked * kept_is_zero_total)[:, None] * grad_grad_logits
-    grad_grad_loss = inverse_kept_sum_masked * torch.sub(
+    K = p.shape[1]
+    weight_at_target_masked = weight[target].masked_fill(kept_is_zero, 0)
+    weight_sum_scaled = label_smoothing * weight.mean()
+    weight_at_target_masked_terms = torch.sub(
+        weight_sum_scaled.masked_fill(kept_is_zero, 0),
+        weight_at_target_masked,
+        alpha=label_smoothing - 1,
+    )
+    grad_p = (grad_loss * inv_kept_dot_weight_at_target_masked * weight_at_target_masked_terms)[
+        :, None
+    ] * grad_grad_logits
+    grad_grad_loss = inv_kept_dot_weight_at_target_masked * torch.sub(
         torch.add(
-            (grad_grad_logits * p * kept_is_zero_total[:, None]).sum(),
-            (target_weight_masked * grad_grad_logits.gather(1, target[:, None]).squeeze(1)).sum(),
+            (grad_grad_logits * p * weight_at_target_masked_terms[:, None]).sum(),
+            (
+                weight_at_target_masked * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
+            ).sum(),
             alpha=label_smoothing - 1,
         ),
         (grad_grad_logits.masked_fill(kept_is_zero[:, None], 0) * weight).sum(),
@@ -3787,14 +3840,19 @@ class _WeightKeptLabelSmoothingFunction(torch.autograd.Function):
             loss, residuals = forward_weight_kept_label_smoothing(
                 logits, target, weight, kept, label_smoothing=label_smoothing
             )
-        return loss, residuals.p, residuals.kept_is_zero, residuals.inverse_kept_sum_masked
+        return (
+            loss,
+            residuals.p,
+            residuals.kept_is_zero,
+            residuals.inv_kept_dot_weight_at_target_masked,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target, weight, _, label_smoothing = inputs
-        _, p, kept_is_zero, inverse_kept_sum_masked = output
-        ctx.save_for_backward(target, weight, p, kept_is_zero, inverse_kept_sum_masked)
-        ctx.mark_non_differentiable(kept_is_zero, inverse_kept_sum_masked)
+        _, p, kept_is_zero, inv_kept_dot_weight_at_target_masked = output
+        ctx.save_for_backward(target, weight, p, kept_is_zero, inv_kept_dot_weight_at_target_masked)
+        ctx.mark_non_differentiable(kept_is_zero, inv_kept_dot_weight_at_target_masked)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
@@ -3826,7 +3884,7 @@ class WeightKeptSumResiduals(NamedTuple):
 
     target: Tensor
     p: Tensor
-    target_weight_masked: Tensor
+    weight_at_target_masked: Tensor
 
 
 class WeightKeptSumGradients(NamedTuple):
@@ -3840,11 +3898,11 @@ def forward_weight_kept_sum(
 ) -> tuple[Tensor, WeightKeptSumResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        logprobs[n,k]    = logits[n,k] - log(sum_k(exp(logits[n,k])))
-        target_weight[n] = weight[target[n]]
-        loss             = -sum_n(where(kept[n] == 0, 0, logprobs[n,target[n]]
-                                        *target_weight[n]))
-        p[n,k]           = exp(logprobs[n,k])
+        logprobs[n,k]       = logits[n,k] - log(sum_k(exp(logits[n,k])))
+        weight_at_target[n] = weight[target[n]]
+        loss                = -sum_n(where(kept[n] == 0, 0, logprobs[n,target[n]]
+                                           *weight_at_target[n]))
+        p[n,k]              = exp(logprobs[n,k])
 
     Args:
         logits: shape (N, K).
@@ -3858,17 +3916,17 @@ def forward_weight_kept_sum(
     """
     _check_weight_kept_sum(logits, target, weight, kept)
     logprobs = torch.log_softmax(logits, 1)
-    target_weight = weight[target]
+    weight_at_target = weight[target]
     kept_is_zero = kept == 0
-    logprobs_sum = (
-        (target_weight * logprobs.gather(1, target[:, None]).squeeze(1))
+    logprobs_at_target_scaled_masked_sum = (
+        (weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1))
         .masked_fill(kept_is_zero, 0)
         .sum()
     )
-    loss = -logprobs_sum
+    loss = -logprobs_at_target_scaled_masked_sum
     p = torch.exp(logprobs)
-    target_weight_masked = target_weight.masked_fill(kept_is_zero, 0)
-    return loss, WeightKeptSumResiduals(target, p, target_weight_masked)
+    weight_at_target_masked = weight_at_target.masked_fill(kept_is_zero, 0)
+    return loss, WeightKeptSumResiduals(target, p, weight_at_target_masked)
 
 
 def backward_weight_kept_sum(
@@ -3876,7 +3934,7 @@ def backward_weight_kept_sum(
 ) -> WeightKeptSumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_logits[n,k] = grad_loss*where(kept[n] == 0, 0, target_weight[n])
+        grad_logits[n,k] = grad_loss*where(kept[n] == 0, 0, weight_at_target[n])
                            *(p[n,k] - delta(k, target[n]))
 
     Args:
@@ -3887,14 +3945,14 @@ def backward_weight_kept_sum(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, p, target_weight_masked = residuals
+    target, p, weight_at_target_masked = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     N = p.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
-    grad_logits = grad_logits * (grad_loss * target_weight_masked)[:, None]
+    grad_logits = grad_logits * (grad_loss * weight_at_target_masked)[:, None]
     return WeightKeptSumGradients(grad_logits)
 
 
@@ -3908,10 +3966,10 @@ def double_backward_weight_kept_sum(
     Returns:
         grad_grad_loss, grad_p.
     """
-    target, p, target_weight_masked = residuals
-    grad_p = (grad_loss * target_weight_masked)[:, None] * grad_grad_logits
-    grad_grad_loss = (grad_grad_logits * p * target_weight_masked[:, None]).sum() - (
-        target_weight_masked * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
+    target, p, weight_at_target_masked = residuals
+    grad_p = (grad_loss * weight_at_target_masked)[:, None] * grad_grad_logits
+    grad_grad_loss = (grad_grad_logits * p * weight_at_target_masked[:, None]).sum() - (
+        weight_at_target_masked * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     ).sum()
     return grad_grad_loss, grad_p
 
@@ -3934,13 +3992,13 @@ def _value_weight_kept_sum(logits: Tensor, target: Tensor, weight: Tensor, kept:
     """Compute loss alone, without any residuals."""
     _check_weight_kept_sum(logits, target, weight, kept)
     logprobs = torch.log_softmax(logits, 1)
-    target_weight = weight[target]
-    logprobs_sum = (
-        (target_weight * logprobs.gather(1, target[:, None]).squeeze(1))
+    weight_at_target = weight[target]
+    logprobs_at_target_scaled_masked_sum = (
+        (weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1))
         .masked_fill(kept == 0, 0)
         .sum()
     )
-    loss = -logprobs_sum
+    loss = -logprobs_at_target_scaled_masked_sum
     return loss
 
 
@@ -3976,14 +4034,14 @@ class _WeightKeptSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, weight: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_kept_sum(logits, target, weight, kept)
-        return loss, residuals.p, residuals.target_weight_masked
+        return loss, residuals.p, residuals.weight_at_target_masked
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target, *_ = inputs
-        _, p, target_weight_masked = output
-        ctx.save_for_backward(target, p, target_weight_masked)
-        ctx.mark_non_differentiable(target_weight_masked)
+        _, p, weight_at_target_masked = output
+        ctx.save_for_backward(target, p, weight_at_target_masked)
+        ctx.mark_non_differentiable(weight_at_target_masked)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -4056,7 +4114,7 @@ def forward_weight_kept_sum_label_smoothing(
     _check_weight_kept_sum_label_smoothing(logits, target, weight, kept)
     K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_sum = (
+    logprobs_at_target_terms_masked_sum = (
         torch.addcmul(
             label_smoothing * (logprobs @ weight / K),
             weight[target],
@@ -4066,7 +4124,7 @@ def forward_weight_kept_sum_label_smoothing(
         .masked_fill(kept == 0, 0)
         .sum()
     )
-    loss = -logprobs_sum
+    loss = -logprobs_at_target_terms_masked_sum
     p = torch.exp(logprobs)
     return loss, WeightKeptSumLabelSmoothingResiduals(target, weight, kept, p, label_smoothing)
 
@@ -4119,25 +4177,27 @@ def double_backward_weight_kept_sum_label_smoothing(
     target, weight, kept, p, label_smoothing = residuals
     N, K = p.shape
     kept_is_zero = kept == 0
-    target_weight = weight[target]
+    weight_at_target = weight[target]
     grad_logprobs = (
         (label_smoothing / (K or torch.nan) * weight)[None, :]
         .expand(N, K)
-        .scatter_add(1, target[:, None], ((1 - label_smoothing) * target_weight)[:, None])
+        .scatter_add(1, target[:, None], ((1 - label_smoothing) * weight_at_target)[:, None])
         .masked_fill(kept_is_zero[:, None], 0)
     )
     grad_logprobs = grad_logprobs * -grad_loss
     grad_logprobs_sum = grad_logprobs.sum(1)
     grad_p = (-grad_logprobs_sum)[:, None] * grad_grad_logits
-    grad_grad_logits_sum = -(grad_grad_logits * p).sum(1)
+    grad_grad_logits_scaled = -(grad_grad_logits * p).sum(1)
     grad_grad_loss = torch.sub(
         (label_smoothing - 1)
         * (
-            (grad_grad_logits_sum + grad_grad_logits.gather(1, target[:, None]).squeeze(1))
-            * target_weight.masked_fill(kept_is_zero, 0)
+            (grad_grad_logits_scaled + grad_grad_logits.gather(1, target[:, None]).squeeze(1))
+            * weight_at_target.masked_fill(kept_is_zero, 0)
         ).sum(),
         (
-            (grad_grad_logits + grad_grad_logits_sum[:, None]).masked_fill(kept_is_zero[:, None], 0)
+            (grad_grad_logits + grad_grad_logits_scaled[:, None]).masked_fill(
+                kept_is_zero[:, None], 0
+            )
             * weight
         ).sum(),
         alpha=label_smoothing / (K or torch.nan),
@@ -4239,7 +4299,7 @@ class WeightKeptNoneResiduals(NamedTuple):
 
     target: Tensor
     p: Tensor
-    target_weight_masked: Tensor
+    weight_at_target_masked: Tensor
 
 
 class WeightKeptNoneGradients(NamedTuple):
@@ -4253,10 +4313,10 @@ def forward_weight_kept_none(
 ) -> tuple[Tensor, WeightKeptNoneResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        logprobs[n,k]    = logits[n,k] - log(sum_k(exp(logits[n,k])))
-        target_weight[n] = weight[target[n]]
-        loss[n]          = -where(kept[n] == 0, 0, logprobs[n,target[n]]*target_weight[n])
-        p[n,k]           = exp(logprobs[n,k])
+        logprobs[n,k]       = logits[n,k] - log(sum_k(exp(logits[n,k])))
+        weight_at_target[n] = weight[target[n]]
+        loss[n]             = -where(kept[n] == 0, 0, logprobs[n,target[n]]*weight_at_target[n])
+        p[n,k]              = exp(logprobs[n,k])
 
     Args:
         logits: shape (N, K).
@@ -4270,15 +4330,15 @@ def forward_weight_kept_none(
     """
     _check_weight_kept_none(logits, target, weight, kept)
     logprobs = torch.log_softmax(logits, 1)
-    target_weight = weight[target]
+    weight_at_target = weight[target]
     kept_is_zero = kept == 0
-    logprobs_times_target_weight_masked = (
-        target_weight * logprobs.gather(1, target[:, None]).squeeze(1)
+    logprobs_at_target_scaled_masked = (
+        weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1)
     ).masked_fill(kept_is_zero, 0)
-    loss = -logprobs_times_target_weight_masked
+    loss = -logprobs_at_target_scaled_masked
     p = torch.exp(logprobs)
-    target_weight_masked = target_weight.masked_fill(kept_is_zero, 0)
-    return loss, WeightKeptNoneResiduals(target, p, target_weight_masked)
+    weight_at_target_masked = weight_at_target.masked_fill(kept_is_zero, 0)
+    return loss, WeightKeptNoneResiduals(target, p, weight_at_target_masked)
 
 
 def backward_weight_kept_none(
@@ -4286,7 +4346,7 @@ def backward_weight_kept_none(
 ) -> WeightKeptNoneGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_logits[n,k] = grad_loss[n]*where(kept[n] == 0, 0, target_weight[n])
+        grad_logits[n,k] = grad_loss[n]*where(kept[n] == 0, 0, weight_at_target[n])
                            *(p[n,k] - delta(k, target[n]))
 
     Args:
@@ -4297,7 +4357,7 @@ def backward_weight_kept_none(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, p, target_weight_masked = residuals
+    target, p, weight_at_target_masked = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     N = p.shape[0]
@@ -4306,7 +4366,7 @@ def backward_weight_kept_none(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_logits = p.scatter_add(1, target[:, None], grad_loss.new_full((), -1).expand(N, 1))
-    grad_logits = grad_logits * (grad_loss * target_weight_masked)[:, None]
+    grad_logits = grad_logits * (grad_loss * weight_at_target_masked)[:, None]
     return WeightKeptNoneGradients(grad_logits)
 
 
@@ -4320,11 +4380,11 @@ def double_backward_weight_kept_none(
     Returns:
         grad_grad_loss, grad_p.
     """
-    target, p, target_weight_masked = residuals
-    grad_p = (grad_loss * target_weight_masked)[:, None] * grad_grad_logits
+    target, p, weight_at_target_masked = residuals
+    grad_p = (grad_loss * weight_at_target_masked)[:, None] * grad_grad_logits
     grad_grad_loss = (
         (grad_grad_logits * p).sum(1) - grad_grad_logits.gather(1, target[:, None]).squeeze(1)
-    ) * target_weight_masked
+    ) * weight_at_target_masked
     return grad_grad_loss, grad_p
 
 
@@ -4346,11 +4406,11 @@ def _value_weight_kept_none(logits: Tensor, target: Tensor, weight: Tensor, kept
     """Compute loss alone, without any residuals."""
     _check_weight_kept_none(logits, target, weight, kept)
     logprobs = torch.log_softmax(logits, 1)
-    target_weight = weight[target]
-    logprobs_times_target_weight_masked = (
-        target_weight * logprobs.gather(1, target[:, None]).squeeze(1)
+    weight_at_target = weight[target]
+    logprobs_at_target_scaled_masked = (
+        weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1)
     ).masked_fill(kept == 0, 0)
-    loss = -logprobs_times_target_weight_masked
+    loss = -logprobs_at_target_scaled_masked
     return loss
 
 
@@ -4386,14 +4446,14 @@ class _WeightKeptNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, weight: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_kept_none(logits, target, weight, kept)
-        return loss, residuals.p, residuals.target_weight_masked
+        return loss, residuals.p, residuals.weight_at_target_masked
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target, *_ = inputs
-        _, p, target_weight_masked = output
-        ctx.save_for_backward(target, p, target_weight_masked)
-        ctx.mark_non_differentiable(target_weight_masked)
+        _, p, weight_at_target_masked = output
+        ctx.save_for_backward(target, p, weight_at_target_masked)
+        ctx.mark_non_differentiable(weight_at_target_masked)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -4464,13 +4524,13 @@ def forward_weight_kept_none_label_smoothing(
     _check_weight_kept_none_label_smoothing(logits, target, weight, kept)
     K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_total_masked = torch.addcmul(
+    logprobs_at_target_terms_masked = torch.addcmul(
         label_smoothing * (logprobs @ weight / K),
         weight[target],
         logprobs.gather(1, target[:, None]).squeeze(1),
         value=1 - label_smoothing,
     ).masked_fill(kept == 0, 0)
-    loss = -logprobs_total_masked
+    loss = -logprobs_at_target_terms_masked
     p = torch.exp(logprobs)
     return loss, WeightKeptNoneLabelSmoothingResiduals(target, weight, kept, p, label_smoothing)
 
@@ -4533,10 +4593,10 @@ def double_backward_weight_kept_none_label_smoothing(
     grad_logprobs = (-grad_loss)[:, None] * target_shifted_masked
     grad_logprobs_sum = grad_logprobs.sum(1)
     grad_p = (-grad_logprobs_sum)[:, None] * grad_grad_logits
-    grad_grad_logits_sum = (
+    grad_grad_logits_scaled_sum = (
         (grad_grad_logits - (grad_grad_logits * p).sum(1, keepdim=True)) * target_shifted_masked
     ).sum(1)
-    grad_grad_loss = -grad_grad_logits_sum
+    grad_grad_loss = -grad_grad_logits_scaled_sum
     return grad_grad_loss, grad_p
 
 
@@ -4650,7 +4710,7 @@ class TargetResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     logprobs: Tensor
-    p_total: Tensor
+    p_terms: Tensor
 
 
 class TargetGradients(NamedTuple):
@@ -4679,9 +4739,9 @@ def forward_target(logits: Tensor, probabilities: Tensor) -> tuple[Tensor, Targe
     logprobs = torch.log_softmax(logits, 1)
     loss = -(logprobs * probabilities).sum(1).mean()
     p = torch.exp(logprobs)
-    p_total = probabilities.sum(1, keepdim=True) * p
-    p_total -= probabilities
-    return loss, TargetResiduals(logprobs, p_total)
+    p_terms = probabilities.sum(1, keepdim=True) * p
+    p_terms -= probabilities
+    return loss, TargetResiduals(logprobs, p_terms)
 
 
 def backward_target(grad_loss: Tensor, residuals: TargetResiduals) -> TargetGradients:
@@ -4699,7 +4759,7 @@ def backward_target(grad_loss: Tensor, residuals: TargetResiduals) -> TargetGrad
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    logprobs, p_total = residuals
+    logprobs, p_terms = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     N = logprobs.shape[0]
@@ -4707,7 +4767,7 @@ def backward_target(grad_loss: Tensor, residuals: TargetResiduals) -> TargetGrad
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
     grad_probabilities = -grad_loss_scaled * logprobs
-    grad_logits = grad_loss_scaled * p_total
+    grad_logits = grad_loss_scaled * p_terms
     return TargetGradients(grad_logits, grad_probabilities)
 
 
@@ -4722,21 +4782,21 @@ def double_backward_target(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_logprobs, grad_p_total.
+        grad_grad_loss, grad_logprobs, grad_p_terms.
     """
-    logprobs, p_total = residuals
+    logprobs, p_terms = residuals
     N = logprobs.shape[0]
     grad_loss_scaled = grad_loss / N
-    grad_p_total = grad_loss_scaled * grad_grad_logits
+    grad_p_terms = grad_loss_scaled * grad_grad_logits
     grad_logprobs = -grad_loss_scaled * grad_grad_probabilities
     grad_grad_loss = (
-        (grad_grad_logits * p_total).sum() - (grad_grad_probabilities * logprobs).sum()
+        (grad_grad_logits * p_terms).sum() - (grad_grad_probabilities * logprobs).sum()
     ) / N
-    return grad_grad_loss, grad_logprobs, grad_p_total
+    return grad_grad_loss, grad_logprobs, grad_p_terms
 
 
 def residuals_backward_target(
-    grad_logprobs: Tensor, grad_p_total: Tensor, probabilities: Tensor, residuals: TargetResiduals
+    grad_logprobs: Tensor, grad_p_terms: Tensor, probabilities: Tensor, residuals: TargetResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
@@ -4746,11 +4806,11 @@ def residuals_backward_target(
     logprobs = residuals.logprobs
     p = torch.exp(logprobs)
     probabilities_sum = probabilities.sum(1)
-    grad_p_total_sum = (grad_p_total * p).sum(1)
-    grad_probabilities = grad_p_total_sum[:, None] - grad_p_total
+    grad_p_terms_dot_p = (grad_p_terms * p).sum(1)
+    grad_probabilities = grad_p_terms_dot_p[:, None] - grad_p_terms
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (grad_p_total - grad_p_total_sum[:, None]) * probabilities_sum[:, None]
+        (grad_p_terms - grad_p_terms_dot_p[:, None]) * probabilities_sum[:, None]
         - grad_logprobs.sum(1, keepdim=True),
         p,
     )
@@ -4783,10 +4843,10 @@ class _TargetBackwardFunction(torch.autograd.Function):
         grad_grad_logits, grad_grad_probabilities = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = TargetResiduals(*saved)
-        grad_grad_loss, grad_logprobs, grad_p_total = double_backward_target(
+        grad_grad_loss, grad_logprobs, grad_p_terms = double_backward_target(
             grad_grad_logits, grad_grad_probabilities, grad_loss, residuals
         )
-        return grad_grad_loss, grad_logprobs, grad_p_total
+        return grad_grad_loss, grad_logprobs, grad_p_terms
 
 
 class _TargetFunction(torch.autograd.Function):
@@ -4797,18 +4857,18 @@ class _TargetFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, probabilities: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_target(logits, probabilities)
-        return loss, residuals.logprobs, residuals.p_total
+        return loss, residuals.logprobs, residuals.p_terms
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, probabilities = inputs
-        _, logprobs, p_total = output
-        ctx.save_for_backward(probabilities, logprobs, p_total)
+        _, logprobs, p_terms = output
+        ctx.save_for_backward(probabilities, logprobs, p_terms)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_logprobs, grad_p_total = grad_outputs
+        grad_loss, grad_logprobs, grad_p_terms = grad_outputs
         probabilities, *saved = ctx.saved_tensors
         residuals = TargetResiduals(*saved)
         grad_logits = grad_probabilities = None
@@ -4821,13 +4881,13 @@ class _TargetFunction(torch.autograd.Function):
                 grad_logits, grad_probabilities = backward_target(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_logprobs is not None or grad_p_total is not None:
+        if grad_logprobs is not None or grad_p_terms is not None:
             if grad_logprobs is None:
                 grad_logprobs = torch.zeros_like(residuals.logprobs)
-            if grad_p_total is None:
-                grad_p_total = torch.zeros_like(residuals.p_total)
+            if grad_p_terms is None:
+                grad_p_terms = torch.zeros_like(residuals.p_terms)
             more_logits, more_probabilities = residuals_backward_target(
-                grad_logprobs, grad_p_total, probabilities, residuals
+                grad_logprobs, grad_p_terms, probabilities, residuals
             )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
             grad_probabilities = (
@@ -4962,15 +5022,15 @@ def residuals_backward_target_label_smoothing(
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
     p = torch.exp(logprobs)
     smoothed_sum = smoothed.sum(1)
-    grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
+    grad_dloss_dlogits_dot_p = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
     grad_probabilities = grad_probabilities.sub(
-        grad_dloss_dlogits_sum[:, None], alpha=label_smoothing - 1
+        grad_dloss_dlogits_dot_p[:, None], alpha=label_smoothing - 1
     )
     grad_probabilities /= N
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (grad_dloss_dlogits - grad_dloss_dlogits_sum[:, None]) * (smoothed_sum / N)[:, None]
+        (grad_dloss_dlogits - grad_dloss_dlogits_dot_p[:, None]) * (smoothed_sum / N)[:, None]
         - grad_logprobs.sum(1, keepdim=True),
         p,
     )
@@ -5113,8 +5173,8 @@ def forward_target_sum(logits: Tensor, probabilities: Tensor) -> tuple[Tensor, T
     """
     _check_target_sum(logits, probabilities)
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_sum = (logprobs * probabilities).sum(1).sum()
-    loss = -logprobs_sum
+    logprobs_dot_probabilities_sum = (logprobs * probabilities).sum(1).sum()
+    loss = -logprobs_dot_probabilities_sum
     p = torch.exp(logprobs)
     dloss_dlogits = probabilities.sum(1, keepdim=True) * p
     dloss_dlogits -= probabilities
@@ -5182,11 +5242,11 @@ def residuals_backward_target_sum(
     logprobs = residuals.logprobs
     p = torch.exp(logprobs)
     probabilities_sum = probabilities.sum(1)
-    grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
-    grad_probabilities = grad_dloss_dlogits_sum[:, None] - grad_dloss_dlogits
+    grad_dloss_dlogits_dot_p = (grad_dloss_dlogits * p).sum(1)
+    grad_probabilities = grad_dloss_dlogits_dot_p[:, None] - grad_dloss_dlogits
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (grad_dloss_dlogits - grad_dloss_dlogits_sum[:, None]) * probabilities_sum[:, None]
+        (grad_dloss_dlogits - grad_dloss_dlogits_dot_p[:, None]) * probabilities_sum[:, None]
         - grad_logprobs.sum(1, keepdim=True),
         p,
     )
@@ -5197,8 +5257,8 @@ def _value_target_sum(logits: Tensor, probabilities: Tensor) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_target_sum(logits, probabilities)
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_sum = (logprobs * probabilities).sum(1).sum()
-    loss = -logprobs_sum
+    logprobs_dot_probabilities_sum = (logprobs * probabilities).sum(1).sum()
+    loss = -logprobs_dot_probabilities_sum
     return loss
 
 
@@ -5323,8 +5383,8 @@ def forward_target_sum_label_smoothing(
     K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
-    logprobs_sum = (logprobs * smoothed).sum(1).sum()
-    loss = -logprobs_sum
+    logprobs_dot_smoothed_sum = (logprobs * smoothed).sum(1).sum()
+    loss = -logprobs_dot_smoothed_sum
     p = torch.exp(logprobs)
     dloss_dlogits = smoothed.sum(1, keepdim=True) * p
     dloss_dlogits -= smoothed
@@ -5397,14 +5457,14 @@ def residuals_backward_target_sum_label_smoothing(
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
     p = torch.exp(logprobs)
     smoothed_sum = smoothed.sum(1)
-    grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
+    grad_dloss_dlogits_dot_p = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
     grad_probabilities = grad_probabilities.sub(
-        grad_dloss_dlogits_sum[:, None], alpha=label_smoothing - 1
+        grad_dloss_dlogits_dot_p[:, None], alpha=label_smoothing - 1
     )
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (grad_dloss_dlogits - grad_dloss_dlogits_sum[:, None]) * smoothed_sum[:, None]
+        (grad_dloss_dlogits - grad_dloss_dlogits_dot_p[:, None]) * smoothed_sum[:, None]
         - grad_logprobs.sum(1, keepdim=True),
         p,
     )
@@ -5419,8 +5479,8 @@ def _value_target_sum_label_smoothing(
     K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
-    logprobs_sum = (logprobs * smoothed).sum(1).sum()
-    loss = -logprobs_sum
+    logprobs_dot_smoothed_sum = (logprobs * smoothed).sum(1).sum()
+    loss = -logprobs_dot_smoothed_sum
     return loss
 
 
@@ -5554,8 +5614,8 @@ def forward_target_none(
     """
     _check_target_none(logits, probabilities)
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_sum = (logprobs * probabilities).sum(1)
-    loss = -logprobs_sum
+    logprobs_dot_probabilities = (logprobs * probabilities).sum(1)
+    loss = -logprobs_dot_probabilities
     p = torch.exp(logprobs)
     dloss_dlogits = probabilities.sum(1, keepdim=True) * p
     dloss_dlogits -= probabilities
@@ -5626,11 +5686,11 @@ def residuals_backward_target_none(
     logprobs = residuals.logprobs
     p = torch.exp(logprobs)
     probabilities_sum = probabilities.sum(1)
-    grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
-    grad_probabilities = grad_dloss_dlogits_sum[:, None] - grad_dloss_dlogits
+    grad_dloss_dlogits_dot_p = (grad_dloss_dlogits * p).sum(1)
+    grad_probabilities = grad_dloss_dlogits_dot_p[:, None] - grad_dloss_dlogits
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (grad_dloss_dlogits - grad_dloss_dlogits_sum[:, None]) * probabilities_sum[:, None]
+        (grad_dloss_dlogits - grad_dloss_dlogits_dot_p[:, None]) * probabilities_sum[:, None]
         - grad_logprobs.sum(1, keepdim=True),
         p,
     )
@@ -5641,8 +5701,8 @@ def _value_target_none(logits: Tensor, probabilities: Tensor) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_target_none(logits, probabilities)
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_sum = (logprobs * probabilities).sum(1)
-    loss = -logprobs_sum
+    logprobs_dot_probabilities = (logprobs * probabilities).sum(1)
+    loss = -logprobs_dot_probabilities
     return loss
 
 
@@ -5767,8 +5827,8 @@ def forward_target_none_label_smoothing(
     K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
-    logprobs_sum = (logprobs * smoothed).sum(1)
-    loss = -logprobs_sum
+    logprobs_dot_smoothed = (logprobs * smoothed).sum(1)
+    loss = -logprobs_dot_smoothed
     p = torch.exp(logprobs)
     dloss_dlogits = smoothed.sum(1, keepdim=True) * p
     dloss_dlogits -= smoothed
@@ -5844,14 +5904,14 @@ def residuals_backward_target_none_label_smoothing(
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
     p = torch.exp(logprobs)
     smoothed_sum = smoothed.sum(1)
-    grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
+    grad_dloss_dlogits_dot_p = (grad_dloss_dlogits * p).sum(1)
     grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
     grad_probabilities = grad_probabilities.sub(
-        grad_dloss_dlogits_sum[:, None], alpha=label_smoothing - 1
+        grad_dloss_dlogits_dot_p[:, None], alpha=label_smoothing - 1
     )
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (grad_dloss_dlogits - grad_dloss_dlogits_sum[:, None]) * smoothed_sum[:, None]
+        (grad_dloss_dlogits - grad_dloss_dlogits_dot_p[:, None]) * smoothed_sum[:, None]
         - grad_logprobs.sum(1, keepdim=True),
         p,
     )
@@ -5866,8 +5926,8 @@ def _value_target_none_label_smoothing(
     K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
-    logprobs_sum = (logprobs * smoothed).sum(1)
-    loss = -logprobs_sum
+    logprobs_dot_smoothed = (logprobs * smoothed).sum(1)
+    loss = -logprobs_dot_smoothed
     return loss
 
 
@@ -5997,7 +6057,7 @@ class TargetWeightResiduals(NamedTuple):
     probabilities: Tensor
     weight: Tensor
     logprobs: Tensor
-    p_total: Tensor
+    p_terms: Tensor
 
 
 class TargetWeightGradients(NamedTuple):
@@ -6030,9 +6090,9 @@ def forward_target_weight(
     logprobs = torch.log_softmax(logits, 1)
     loss = -(logprobs * probabilities @ weight).mean()
     p = torch.exp(logprobs)
-    p_total = (probabilities @ weight)[:, None] * p
-    p_total.addcmul_(weight, probabilities, value=-1)
-    return loss, TargetWeightResiduals(probabilities, weight, logprobs, p_total)
+    p_terms = (probabilities @ weight)[:, None] * p
+    p_terms.addcmul_(weight, probabilities, value=-1)
+    return loss, TargetWeightResiduals(probabilities, weight, logprobs, p_terms)
 
 
 def backward_target_weight(
@@ -6054,7 +6114,7 @@ def backward_target_weight(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    probabilities, weight, logprobs, p_total = residuals
+    probabilities, weight, logprobs, p_terms = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     N = probabilities.shape[0]
@@ -6063,7 +6123,7 @@ def backward_target_weight(
     grad_loss_scaled = grad_loss / (N or 1)
     grad_weight = -grad_loss_scaled * (logprobs * probabilities).sum(0)
     grad_probabilities = -(grad_loss_scaled * weight) * logprobs
-    grad_logits = grad_loss_scaled * p_total
+    grad_logits = grad_loss_scaled * p_terms
     return TargetWeightGradients(grad_logits, grad_probabilities, grad_weight)
 
 
@@ -6079,29 +6139,29 @@ def double_backward_target_weight(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_probabilities, grad_weight, grad_logprobs, grad_p_total.
+        grad_grad_loss, grad_probabilities, grad_weight, grad_logprobs, grad_p_terms.
     """
-    probabilities, weight, logprobs, p_total = residuals
+    probabilities, weight, logprobs, p_terms = residuals
     N = probabilities.shape[0]
     grad_loss_scaled = grad_loss / N
-    logprobs_sum = (logprobs * probabilities).sum(0)
-    grad_p_total = grad_loss_scaled * grad_grad_logits
+    logprobs_dot_probabilities = (logprobs * probabilities).sum(0)
+    grad_p_terms = grad_loss_scaled * grad_grad_logits
     grad_logprobs = grad_grad_weight * probabilities
     grad_logprobs = grad_logprobs.addcmul(weight, grad_grad_probabilities)
     grad_logprobs = grad_logprobs * -grad_loss_scaled
-    grad_grad_probabilities_sum = (grad_grad_probabilities * logprobs).sum(0)
-    grad_weight = -grad_loss_scaled * grad_grad_probabilities_sum
+    grad_grad_probabilities_dot_logprobs = (grad_grad_probabilities * logprobs).sum(0)
+    grad_weight = -grad_loss_scaled * grad_grad_probabilities_dot_logprobs
     grad_probabilities = -(grad_loss_scaled * grad_grad_weight) * logprobs
     grad_grad_loss = (
-        (grad_grad_logits * p_total).sum()
-        - (grad_grad_probabilities_sum * weight).sum()
-        - (grad_grad_weight * logprobs_sum).sum()
+        (grad_grad_logits * p_terms).sum()
+        - (grad_grad_probabilities_dot_logprobs * weight).sum()
+        - (grad_grad_weight * logprobs_dot_probabilities).sum()
     ) / N
-    return grad_grad_loss, grad_probabilities, grad_weight, grad_logprobs, grad_p_total
+    return grad_grad_loss, grad_probabilities, grad_weight, grad_logprobs, grad_p_terms
 
 
 def residuals_backward_target_weight(
-    grad_logprobs: Tensor, grad_p_total: Tensor, residuals: TargetWeightResiduals
+    grad_logprobs: Tensor, grad_p_terms: Tensor, residuals: TargetWeightResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
@@ -6110,14 +6170,14 @@ def residuals_backward_target_weight(
     """
     probabilities, weight, logprobs, *_ = residuals
     p = torch.exp(logprobs)
-    probabilities_sum = probabilities @ weight
-    grad_p_total_sum = (grad_p_total * p).sum(1)
-    grad_weight = grad_p_total_sum @ probabilities - (grad_p_total * probabilities).sum(0)
-    grad_probabilities = grad_p_total_sum[:, None] - grad_p_total
+    probabilities_dot_weight = probabilities @ weight
+    grad_p_terms_dot_p = (grad_p_terms * p).sum(1)
+    grad_weight = grad_p_terms_dot_p @ probabilities - (grad_p_terms * probabilities).sum(0)
+    grad_probabilities = grad_p_terms_dot_p[:, None] - grad_p_terms
     grad_probabilities = grad_probabilities * weight
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (grad_p_total - grad_p_total_sum[:, None]) * probabilities_sum[:, None]
+        (grad_p_terms - grad_p_terms_dot_p[:, None]) * probabilities_dot_weight[:, None]
         - grad_logprobs.sum(1, keepdim=True),
         p,
     )
@@ -6142,12 +6202,12 @@ class _TargetWeightBackwardFunction(torch.autograd.Function):
         grad_grad_logits, grad_grad_probabilities, grad_grad_weight = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = TargetWeightResiduals(*saved)
-        grad_grad_loss, grad_probabilities, grad_weight, grad_logprobs, grad_p_total = (
+        grad_grad_loss, grad_probabilities, grad_weight, grad_logprobs, grad_p_terms = (
             double_backward_target_weight(
                 grad_grad_logits, grad_grad_probabilities, grad_grad_weight, grad_loss, residuals
             )
         )
-        return grad_grad_loss, grad_probabilities, grad_weight, grad_logprobs, grad_p_total
+        return grad_grad_loss, grad_probabilities, grad_weight, grad_logprobs, grad_p_terms
 
 
 class _TargetWeightFunction(torch.autograd.Function):
@@ -6159,18 +6219,18 @@ class _TargetWeightFunction(torch.autograd.Function):
     def forward(logits: Tensor, probabilities: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         with torch.autocast(logits.device.type, enabled=False):
             loss, residuals = forward_target_weight(logits, probabilities, weight)
-        return loss, residuals.logprobs, residuals.p_total
+        return loss, residuals.logprobs, residuals.p_terms
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, probabilities, weight = inputs
-        _, logprobs, p_total = output
-        ctx.save_for_backward(probabilities, weight, logprobs, p_total)
+        _, logprobs, p_terms = output
+        ctx.save_for_backward(probabilities, weight, logprobs, p_terms)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_logprobs, grad_p_total = grad_outputs
+        grad_loss, grad_logprobs, grad_p_terms = grad_outputs
         residuals = TargetWeightResiduals(*ctx.saved_tensors)
         grad_logits = grad_probabilities = grad_weight = None
         if grad_loss is not None:
@@ -6184,14 +6244,14 @@ class _TargetWeightFunction(torch.autograd.Function):
                 )
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_logprobs is not None or grad_p_total is not None:
+        if grad_logprobs is not None or grad_p_terms is not None:
             if grad_logprobs is None:
                 grad_logprobs = torch.zeros_like(residuals.logprobs)
-            if grad_p_total is None:
-                grad_p_total = torch.zeros_like(residuals.p_total)
+            if grad_p_terms is None:
+                grad_p_terms = torch.zeros_like(residuals.p_terms)
             with torch.autocast(grad_logprobs.device.type, enabled=False):
                 more_logits, more_probabilities, more_weight = residuals_backward_target_weight(
-                    grad_logprobs, grad_p_total, residuals
+                    grad_logprobs, grad_p_terms, residuals
                 )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
             grad_probabilities = (
@@ -6212,7 +6272,7 @@ class TargetWeightLabelSmoothingResiduals(NamedTuple):
     weight: Tensor
     logprobs: Tensor
     smoothed: Tensor
-    p_total: Tensor
+    p_terms: Tensor
     label_smoothing: float
 
 
@@ -6250,10 +6310,10 @@ def forward_target_weight_label_smoothing(
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
     loss = -(logprobs * smoothed @ weight).mean()
     p = torch.exp(logprobs)
-    p_total = (smoothed @ weight)[:, None] * p
-    p_total.addcmul_(weight, smoothed, value=-1)
+    p_terms = (smoothed @ weight)[:, None] * p
+    p_terms.addcmul_(weight, smoothed, value=-1)
     return loss, TargetWeightLabelSmoothingResiduals(
-        weight, logprobs, smoothed, p_total, label_smoothing
+        weight, logprobs, smoothed, p_terms, label_smoothing
     )
 
 
@@ -6276,7 +6336,7 @@ def backward_target_weight_label_smoothing(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    weight, logprobs, smoothed, p_total, label_smoothing = residuals
+    weight, logprobs, smoothed, p_terms, label_smoothing = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     N = logprobs.shape[0]
@@ -6285,7 +6345,7 @@ def backward_target_weight_label_smoothing(
     grad_loss_scaled = grad_loss / (N or 1)
     grad_weight = -grad_loss_scaled * (logprobs * smoothed).sum(0)
     grad_probabilities = (label_smoothing - 1) / (N or torch.nan) * (grad_loss * weight) * logprobs
-    grad_logits = grad_loss_scaled * p_total
+    grad_logits = grad_loss_scaled * p_terms
     return TargetWeightLabelSmoothingGradients(grad_logits, grad_probabilities, grad_weight)
 
 
@@ -6301,32 +6361,34 @@ def double_backward_target_weight_label_smoothing(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_weight, grad_logprobs, grad_smoothed, grad_p_total.
+        grad_grad_loss, grad_weight, grad_logprobs, grad_smoothed, grad_p_terms.
     """
-    weight, logprobs, smoothed, p_total, label_smoothing = residuals
+    weight, logprobs, smoothed, p_terms, label_smoothing = residuals
     N = logprobs.shape[0]
     grad_loss_scaled = grad_loss / N
-    logprobs_sum = (logprobs * smoothed).sum(0)
-    grad_p_total = grad_loss_scaled * grad_grad_logits
-    grad_grad_weight_product = grad_loss_scaled * grad_grad_weight
-    grad_smoothed = -grad_grad_weight_product * logprobs
+    logprobs_dot_smoothed = (logprobs * smoothed).sum(0)
+    grad_p_terms = grad_loss_scaled * grad_grad_logits
+    grad_grad_weight_times_grad_loss_scaled = grad_loss_scaled * grad_grad_weight
+    grad_smoothed = -grad_grad_weight_times_grad_loss_scaled * logprobs
     grad_loss_scaled_1 = (label_smoothing - 1) / (N or torch.nan) * grad_loss
     grad_logprobs = grad_loss_scaled_1 * weight * grad_grad_probabilities
-    grad_logprobs = grad_logprobs.addcmul(grad_grad_weight_product, smoothed, value=-1)
-    grad_grad_probabilities_sum = (grad_grad_probabilities * logprobs).sum(0)
-    grad_weight = grad_loss_scaled_1 * grad_grad_probabilities_sum
+    grad_logprobs = grad_logprobs.addcmul(
+        grad_grad_weight_times_grad_loss_scaled, smoothed, value=-1
+    )
+    grad_grad_probabilities_dot_logprobs = (grad_grad_probabilities * logprobs).sum(0)
+    grad_weight = grad_loss_scaled_1 * grad_grad_probabilities_dot_logprobs
     grad_grad_loss = torch.add(
-        ((grad_grad_logits * p_total).sum() - (grad_grad_weight * logprobs_sum).sum()) / N,
-        (grad_grad_probabilities_sum * weight).sum(),
+        ((grad_grad_logits * p_terms).sum() - (grad_grad_weight * logprobs_dot_smoothed).sum()) / N,
+        (grad_grad_probabilities_dot_logprobs * weight).sum(),
         alpha=(label_smoothing - 1) / (N or torch.nan),
     )
-    return grad_grad_loss, grad_weight, grad_logprobs, grad_smoothed, grad_p_total
+    return grad_grad_loss, grad_weight, grad_logprobs, grad_smoothed, grad_p_terms
 
 
 def residuals_backward_target_weight_label_smoothing(
     grad_logprobs: Tensor,
     grad_smoothed: Tensor,
-    grad_p_total: Tensor,
+    grad_p_terms: Tensor,
     residuals: TargetWeightLabelSmoothingResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
@@ -6336,18 +6398,18 @@ def residuals_backward_target_weight_label_smoothing(
     """
     weight, logprobs, smoothed, _, label_smoothing = residuals
     p = torch.exp(logprobs)
-    smoothed_sum = smoothed @ weight
-    grad_p_total_sum = (grad_p_total * p).sum(1)
-    grad_weight = grad_p_total_sum @ smoothed - (grad_p_total * smoothed).sum(0)
-    grad_probabilities = (label_smoothing - 1) * grad_p_total
+    smoothed_dot_weight = smoothed @ weight
+    grad_p_terms_dot_p = (grad_p_terms * p).sum(1)
+    grad_weight = grad_p_terms_dot_p @ smoothed - (grad_p_terms * smoothed).sum(0)
+    grad_probabilities = (label_smoothing - 1) * grad_p_terms
     grad_probabilities = grad_probabilities.sub(
-        grad_p_total_sum[:, None], alpha=label_smoothing - 1
+        grad_p_terms_dot_p[:, None], alpha=label_smoothing - 1
     )
     grad_probabilities = grad_probabilities * weight
     grad_probabilities = grad_probabilities.sub(grad_smoothed, alpha=label_smoothing - 1)
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (grad_p_total - grad_p_total_sum[:, None]) * smoothed_sum[:, None]
+        (grad_p_terms - grad_p_terms_dot_p[:, None]) * smoothed_dot_weight[:, None]
         - grad_logprobs.sum(1, keepdim=True),
         p,
     )
@@ -6377,12 +6439,12 @@ class _TargetWeightLabelSmoothingBackwardFunction(torch.autograd.Function):
         grad_grad_logits, grad_grad_probabilities, grad_grad_weight = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = TargetWeightLabelSmoothingResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_weight, grad_logprobs, grad_smoothed, grad_p_total = (
+        grad_grad_loss, grad_weight, grad_logprobs, grad_smoothed, grad_p_terms = (
             double_backward_target_weight_label_smoothing(
                 grad_grad_logits, grad_grad_probabilities, grad_grad_weight, grad_loss, residuals
             )
         )
-        return grad_grad_loss, grad_weight, grad_logprobs, grad_smoothed, grad_p_total, None
+        return grad_grad_loss, grad_weight, grad_logprobs, grad_smoothed, grad_p_terms, None
 
 
 class _TargetWeightLabelSmoothingFunction(torch.autograd.Function):
@@ -6398,19 +6460,19 @@ class _TargetWeightLabelSmoothingFunction(torch.autograd.Function):
             loss, residuals = forward_target_weight_label_smoothing(
                 logits, probabilities, weight, label_smoothing=label_smoothing
             )
-        return loss, residuals.logprobs, residuals.smoothed, residuals.p_total
+        return loss, residuals.logprobs, residuals.smoothed, residuals.p_terms
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, _, weight, label_smoothing = inputs
-        _, logprobs, smoothed, p_total = output
-        ctx.save_for_backward(weight, logprobs, smoothed, p_total)
+        _, logprobs, smoothed, p_terms = output
+        ctx.save_for_backward(weight, logprobs, smoothed, p_terms)
         ctx.set_materialize_grads(False)
         ctx.numbers = (label_smoothing,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_logprobs, grad_smoothed, grad_p_total = grad_outputs
+        grad_loss, grad_logprobs, grad_smoothed, grad_p_terms = grad_outputs
         residuals = TargetWeightLabelSmoothingResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_logits = grad_probabilities = grad_weight = None
         if grad_loss is not None:
@@ -6424,17 +6486,17 @@ class _TargetWeightLabelSmoothingFunction(torch.autograd.Function):
                 )
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_logprobs is not None or grad_smoothed is not None or grad_p_total is not None:
+        if grad_logprobs is not None or grad_smoothed is not None or grad_p_terms is not None:
             if grad_logprobs is None:
                 grad_logprobs = torch.zeros_like(residuals.logprobs)
             if grad_smoothed is None:
                 grad_smoothed = torch.zeros_like(residuals.smoothed)
-            if grad_p_total is None:
-                grad_p_total = torch.zeros_like(residuals.p_total)
+            if grad_p_terms is None:
+                grad_p_terms = torch.zeros_like(residuals.p_terms)
             with torch.autocast(grad_logprobs.device.type, enabled=False):
                 more_logits, more_probabilities, more_weight = (
                     residuals_backward_target_weight_label_smoothing(
-                        grad_logprobs, grad_smoothed, grad_p_total, residuals
+                        grad_logprobs, grad_smoothed, grad_p_terms, residuals
                     )
                 )
             grad_logits = more_logits if grad_logits is None else grad_logits + more_logits
@@ -6487,8 +6549,8 @@ def forward_target_weight_sum(
     """
     _check_target_weight_sum(logits, probabilities, weight)
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_sum = (logprobs * probabilities @ weight).sum()
-    loss = -logprobs_sum
+    logprobs_scaled_sum_sum = (logprobs * probabilities @ weight).sum()
+    loss = -logprobs_scaled_sum_sum
     p = torch.exp(logprobs)
     dloss_dlogits = (probabilities @ weight)[:, None] * p
     dloss_dlogits.addcmul_(weight, probabilities, value=-1)
@@ -6540,18 +6602,18 @@ def double_backward_target_weight_sum(
         grad_grad_loss, grad_probabilities, grad_weight, grad_logprobs, grad_dloss_dlogits.
     """
     probabilities, weight, logprobs, dloss_dlogits = residuals
-    logprobs_sum = (logprobs * probabilities).sum(0)
+    logprobs_dot_probabilities = (logprobs * probabilities).sum(0)
     grad_dloss_dlogits = grad_loss * grad_grad_logits
-    grad_grad_weight_product = grad_loss * grad_grad_weight
-    grad_logprobs = -grad_grad_weight_product * probabilities
+    grad_grad_weight_times_grad_loss = grad_loss * grad_grad_weight
+    grad_logprobs = -grad_grad_weight_times_grad_loss * probabilities
     grad_logprobs = grad_logprobs.addcmul(grad_loss * weight, grad_grad_probabilities, value=-1)
-    grad_grad_probabilities_sum = (grad_grad_probabilities * logprobs).sum(0)
-    grad_weight = -grad_loss * grad_grad_probabilities_sum
-    grad_probabilities = -grad_grad_weight_product * logprobs
+    grad_grad_probabilities_dot_logprobs = (grad_grad_probabilities * logprobs).sum(0)
+    grad_weight = -grad_loss * grad_grad_probabilities_dot_logprobs
+    grad_probabilities = -grad_grad_weight_times_grad_loss * logprobs
     grad_grad_loss = (
         (dloss_dlogits * grad_grad_logits).sum()
-        - (grad_grad_probabilities_sum * weight).sum()
-        - (grad_grad_weight * logprobs_sum).sum()
+        - (grad_grad_probabilities_dot_logprobs * weight).sum()
+        - (grad_grad_weight * logprobs_dot_probabilities).sum()
     )
     return grad_grad_loss, grad_probabilities, grad_weight, grad_logprobs, grad_dloss_dlogits
 
@@ -6566,16 +6628,16 @@ def residuals_backward_target_weight_sum(
     """
     probabilities, weight, logprobs, *_ = residuals
     p = torch.exp(logprobs)
-    probabilities_sum = probabilities @ weight
-    grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
-    grad_weight = grad_dloss_dlogits_sum @ probabilities - (grad_dloss_dlogits * probabilities).sum(
-        0
-    )
-    grad_probabilities = grad_dloss_dlogits_sum[:, None] - grad_dloss_dlogits
+    probabilities_dot_weight = probabilities @ weight
+    grad_dloss_dlogits_dot_p = (grad_dloss_dlogits * p).sum(1)
+    grad_weight = grad_dloss_dlogits_dot_p @ probabilities - (
+        grad_dloss_dlogits * probabilities
+    ).sum(0)
+    grad_probabilities = grad_dloss_dlogits_dot_p[:, None] - grad_dloss_dlogits
     grad_probabilities = grad_probabilities * weight
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (grad_dloss_dlogits - grad_dloss_dlogits_sum[:, None]) * probabilities_sum[:, None]
+        (grad_dloss_dlogits - grad_dloss_dlogits_dot_p[:, None]) * probabilities_dot_weight[:, None]
         - grad_logprobs.sum(1, keepdim=True),
         p,
     )
@@ -6706,8 +6768,8 @@ def forward_target_weight_sum_label_smoothing(
     K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
-    logprobs_sum = (logprobs * smoothed @ weight).sum()
-    loss = -logprobs_sum
+    logprobs_scaled_sum_sum = (logprobs * smoothed @ weight).sum()
+    loss = -logprobs_scaled_sum_sum
     p = torch.exp(logprobs)
     dloss_dlogits = (smoothed @ weight)[:, None] * p
     dloss_dlogits.addcmul_(weight, smoothed, value=-1)
@@ -6761,18 +6823,18 @@ def double_backward_target_weight_sum_label_smoothing(
         grad_grad_loss, grad_weight, grad_logprobs, grad_smoothed, grad_dloss_dlogits.
     """
     weight, logprobs, smoothed, dloss_dlogits, label_smoothing = residuals
-    logprobs_sum = (logprobs * smoothed).sum(0)
+    logprobs_dot_smoothed = (logprobs * smoothed).sum(0)
     grad_dloss_dlogits = grad_loss * grad_grad_logits
-    grad_grad_weight_product = grad_loss * grad_grad_weight
-    grad_smoothed = -grad_grad_weight_product * logprobs
+    grad_grad_weight_times_grad_loss = grad_loss * grad_grad_weight
+    grad_smoothed = -grad_grad_weight_times_grad_loss * logprobs
     grad_loss_scaled = (label_smoothing - 1) * grad_loss
     grad_logprobs = grad_loss_scaled * weight * grad_grad_probabilities
-    grad_logprobs = grad_logprobs.addcmul(grad_grad_weight_product, smoothed, value=-1)
-    grad_grad_probabilities_sum = (grad_grad_probabilities * logprobs).sum(0)
-    grad_weight = grad_loss_scaled * grad_grad_probabilities_sum
+    grad_logprobs = grad_logprobs.addcmul(grad_grad_weight_times_grad_loss, smoothed, value=-1)
+    grad_grad_probabilities_dot_logprobs = (grad_grad_probabilities * logprobs).sum(0)
+    grad_weight = grad_loss_scaled * grad_grad_probabilities_dot_logprobs
     grad_grad_loss = torch.add(
-        (dloss_dlogits * grad_grad_logits).sum() - (grad_grad_weight * logprobs_sum).sum(),
-        (grad_grad_probabilities_sum * weight).sum(),
+        (dloss_dlogits * grad_grad_logits).sum() - (grad_grad_weight * logprobs_dot_smoothed).sum(),
+        (grad_grad_probabilities_dot_logprobs * weight).sum(),
         alpha=label_smoothing - 1,
     )
     return grad_grad_loss, grad_weight, grad_logprobs, grad_smoothed, grad_dloss_dlogits
@@ -6791,18 +6853,18 @@ def residuals_backward_target_weight_sum_label_smoothing(
     """
     weight, logprobs, smoothed, _, label_smoothing = residuals
     p = torch.exp(logprobs)
-    smoothed_sum = smoothed @ weight
-    grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
-    grad_weight = grad_dloss_dlogits_sum @ smoothed - (grad_dloss_dlogits * smoothed).sum(0)
+    smoothed_dot_weight = smoothed @ weight
+    grad_dloss_dlogits_dot_p = (grad_dloss_dlogits * p).sum(1)
+    grad_weight = grad_dloss_dlogits_dot_p @ smoothed - (grad_dloss_dlogits * smoothed).sum(0)
     grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
     grad_probabilities = grad_probabilities.sub(
-        grad_dloss_dlogits_sum[:, None], alpha=label_smoothing - 1
+        grad_dloss_dlogits_dot_p[:, None], alpha=label_smoothing - 1
     )
     grad_probabilities = grad_probabilities * weight
     grad_probabilities = grad_probabilities.sub(grad_smoothed, alpha=label_smoothing - 1)
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (grad_dloss_dlogits - grad_dloss_dlogits_sum[:, None]) * smoothed_sum[:, None]
+        (grad_dloss_dlogits - grad_dloss_dlogits_dot_p[:, None]) * smoothed_dot_weight[:, None]
         - grad_logprobs.sum(1, keepdim=True),
         p,
     )
@@ -6942,8 +7004,8 @@ def forward_target_weight_none(
     """
     _check_target_weight_none(logits, probabilities, weight)
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_sum = logprobs * probabilities @ weight
-    loss = -logprobs_sum
+    logprobs_scaled_sum = logprobs * probabilities @ weight
+    loss = -logprobs_scaled_sum
     p = torch.exp(logprobs)
     dloss_dlogits = (probabilities @ weight)[:, None] * p
     dloss_dlogits.addcmul_(weight, probabilities, value=-1)
@@ -6977,8 +7039,8 @@ def backward_target_weight_none(
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    logprobs_sum = grad_loss @ (logprobs * probabilities)
-    grad_weight = -logprobs_sum
+    grad_loss_scaled_sum = grad_loss @ (logprobs * probabilities)
+    grad_weight = -grad_loss_scaled_sum
     grad_probabilities = grad_loss[:, None] * weight
     grad_probabilities = grad_probabilities * logprobs
     grad_probabilities.neg_()
@@ -7009,8 +7071,8 @@ def double_backward_target_weight_none(
         grad_loss[:, None] * weight, grad_grad_probabilities, value=-1
     )
     grad_grad_probabilities_times_logprobs = grad_grad_probabilities * logprobs
-    grad_grad_probabilities_sum = grad_loss @ grad_grad_probabilities_times_logprobs
-    grad_weight = -grad_grad_probabilities_sum
+    grad_grad_probabilities_scaled_sum = grad_loss @ grad_grad_probabilities_times_logprobs
+    grad_weight = -grad_grad_probabilities_scaled_sum
     grad_probabilities = -grad_grad_weight_times_grad_loss
     grad_probabilities = grad_probabilities * logprobs
     grad_grad_loss = (
@@ -7031,16 +7093,16 @@ def residuals_backward_target_weight_none(
     """
     probabilities, weight, logprobs, *_ = residuals
     p = torch.exp(logprobs)
-    probabilities_sum = probabilities @ weight
-    grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
-    grad_weight = grad_dloss_dlogits_sum @ probabilities - (grad_dloss_dlogits * probabilities).sum(
-        0
-    )
-    grad_probabilities = grad_dloss_dlogits_sum[:, None] - grad_dloss_dlogits
+    probabilities_dot_weight = probabilities @ weight
+    grad_dloss_dlogits_dot_p = (grad_dloss_dlogits * p).sum(1)
+    grad_weight = grad_dloss_dlogits_dot_p @ probabilities - (
+        grad_dloss_dlogits * probabilities
+    ).sum(0)
+    grad_probabilities = grad_dloss_dlogits_dot_p[:, None] - grad_dloss_dlogits
     grad_probabilities = grad_probabilities * weight
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (grad_dloss_dlogits - grad_dloss_dlogits_sum[:, None]) * probabilities_sum[:, None]
+        (grad_dloss_dlogits - grad_dloss_dlogits_dot_p[:, None]) * probabilities_dot_weight[:, None]
         - grad_logprobs.sum(1, keepdim=True),
         p,
     )
@@ -7182,8 +7244,8 @@ def forward_target_weight_none_label_smoothing(
     K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
-    logprobs_sum = logprobs * smoothed @ weight
-    loss = -logprobs_sum
+    logprobs_scaled_sum = logprobs * smoothed @ weight
+    loss = -logprobs_scaled_sum
     p = torch.exp(logprobs)
     dloss_dlogits = (smoothed @ weight)[:, None] * p
     dloss_dlogits.addcmul_(weight, smoothed, value=-1)
@@ -7219,8 +7281,8 @@ def backward_target_weight_none_label_smoothing(
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    logprobs_sum = grad_loss @ (logprobs * smoothed)
-    grad_weight = -logprobs_sum
+    grad_loss_scaled_sum = grad_loss @ (logprobs * smoothed)
+    grad_weight = -grad_loss_scaled_sum
     grad_probabilities = grad_loss[:, None] * weight
     grad_probabilities = grad_probabilities * logprobs
     grad_probabilities *= label_smoothing - 1
@@ -7275,18 +7337,18 @@ def residuals_backward_target_weight_none_label_smoothing(
     """
     weight, logprobs, smoothed, _, label_smoothing = residuals
     p = torch.exp(logprobs)
-    smoothed_sum = smoothed @ weight
-    grad_dloss_dlogits_sum = (grad_dloss_dlogits * p).sum(1)
-    grad_weight = grad_dloss_dlogits_sum @ smoothed - (grad_dloss_dlogits * smoothed).sum(0)
+    smoothed_dot_weight = smoothed @ weight
+    grad_dloss_dlogits_dot_p = (grad_dloss_dlogits * p).sum(1)
+    grad_weight = grad_dloss_dlogits_dot_p @ smoothed - (grad_dloss_dlogits * smoothed).sum(0)
     grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
     grad_probabilities = grad_probabilities.sub(
-        grad_dloss_dlogits_sum[:, None], alpha=label_smoothing - 1
+        grad_dloss_dlogits_dot_p[:, None], alpha=label_smoothing - 1
     )
     grad_probabilities = grad_probabilities * weight
     grad_probabilities = grad_probabilities.sub(grad_smoothed, alpha=label_smoothing - 1)
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (grad_dloss_dlogits - grad_dloss_dlogits_sum[:, None]) * smoothed_sum[:, None]
+        (grad_dloss_dlogits - grad_dloss_dlogits_dot_p[:, None]) * smoothed_dot_weight[:, None]
         - grad_logprobs.sum(1, keepdim=True),
         p,
     )

@@ -126,33 +126,37 @@ def double_backward(
     N = p.shape[0]
     wrong_is_zero = wrong == 0
     wrong_or_one = wrong.masked_fill(wrong_is_zero, 1)
-    wrong_power = wrong_or_one ** (gamma - 1)
-    right_product_masked = (right * wrong_power).masked_fill(wrong_is_zero, 0)
+    wrong_or_one_power = wrong_or_one ** (gamma - 1)
+    right_times_wrong_power_masked = (right * wrong_or_one_power).masked_fill(wrong_is_zero, 0)
     one_minus_wrong = 1 - wrong
-    right_total = torch.addcmul(
+    right_terms = torch.addcmul(
         -(wrong_or_one**gamma).masked_fill(wrong_is_zero, 0),
         one_minus_wrong,
-        right_product_masked,
+        right_times_wrong_power_masked,
         value=gamma,
     )
-    first_grad_right = grad_loss / N * right_total
+    first_grad_right = grad_loss / N * right_terms
     grad_p = (-first_grad_right)[:, None] * grad_grad_logits
-    grad_grad_logits_total = grad_grad_logits.gather(1, target[:, None]).squeeze(1) - (
+    grad_grad_logits_at_target_adjusted = grad_grad_logits.gather(1, target[:, None]).squeeze(1) - (
         grad_grad_logits * p
     ).sum(1)
-    wrong_power_masked = wrong_power.masked_fill(wrong_is_zero, 0)
-    grad_grad_logits_total_product = gamma / (N or torch.nan) * grad_loss * grad_grad_logits_total
+    wrong_or_one_power_masked = wrong_or_one_power.masked_fill(wrong_is_zero, 0)
+    grad_grad_logits_at_target_adjusted_scaled = (
+        gamma / (N or torch.nan) * grad_loss * grad_grad_logits_at_target_adjusted
+    )
     grad_wrong = (
         torch.addcmul(
-            -right_product_masked - wrong_power_masked,
+            -right_times_wrong_power_masked - wrong_or_one_power_masked,
             one_minus_wrong,
             (wrong_or_one ** (gamma - 2) * right).masked_fill(wrong_is_zero, 0),
             value=gamma - 1,
         )
-        * grad_grad_logits_total_product
+        * grad_grad_logits_at_target_adjusted_scaled
     )
-    grad_right = grad_grad_logits_total_product * one_minus_wrong * wrong_power_masked
-    grad_grad_loss = (grad_grad_logits_total * right_total).mean()
+    grad_right = (
+        grad_grad_logits_at_target_adjusted_scaled * one_minus_wrong * wrong_or_one_power_masked
+    )
+    grad_grad_loss = (grad_grad_logits_at_target_adjusted * right_terms).mean()
     return grad_grad_loss, grad_right, grad_wrong, grad_p
 
 
@@ -166,11 +170,11 @@ def residuals_backward(
     """
     target, right, _, p, *_ = residuals
     exp_right = torch.exp(right)
-    exp_right_times_grad_wrong = grad_wrong * exp_right
-    grad_logits = grad_p + (exp_right_times_grad_wrong - grad_right - (grad_p * p).sum(1))[:, None]
+    grad_wrong_times_exp_right = grad_wrong * exp_right
+    grad_logits = grad_p + (grad_wrong_times_exp_right - grad_right - (grad_p * p).sum(1))[:, None]
     grad_logits = grad_logits * p
     grad_logits = grad_logits.scatter_add(
-        1, target[:, None], (grad_right - exp_right_times_grad_wrong)[:, None]
+        1, target[:, None], (grad_right - grad_wrong_times_exp_right)[:, None]
     )
     return (grad_logits,)
 
@@ -373,33 +377,37 @@ def double_backward_sum(
     target, right, wrong, p, gamma = residuals
     wrong_is_zero = wrong == 0
     wrong_or_one = wrong.masked_fill(wrong_is_zero, 1)
-    wrong_power = wrong_or_one ** (gamma - 1)
-    right_product_masked = (right * wrong_power).masked_fill(wrong_is_zero, 0)
+    wrong_or_one_power = wrong_or_one ** (gamma - 1)
+    right_times_wrong_power_masked = (right * wrong_or_one_power).masked_fill(wrong_is_zero, 0)
     one_minus_wrong = 1 - wrong
-    right_total = torch.addcmul(
+    right_terms = torch.addcmul(
         -(wrong_or_one**gamma).masked_fill(wrong_is_zero, 0),
         one_minus_wrong,
-        right_product_masked,
+        right_times_wrong_power_masked,
         value=gamma,
     )
-    first_grad_right = grad_loss * right_total
+    first_grad_right = grad_loss * right_terms
     grad_p = (-first_grad_right)[:, None] * grad_grad_logits
-    grad_grad_logits_total = grad_grad_logits.gather(1, target[:, None]).squeeze(1) - (
+    grad_grad_logits_at_target_adjusted = grad_grad_logits.gather(1, target[:, None]).squeeze(1) - (
         grad_grad_logits * p
     ).sum(1)
-    wrong_power_masked = wrong_power.masked_fill(wrong_is_zero, 0)
-    grad_grad_logits_total_product = gamma * grad_loss * grad_grad_logits_total
+    wrong_or_one_power_masked = wrong_or_one_power.masked_fill(wrong_is_zero, 0)
+    grad_grad_logits_at_target_adjusted_scaled = (
+        gamma * grad_loss * grad_grad_logits_at_target_adjusted
+    )
     grad_wrong = (
         torch.addcmul(
-            -right_product_masked - wrong_power_masked,
+            -right_times_wrong_power_masked - wrong_or_one_power_masked,
             one_minus_wrong,
             (wrong_or_one ** (gamma - 2) * right).masked_fill(wrong_is_zero, 0),
             value=gamma - 1,
         )
-        * grad_grad_logits_total_product
+        * grad_grad_logits_at_target_adjusted_scaled
     )
-    grad_right = grad_grad_logits_total_product * one_minus_wrong * wrong_power_masked
-    grad_grad_loss = (grad_grad_logits_total * right_total).sum()
+    grad_right = (
+        grad_grad_logits_at_target_adjusted_scaled * one_minus_wrong * wrong_or_one_power_masked
+    )
+    grad_grad_loss = (grad_grad_logits_at_target_adjusted * right_terms).sum()
     return grad_grad_loss, grad_right, grad_wrong, grad_p
 
 
@@ -413,11 +421,11 @@ def residuals_backward_sum(
     """
     target, right, _, p, *_ = residuals
     exp_right = torch.exp(right)
-    exp_right_times_grad_wrong = grad_wrong * exp_right
-    grad_logits = grad_p + (exp_right_times_grad_wrong - grad_right - (grad_p * p).sum(1))[:, None]
+    grad_wrong_times_exp_right = grad_wrong * exp_right
+    grad_logits = grad_p + (grad_wrong_times_exp_right - grad_right - (grad_p * p).sum(1))[:, None]
     grad_logits = grad_logits * p
     grad_logits = grad_logits.scatter_add(
-        1, target[:, None], (grad_right - exp_right_times_grad_wrong)[:, None]
+        1, target[:, None], (grad_right - grad_wrong_times_exp_right)[:, None]
     )
     return (grad_logits,)
 
@@ -593,33 +601,37 @@ def double_backward_none(
     target, right, wrong, p, gamma = residuals
     wrong_is_zero = wrong == 0
     wrong_or_one = wrong.masked_fill(wrong_is_zero, 1)
-    wrong_power = wrong_or_one ** (gamma - 1)
-    right_product_masked = (right * wrong_power).masked_fill(wrong_is_zero, 0)
+    wrong_or_one_power = wrong_or_one ** (gamma - 1)
+    right_times_wrong_power_masked = (right * wrong_or_one_power).masked_fill(wrong_is_zero, 0)
     one_minus_wrong = 1 - wrong
-    right_total = torch.addcmul(
+    right_terms = torch.addcmul(
         -(wrong_or_one**gamma).masked_fill(wrong_is_zero, 0),
         one_minus_wrong,
-        right_product_masked,
+        right_times_wrong_power_masked,
         value=gamma,
     )
-    first_grad_right = grad_loss * right_total
+    first_grad_right = grad_loss * right_terms
     grad_p = (-first_grad_right)[:, None] * grad_grad_logits
-    grad_grad_logits_total = grad_grad_logits.gather(1, target[:, None]).squeeze(1) - (
+    grad_grad_logits_at_target_adjusted = grad_grad_logits.gather(1, target[:, None]).squeeze(1) - (
         grad_grad_logits * p
     ).sum(1)
-    wrong_power_masked = wrong_power.masked_fill(wrong_is_zero, 0)
-    grad_grad_logits_total_product = gamma * grad_grad_logits_total * grad_loss
+    wrong_or_one_power_masked = wrong_or_one_power.masked_fill(wrong_is_zero, 0)
+    grad_grad_logits_at_target_adjusted_scaled = (
+        gamma * grad_grad_logits_at_target_adjusted * grad_loss
+    )
     grad_wrong = (
         torch.addcmul(
-            -right_product_masked - wrong_power_masked,
+            -right_times_wrong_power_masked - wrong_or_one_power_masked,
             one_minus_wrong,
             (wrong_or_one ** (gamma - 2) * right).masked_fill(wrong_is_zero, 0),
             value=gamma - 1,
         )
-        * grad_grad_logits_total_product
+        * grad_grad_logits_at_target_adjusted_scaled
     )
-    grad_right = grad_grad_logits_total_product * one_minus_wrong * wrong_power_masked
-    grad_grad_loss = grad_grad_logits_total * right_total
+    grad_right = (
+        grad_grad_logits_at_target_adjusted_scaled * one_minus_wrong * wrong_or_one_power_masked
+    )
+    grad_grad_loss = grad_grad_logits_at_target_adjusted * right_terms
     return grad_grad_loss, grad_right, grad_wrong, grad_p
 
 
@@ -633,11 +645,11 @@ def residuals_backward_none(
     """
     target, right, _, p, *_ = residuals
     exp_right = torch.exp(right)
-    exp_right_times_grad_wrong = grad_wrong * exp_right
-    grad_logits = grad_p + (exp_right_times_grad_wrong - grad_right - (grad_p * p).sum(1))[:, None]
+    grad_wrong_times_exp_right = grad_wrong * exp_right
+    grad_logits = grad_p + (grad_wrong_times_exp_right - grad_right - (grad_p * p).sum(1))[:, None]
     grad_logits = grad_logits * p
     grad_logits = grad_logits.scatter_add(
-        1, target[:, None], (grad_right - exp_right_times_grad_wrong)[:, None]
+        1, target[:, None], (grad_right - grad_wrong_times_exp_right)[:, None]
     )
     return (grad_logits,)
 

@@ -70,8 +70,8 @@ def forward(
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check(x, target, var)
-    var_total = eps - var
-    safe = var + var_total.clamp(min=0).detach()
+    eps_minus_var = eps - var
+    safe = var + eps_minus_var.clamp(min=0).detach()
     x_minus_target = x - target
     each = torch.add(torch.log(safe) / 2, x_minus_target**2 / safe, alpha=0.5)
     loss = each.mean()
@@ -95,9 +95,9 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     (N,) = safe.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    safe_product_1 = grad_loss / safe
-    grad_var = (1 - x_minus_target**2 / safe) * safe_product_1 / (2 * N)
-    grad_x = safe_product_1 / N * x_minus_target
+    grad_loss_over_safe = grad_loss / safe
+    grad_var = (1 - x_minus_target**2 / safe) * grad_loss_over_safe / (2 * N)
+    grad_x = grad_loss_over_safe / N * x_minus_target
     grad_target = -grad_x
     return Gradients(grad_x, grad_target, grad_var)
 
@@ -118,13 +118,13 @@ def double_backward(
     """
     safe, x_minus_target = residuals
     (N,) = safe.shape
-    safe_product_1 = grad_loss / safe
-    safe_product_1_scaled = safe_product_1 / N
+    grad_loss_over_safe = grad_loss / safe
+    grad_loss_over_safe_scaled = grad_loss_over_safe / N
     grad_x_minus_target = (
         grad_grad_x - grad_grad_target - grad_grad_var * x_minus_target / safe
-    ) * safe_product_1_scaled
+    ) * grad_loss_over_safe_scaled
     x_minus_target_squared = x_minus_target**2
-    grad_grad_target_total = torch.addcmul(
+    grad_grad_target_terms = torch.addcmul(
         (1 - x_minus_target_squared / safe) * grad_grad_var / N,
         grad_grad_x - grad_grad_target,
         x_minus_target,
@@ -134,13 +134,13 @@ def double_backward(
         safe**-2
         / 2
         * torch.addcmul(
-            grad_grad_var * safe_product_1_scaled * x_minus_target_squared,
+            grad_grad_var * grad_loss_over_safe_scaled * x_minus_target_squared,
             grad_loss,
-            grad_grad_target_total,
+            grad_grad_target_terms,
             value=-1,
         )
     )
-    grad_grad_loss = (grad_grad_target_total / safe).sum() / 2
+    grad_grad_loss = (grad_grad_target_terms / safe).sum() / 2
     return grad_grad_loss, grad_safe, grad_x_minus_target
 
 
@@ -167,13 +167,13 @@ def value_and_grad(
     """
     _check(x, target, var)
     (N,) = x.shape
-    var_total = eps - var
-    safe = var_total.clamp(min=0) + var
+    eps_minus_var = eps - var
+    safe = eps_minus_var.clamp(min=0) + var
     x_minus_target = x - target
-    safe_product_1 = x_minus_target**2 / safe
-    each = torch.add(safe_product_1 / 2, torch.log(safe), alpha=0.5)
+    x_minus_target_squared_over_safe = x_minus_target**2 / safe
+    each = torch.add(x_minus_target_squared_over_safe / 2, torch.log(safe), alpha=0.5)
     loss = each.mean()
-    grad_var = (1 - safe_product_1) / safe / (2 * N)
+    grad_var = (1 - x_minus_target_squared_over_safe) / safe / (2 * N)
     grad_x = x_minus_target / safe / N
     grad_target = -grad_x
     return loss, Gradients(grad_x, grad_target, grad_var)
@@ -284,8 +284,8 @@ def forward_sum(
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check_sum(x, target, var)
-    var_total = eps - var
-    safe = var + var_total.clamp(min=0).detach()
+    eps_minus_var = eps - var
+    safe = var + eps_minus_var.clamp(min=0).detach()
     x_minus_target = x - target
     each = torch.add(torch.log(safe) / 2, x_minus_target**2 / safe, alpha=0.5)
     loss = each.sum()
@@ -312,9 +312,9 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    safe_product_1 = grad_loss / safe
-    grad_var = (-0.5 * (x_minus_target**2 / safe) + 0.5) * safe_product_1
-    grad_x = safe_product_1 * x_minus_target
+    grad_loss_over_safe = grad_loss / safe
+    grad_var = (-0.5 * (x_minus_target**2 / safe) + 0.5) * grad_loss_over_safe
+    grad_x = grad_loss_over_safe * x_minus_target
     grad_target = -grad_x
     return SumGradients(grad_x, grad_target, grad_var)
 
@@ -334,12 +334,12 @@ def double_backward_sum(
         grad_grad_loss, grad_safe, grad_x_minus_target.
     """
     safe, x_minus_target = residuals
-    safe_product_1 = grad_loss / safe
+    grad_loss_over_safe = grad_loss / safe
     grad_x_minus_target = (
         grad_grad_x - grad_grad_target - grad_grad_var * x_minus_target / safe
-    ) * safe_product_1
+    ) * grad_loss_over_safe
     x_minus_target_squared = x_minus_target**2
-    grad_grad_target_total = torch.addcmul(
+    grad_grad_target_terms = torch.addcmul(
         (1 - x_minus_target_squared / safe) * grad_grad_var,
         grad_grad_x - grad_grad_target,
         x_minus_target,
@@ -349,13 +349,13 @@ def double_backward_sum(
         safe**-2
         / 2
         * torch.addcmul(
-            grad_grad_var * safe_product_1 * x_minus_target_squared,
+            grad_grad_var * grad_loss_over_safe * x_minus_target_squared,
             grad_loss,
-            grad_grad_target_total,
+            grad_grad_target_terms,
             value=-1,
         )
     )
-    grad_grad_loss = (grad_grad_target_total / safe).sum() / 2
+    grad_grad_loss = (grad_grad_target_terms / safe).sum() / 2
     return grad_grad_loss, grad_safe, grad_x_minus_target
 
 
@@ -478,8 +478,8 @@ def forward_none(
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check_none(x, target, var)
-    var_total = eps - var
-    safe = var + var_total.clamp(min=0).detach()
+    eps_minus_var = eps - var
+    safe = var + eps_minus_var.clamp(min=0).detach()
     x_minus_target = x - target
     loss = torch.add(torch.log(safe) / 2, x_minus_target**2 / safe, alpha=0.5)
     return loss, NoneResiduals(safe, x_minus_target)
@@ -508,9 +508,9 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_loss_product_1 = grad_loss / safe
-    grad_var = (-0.5 * (x_minus_target**2 / safe) + 0.5) * grad_loss_product_1
-    grad_x = grad_loss_product_1 * x_minus_target
+    grad_loss_over_safe = grad_loss / safe
+    grad_var = (-0.5 * (x_minus_target**2 / safe) + 0.5) * grad_loss_over_safe
+    grad_x = grad_loss_over_safe * x_minus_target
     grad_target = -grad_x
     return NoneGradients(grad_x, grad_target, grad_var)
 
@@ -530,24 +530,24 @@ def double_backward_none(
         grad_grad_loss, grad_safe, grad_x_minus_target.
     """
     safe, x_minus_target = residuals
-    grad_loss_product_1 = grad_loss / safe
-    grad_grad_var_product = grad_grad_var * x_minus_target / safe
+    grad_loss_over_safe = grad_loss / safe
+    grad_grad_var_scaled = grad_grad_var * x_minus_target / safe
     grad_x_minus_target = (
-        grad_grad_x - grad_grad_target - grad_grad_var_product
-    ) * grad_loss_product_1
-    grad_grad_var_scaled = grad_grad_var / 2
+        grad_grad_x - grad_grad_target - grad_grad_var_scaled
+    ) * grad_loss_over_safe
+    grad_grad_var_scaled_1 = grad_grad_var / 2
     grad_safe = (
         (
-            (grad_grad_target - grad_grad_x + grad_grad_var_product) * x_minus_target
-            - grad_grad_var_scaled
+            (grad_grad_target - grad_grad_x + grad_grad_var_scaled) * x_minus_target
+            - grad_grad_var_scaled_1
         )
-        * grad_loss_product_1
+        * grad_loss_over_safe
         / safe
     )
     grad_grad_loss = (
         torch.addcmul(
-            grad_grad_var_scaled,
-            torch.sub(grad_grad_x - grad_grad_target, grad_grad_var_product, alpha=0.5),
+            grad_grad_var_scaled_1,
+            torch.sub(grad_grad_x - grad_grad_target, grad_grad_var_scaled, alpha=0.5),
             x_minus_target,
         )
         / safe
@@ -674,8 +674,8 @@ def forward_full(
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check_full(x, target, var)
-    var_total = eps - var
-    safe = var + var_total.clamp(min=0).detach()
+    eps_minus_var = eps - var
+    safe = var + eps_minus_var.clamp(min=0).detach()
     x_minus_target = x - target
     each = (
         torch.add(torch.log(safe) / 2, x_minus_target**2 / safe, alpha=0.5) + 1.8378770664093456 / 2
@@ -705,9 +705,9 @@ def backward_full(grad_loss: Tensor, residuals: FullResiduals) -> FullGradients:
     (N,) = safe.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    safe_product_1 = grad_loss / safe
-    grad_var = (1 - x_minus_target**2 / safe) * safe_product_1 / (2 * N)
-    grad_x = safe_product_1 / N * x_minus_target
+    grad_loss_over_safe = grad_loss / safe
+    grad_var = (1 - x_minus_target**2 / safe) * grad_loss_over_safe / (2 * N)
+    grad_x = grad_loss_over_safe / N * x_minus_target
     grad_target = -grad_x
     return FullGradients(grad_x, grad_target, grad_var)
 
@@ -728,13 +728,13 @@ def double_backward_full(
     """
     safe, x_minus_target = residuals
     (N,) = safe.shape
-    safe_product_1 = grad_loss / safe
-    safe_product_1_scaled = safe_product_1 / N
+    grad_loss_over_safe = grad_loss / safe
+    grad_loss_over_safe_scaled = grad_loss_over_safe / N
     grad_x_minus_target = (
         grad_grad_x - grad_grad_target - grad_grad_var * x_minus_target / safe
-    ) * safe_product_1_scaled
+    ) * grad_loss_over_safe_scaled
     x_minus_target_squared = x_minus_target**2
-    grad_grad_target_total = torch.addcmul(
+    grad_grad_target_terms = torch.addcmul(
         (1 - x_minus_target_squared / safe) * grad_grad_var / N,
         grad_grad_x - grad_grad_target,
         x_minus_target,
@@ -744,13 +744,13 @@ def double_backward_full(
         safe**-2
         / 2
         * torch.addcmul(
-            grad_grad_var * safe_product_1_scaled * x_minus_target_squared,
+            grad_grad_var * grad_loss_over_safe_scaled * x_minus_target_squared,
             grad_loss,
-            grad_grad_target_total,
+            grad_grad_target_terms,
             value=-1,
         )
     )
-    grad_grad_loss = (grad_grad_target_total / safe).sum() / 2
+    grad_grad_loss = (grad_grad_target_terms / safe).sum() / 2
     return grad_grad_loss, grad_safe, grad_x_minus_target
 
 
@@ -873,8 +873,8 @@ def forward_full_sum(
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check_full_sum(x, target, var)
-    var_total = eps - var
-    safe = var + var_total.clamp(min=0).detach()
+    eps_minus_var = eps - var
+    safe = var + eps_minus_var.clamp(min=0).detach()
     x_minus_target = x - target
     each = (
         torch.add(torch.log(safe) / 2, x_minus_target**2 / safe, alpha=0.5) + 1.8378770664093456 / 2
@@ -903,9 +903,9 @@ def backward_full_sum(grad_loss: Tensor, residuals: FullSumResiduals) -> FullSum
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    safe_product_1 = grad_loss / safe
-    grad_var = (-0.5 * (x_minus_target**2 / safe) + 0.5) * safe_product_1
-    grad_x = safe_product_1 * x_minus_target
+    grad_loss_over_safe = grad_loss / safe
+    grad_var = (-0.5 * (x_minus_target**2 / safe) + 0.5) * grad_loss_over_safe
+    grad_x = grad_loss_over_safe * x_minus_target
     grad_target = -grad_x
     return FullSumGradients(grad_x, grad_target, grad_var)
 
@@ -925,12 +925,12 @@ def double_backward_full_sum(
         grad_grad_loss, grad_safe, grad_x_minus_target.
     """
     safe, x_minus_target = residuals
-    safe_product_1 = grad_loss / safe
+    grad_loss_over_safe = grad_loss / safe
     grad_x_minus_target = (
         grad_grad_x - grad_grad_target - grad_grad_var * x_minus_target / safe
-    ) * safe_product_1
+    ) * grad_loss_over_safe
     x_minus_target_squared = x_minus_target**2
-    grad_grad_target_total = torch.addcmul(
+    grad_grad_target_terms = torch.addcmul(
         (1 - x_minus_target_squared / safe) * grad_grad_var,
         grad_grad_x - grad_grad_target,
         x_minus_target,
@@ -940,13 +940,13 @@ def double_backward_full_sum(
         safe**-2
         / 2
         * torch.addcmul(
-            grad_grad_var * safe_product_1 * x_minus_target_squared,
+            grad_grad_var * grad_loss_over_safe * x_minus_target_squared,
             grad_loss,
-            grad_grad_target_total,
+            grad_grad_target_terms,
             value=-1,
         )
     )
-    grad_grad_loss = (grad_grad_target_total / safe).sum() / 2
+    grad_grad_loss = (grad_grad_target_terms / safe).sum() / 2
     return grad_grad_loss, grad_safe, grad_x_minus_target
 
 
@@ -1071,8 +1071,8 @@ def forward_full_none(
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check_full_none(x, target, var)
-    var_total = eps - var
-    safe = var + var_total.clamp(min=0).detach()
+    eps_minus_var = eps - var
+    safe = var + eps_minus_var.clamp(min=0).detach()
     x_minus_target = x - target
     loss = (
         torch.add(torch.log(safe) / 2, x_minus_target**2 / safe, alpha=0.5) + 1.8378770664093456 / 2
@@ -1103,9 +1103,9 @@ def backward_full_none(grad_loss: Tensor, residuals: FullNoneResiduals) -> FullN
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_loss_product_1 = grad_loss / safe
-    grad_var = (-0.5 * (x_minus_target**2 / safe) + 0.5) * grad_loss_product_1
-    grad_x = grad_loss_product_1 * x_minus_target
+    grad_loss_over_safe = grad_loss / safe
+    grad_var = (-0.5 * (x_minus_target**2 / safe) + 0.5) * grad_loss_over_safe
+    grad_x = grad_loss_over_safe * x_minus_target
     grad_target = -grad_x
     return FullNoneGradients(grad_x, grad_target, grad_var)
 
@@ -1125,24 +1125,24 @@ def double_backward_full_none(
         grad_grad_loss, grad_safe, grad_x_minus_target.
     """
     safe, x_minus_target = residuals
-    grad_loss_product_1 = grad_loss / safe
-    grad_grad_var_product = grad_grad_var * x_minus_target / safe
+    grad_loss_over_safe = grad_loss / safe
+    grad_grad_var_scaled = grad_grad_var * x_minus_target / safe
     grad_x_minus_target = (
-        grad_grad_x - grad_grad_target - grad_grad_var_product
-    ) * grad_loss_product_1
-    grad_grad_var_scaled = grad_grad_var / 2
+        grad_grad_x - grad_grad_target - grad_grad_var_scaled
+    ) * grad_loss_over_safe
+    grad_grad_var_scaled_1 = grad_grad_var / 2
     grad_safe = (
         (
-            (grad_grad_target - grad_grad_x + grad_grad_var_product) * x_minus_target
-            - grad_grad_var_scaled
+            (grad_grad_target - grad_grad_x + grad_grad_var_scaled) * x_minus_target
+            - grad_grad_var_scaled_1
         )
-        * grad_loss_product_1
+        * grad_loss_over_safe
         / safe
     )
     grad_grad_loss = (
         torch.addcmul(
-            grad_grad_var_scaled,
-            torch.sub(grad_grad_x - grad_grad_target, grad_grad_var_product, alpha=0.5),
+            grad_grad_var_scaled_1,
+            torch.sub(grad_grad_x - grad_grad_target, grad_grad_var_scaled, alpha=0.5),
             x_minus_target,
         )
         / safe

@@ -3,14 +3,14 @@
 # definition sha256:fddf508f1de641b05ae54c7a7fea5905f3bc16dc3de9723c63e8932f4d7b6660
 """The GELU of a times b (Shazeer, 2020, section 2).
 
-    erf_a[n,k] = erf(sqrt(2)*a[n,k]/2)
-    y[n,k]     = a[n,k]*b[n,k]*(1 + erf_a[n,k])/2
+    erf_scaled_a[n,k] = erf(sqrt(2)*a[n,k]/2)
+    y[n,k]            = a[n,k]*b[n,k]*(1 + erf_scaled_a[n,k])/2
 
 The gradients, given grad_y:
 
-    grad_b[n,k] = grad_y[n,k]*a[n,k]*(1 + erf_a[n,k])/2
+    grad_b[n,k] = grad_y[n,k]*a[n,k]*(1 + erf_scaled_a[n,k])/2
     grad_a[n,k] = grad_y[n,k]*b[n,k]
-                  *(1/2 + erf_a[n,k]/2 + sqrt(2)*a[n,k]*exp(-a[n,k]**2/2)/(2*sqrt(pi)))
+                  *(1/2 + erf_scaled_a[n,k]/2 + sqrt(2)*a[n,k]*exp(-a[n,k]**2/2)/(2*sqrt(pi)))
 """
 
 import math
@@ -40,7 +40,7 @@ class Residuals(NamedTuple):
 
     a: Tensor
     b: Tensor
-    erf_a: Tensor
+    erf_scaled_a: Tensor
 
 
 class Gradients(NamedTuple):
@@ -62,12 +62,12 @@ def forward(a: Tensor, b: Tensor) -> tuple[Tensor, Residuals]:
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check(a, b)
-    erf_a = torch.erf(2**0.5 / 2 * a)
-    y = erf_a + 1
+    erf_scaled_a = torch.erf(2**0.5 / 2 * a)
+    y = erf_scaled_a + 1
     y = y * a
     y = y / 2
     y = y * b
-    return y, Residuals(a, b, erf_a)
+    return y, Residuals(a, b, erf_scaled_a)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -81,7 +81,7 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    a, b, erf_a = residuals
+    a, b, erf_scaled_a = residuals
     if not isinstance(grad_y, Tensor):
         raise TypeError(f"grad_y must be Tensor, not {type(grad_y).__name__}")
     N, K = a.shape
@@ -89,11 +89,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
         raise RuntimeError(
             f"grad_y must have shape (N, K) where N = {N}, K = {K}, got {[*grad_y.shape]}"
         )
-    grad_b = erf_a + 1
+    grad_b = erf_scaled_a + 1
     grad_b *= a
     grad_b /= 2
     grad_b = grad_b * grad_y
-    grad_a = erf_a / 2
+    grad_a = erf_scaled_a / 2
     grad_a.addcmul_(a, torch.exp(-0.5 * a**2), value=2**0.5 / (2 * torch.pi**0.5))
     grad_a += 0.5
     grad_a = grad_a * b
@@ -109,40 +109,44 @@ def double_backward(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_y, grad_a, grad_b, grad_erf_a.
+        grad_grad_y, grad_a, grad_b, grad_erf_scaled_a.
     """
-    a, b, erf_a = residuals
+    a, b, erf_scaled_a = residuals
     a_squared = a**2
-    exp_a = torch.exp(-0.5 * a_squared)
-    b_product = b * grad_grad_a
-    b_product = b_product * grad_y
-    grad_grad_b_scaled = grad_grad_b / 2
-    grad_grad_b_product = grad_grad_b_scaled * grad_y
-    grad_erf_a = a * grad_grad_b_product
-    grad_erf_a = grad_erf_a.add(b_product, alpha=0.5)
-    a_total = torch.addcmul(erf_a, a, exp_a, value=2**0.5 / torch.pi**0.5) + 1
-    a_total_product = a_total / 2
-    a_total_product = a_total_product * grad_grad_a
-    grad_b = a_total_product * grad_y
-    erf_a_plus_one = erf_a + 1
-    grad_a = erf_a_plus_one * grad_grad_b_product
-    grad_a = grad_a.addcmul(
-        (-(2**0.5) / (2 * torch.pi**0.5) * a_squared + 2**0.5 / (2 * torch.pi**0.5)) * b_product,
-        exp_a,
+    exp_scaled_a_squared = torch.exp(-0.5 * a_squared)
+    grad_grad_a_scaled = b * grad_grad_a
+    grad_grad_a_scaled = grad_grad_a_scaled * grad_y
+    grad_grad_b_scaled_1 = grad_grad_b / 2
+    grad_erf_scaled_a = a * grad_grad_b_scaled_1
+    grad_erf_scaled_a = grad_erf_scaled_a * grad_y
+    grad_erf_scaled_a = grad_erf_scaled_a.add(grad_grad_a_scaled, alpha=0.5)
+    erf_scaled_a_adjusted = (
+        torch.addcmul(erf_scaled_a, a, exp_scaled_a_squared, value=2**0.5 / torch.pi**0.5) + 1
     )
-    grad_grad_y = a_total_product * b
-    grad_grad_y = grad_grad_y.addcmul(a * erf_a_plus_one, grad_grad_b_scaled)
-    return grad_grad_y, grad_a, grad_b, grad_erf_a
+    grad_grad_a_scaled_1 = erf_scaled_a_adjusted / 2
+    grad_grad_a_scaled_1 = grad_grad_a_scaled_1 * grad_grad_a
+    grad_b = grad_grad_a_scaled_1 * grad_y
+    one_plus_erf_scaled_a = erf_scaled_a + 1
+    grad_grad_b_scaled = grad_grad_b_scaled_1 * one_plus_erf_scaled_a
+    grad_a = grad_grad_b_scaled * grad_y
+    grad_a = grad_a.addcmul(
+        (-(2**0.5) / (2 * torch.pi**0.5) * a_squared + 2**0.5 / (2 * torch.pi**0.5))
+        * grad_grad_a_scaled,
+        exp_scaled_a_squared,
+    )
+    grad_grad_y = a * grad_grad_b_scaled
+    grad_grad_y = grad_grad_y.addcmul(b, grad_grad_a_scaled_1)
+    return grad_grad_y, grad_a, grad_b, grad_erf_scaled_a
 
 
-def residuals_backward(grad_erf_a: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
+def residuals_backward(grad_erf_scaled_a: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_a.
     """
     a = residuals.a
-    grad_a = 2**0.5 / torch.pi**0.5 * grad_erf_a
+    grad_a = 2**0.5 / torch.pi**0.5 * grad_erf_scaled_a
     grad_a = grad_a * torch.exp(-0.5 * a**2)
     return (grad_a,)
 
@@ -165,10 +169,10 @@ class _BackwardFunction(torch.autograd.Function):
         grad_grad_a, grad_grad_b = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        grad_grad_y, grad_a, grad_b, grad_erf_a = double_backward(
+        grad_grad_y, grad_a, grad_b, grad_erf_scaled_a = double_backward(
             grad_grad_a, grad_grad_b, grad_y, residuals
         )
-        return grad_grad_y, grad_a, grad_b, grad_erf_a
+        return grad_grad_y, grad_a, grad_b, grad_erf_scaled_a
 
 
 class _Function(torch.autograd.Function):
@@ -179,18 +183,18 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
         y, residuals = forward(a, b)
-        return y, residuals.erf_a
+        return y, residuals.erf_scaled_a
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         a, b = inputs
-        _, erf_a = output
-        ctx.save_for_backward(a, b, erf_a)
+        _, erf_scaled_a = output
+        ctx.save_for_backward(a, b, erf_scaled_a)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, grad_erf_a = grad_outputs
+        grad_y, grad_erf_scaled_a = grad_outputs
         residuals = Residuals(*ctx.saved_tensors)
         grad_a = grad_b = None
         if grad_y is not None:
@@ -200,8 +204,8 @@ class _Function(torch.autograd.Function):
                 grad_a, grad_b = backward(grad_y, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_erf_a is not None:
-            (more_a,) = residuals_backward(grad_erf_a, residuals)
+        if grad_erf_scaled_a is not None:
+            (more_a,) = residuals_backward(grad_erf_scaled_a, residuals)
             grad_a = more_a if grad_a is None else grad_a + more_a
         return grad_a, grad_b
 

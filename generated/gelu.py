@@ -3,12 +3,12 @@
 # definition sha256:e8e4701fb86f8cf7c9c08a24f25986a3a59c04619d860281c02549857ddd2e76
 """Gaussian error linear unit (Hendrycks and Gimpel, 2016).
 
-    erf_x[n] = erf(sqrt(2)*x[n]/2)
-    y[n]     = x[n]*(1 + erf_x[n])/2
+    erf_scaled_x[n] = erf(sqrt(2)*x[n]/2)
+    y[n]            = x[n]*(1 + erf_scaled_x[n])/2
 
 The gradients, given grad_y:
 
-    grad_x[n] = grad_y[n]*(1/2 + erf_x[n]/2 + sqrt(2)*x[n]*exp(-x[n]**2/2)/(2*sqrt(pi)))
+    grad_x[n] = grad_y[n]*(1/2 + erf_scaled_x[n]/2 + sqrt(2)*x[n]*exp(-x[n]**2/2)/(2*sqrt(pi)))
 """
 
 from typing import Any, NamedTuple
@@ -48,10 +48,12 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check(x)
-    erf_x = torch.erf(2**0.5 / 2 * x)
-    y = (erf_x + 1) / 2 * x
+    erf_scaled_x = torch.erf(2**0.5 / 2 * x)
+    y = (erf_scaled_x + 1) / 2 * x
     dy_dx = (
-        torch.addcmul(erf_x / 2, x, torch.exp(-0.5 * x**2), value=2**0.5 / (2 * torch.pi**0.5))
+        torch.addcmul(
+            erf_scaled_x / 2, x, torch.exp(-0.5 * x**2), value=2**0.5 / (2 * torch.pi**0.5)
+        )
         + 0.5
     )
     return y, Residuals(dy_dx)
@@ -101,9 +103,11 @@ def residuals_backward(grad_dy_dx: Tensor, x: Tensor, residuals: Residuals) -> t
         grad_x.
     """
     x_squared = x**2
-    exp_x = torch.exp(-0.5 * x_squared)
+    exp_scaled_x_squared = torch.exp(-0.5 * x_squared)
     grad_x = (
-        (-(2**0.5) / (2 * torch.pi**0.5) * x_squared + 2**0.5 / torch.pi**0.5) * grad_dy_dx * exp_x
+        (-(2**0.5) / (2 * torch.pi**0.5) * x_squared + 2**0.5 / torch.pi**0.5)
+        * grad_dy_dx
+        * exp_scaled_x_squared
     )
     return (grad_x,)
 
@@ -111,8 +115,8 @@ def residuals_backward(grad_dy_dx: Tensor, x: Tensor, residuals: Residuals) -> t
 def _value(x: Tensor) -> Tensor:
     """Compute y alone, without any residuals."""
     _check(x)
-    erf_x = torch.erf(2**0.5 / 2 * x)
-    y = (erf_x + 1) / 2 * x
+    erf_scaled_x = torch.erf(2**0.5 / 2 * x)
+    y = (erf_scaled_x + 1) / 2 * x
     return y
 
 
@@ -199,8 +203,8 @@ class TanhGradients(NamedTuple):
 def forward_tanh(x: Tensor) -> tuple[Tensor, TanhResiduals]:
     """Compute y, and the residuals that the backward passes need.
 
-        tanh_x[n] = tanh(sqrt(2)*(x[n] + 0.044715*x[n]**3)/sqrt(pi))
-        y[n]      = x[n]*(1 + tanh_x[n])/2
+        tanh_inner[n] = tanh(sqrt(2)*(x[n] + 0.044715*x[n]**3)/sqrt(pi))
+        y[n]          = x[n]*(1 + tanh_inner[n])/2
 
     Args:
         x: shape (N,).
@@ -210,14 +214,14 @@ def forward_tanh(x: Tensor) -> tuple[Tensor, TanhResiduals]:
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check_tanh(x)
-    tanh_x = torch.tanh(2**0.5 / torch.pi**0.5 * torch.add(x, x**3, alpha=0.044715))
-    y = (tanh_x + 1) / 2 * x
+    tanh_inner = torch.tanh(2**0.5 / torch.pi**0.5 * torch.add(x, x**3, alpha=0.044715))
+    y = (tanh_inner + 1) / 2 * x
     dy_dx = (
         torch.add(
-            (1 - tanh_x**2)
+            (1 - tanh_inner**2)
             * (0.0670725 * 2**0.5 / torch.pi**0.5 * x**2 + 2**0.5 / (2 * torch.pi**0.5))
             * x,
-            tanh_x,
+            tanh_inner,
             alpha=0.5,
         )
         + 0.5
@@ -229,9 +233,9 @@ def backward_tanh(grad_y: Tensor, residuals: TanhResiduals) -> TanhGradients:
     """Compute the gradients. No argument is written to.
 
         grad_x[n] = grad_y[n]
-                    *(1/2 + tanh_x[n]/2
+                    *(1/2 + tanh_inner[n]/2
                       + x[n]*(0.0670725*sqrt(2)*x[n]**2/sqrt(pi) + sqrt(2)/(2*sqrt(pi)))
-                      *(1 - tanh_x[n]**2))
+                      *(1 - tanh_inner[n]**2))
 
     Args:
         grad_y: the gradient of y, shape (N,).
@@ -275,16 +279,16 @@ def residuals_backward_tanh(
     Returns:
         grad_x.
     """
-    tanh_x = torch.tanh(2**0.5 / torch.pi**0.5 * torch.add(x, x**3, alpha=0.044715))
+    tanh_inner = torch.tanh(2**0.5 / torch.pi**0.5 * torch.add(x, x**3, alpha=0.044715))
     x_squared = x**2
-    x_total = 0.134145 * 2**0.5 / torch.pi**0.5 * x_squared + 2**0.5 / torch.pi**0.5
-    grad_dy_dx_times_x_total = grad_dy_dx * x_total
+    x_terms = 0.134145 * 2**0.5 / torch.pi**0.5 * x_squared + 2**0.5 / torch.pi**0.5
+    grad_dy_dx_times_x_terms = grad_dy_dx * x_terms
     grad_dy_dx_scaled = (
         2**0.5
         / torch.pi**0.5
-        * torch.addcmul(grad_dy_dx, grad_dy_dx_times_x_total * tanh_x, x, value=-2)
+        * torch.addcmul(grad_dy_dx, grad_dy_dx_times_x_terms * tanh_inner, x, value=-2)
     )
-    grad_x = (1 - tanh_x**2) * torch.add(
+    grad_x = (1 - tanh_inner**2) * torch.add(
         torch.add(
             torch.add(
                 0.0670725 * grad_dy_dx_scaled, grad_dy_dx, alpha=0.134145 * 2**0.5 / torch.pi**0.5
@@ -293,7 +297,7 @@ def residuals_backward_tanh(
             grad_dy_dx_scaled,
             alpha=0.5,
         ),
-        grad_dy_dx_times_x_total,
+        grad_dy_dx_times_x_terms,
         alpha=0.5,
     )
     return (grad_x,)
@@ -302,8 +306,8 @@ def residuals_backward_tanh(
 def _value_tanh(x: Tensor) -> Tensor:
     """Compute y alone, without any residuals."""
     _check_tanh(x)
-    tanh_x = torch.tanh(2**0.5 / torch.pi**0.5 * torch.add(x, x**3, alpha=0.044715))
-    y = (tanh_x + 1) / 2 * x
+    tanh_inner = torch.tanh(2**0.5 / torch.pi**0.5 * torch.add(x, x**3, alpha=0.044715))
+    y = (tanh_inner + 1) / 2 * x
     return y
 
 

@@ -138,29 +138,29 @@ def double_backward(
     weight, rstd, x_hat = residuals
     _, _, C, S = x_hat.shape
     first_grad_x_hat = weight[:, :, None] * grad_y
-    grad_x_mean = first_grad_x_hat.mean((2, 3))
-    grad_x_mean_1 = (first_grad_x_hat * x_hat).mean((2, 3))
-    grad_grad_x_sum = (grad_grad_x * x_hat).sum((2, 3))
-    grad_grad_x_sum_1 = grad_grad_x.sum((2, 3))
-    grad_grad_x_sum_scaled = grad_grad_x_sum / (C * S)
+    grad_x_hat_mean = first_grad_x_hat.mean((2, 3))
+    grad_x_hat_times_x_hat_mean = (first_grad_x_hat * x_hat).mean((2, 3))
+    grad_grad_x_dot_x_hat = (grad_grad_x * x_hat).sum((2, 3))
+    grad_grad_x_sum = grad_grad_x.sum((2, 3))
+    grad_grad_x_dot_x_hat_scaled = grad_grad_x_dot_x_hat / (C * S)
     grad_grad_x_hat = torch.sub(
-        grad_grad_x, grad_grad_x_sum_1[:, :, None, None], alpha=1 / (C * S or torch.nan)
+        grad_grad_x, grad_grad_x_sum[:, :, None, None], alpha=1 / (C * S or torch.nan)
     )
     grad_grad_x_hat = grad_grad_x_hat.addcmul(
-        grad_grad_x_sum_scaled[:, :, None, None], x_hat, value=-1
+        grad_grad_x_dot_x_hat_scaled[:, :, None, None], x_hat, value=-1
     )
     grad_grad_x_hat = grad_grad_x_hat * rstd[:, :, None, None]
     grad_x_hat = grad_grad_weight[:, :, None] * grad_y
     grad_x_hat = grad_x_hat.addcmul(
         rstd[:, :, None, None],
-        (grad_grad_x_sum_scaled[:, :, None, None] * first_grad_x_hat).addcmul(
-            grad_x_mean_1[:, :, None, None], grad_grad_x
+        (grad_grad_x_dot_x_hat_scaled[:, :, None, None] * first_grad_x_hat).addcmul(
+            grad_x_hat_times_x_hat_mean[:, :, None, None], grad_grad_x
         ),
         value=-1,
     )
     grad_rstd = (first_grad_x_hat * grad_grad_x).sum((2, 3))
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_x_mean_1, value=-1)
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_x_mean, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_dot_x_hat, grad_x_hat_times_x_hat_mean, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_x_hat_mean, value=-1)
     grad_weight = (grad_grad_x_hat * grad_y).sum((0, 3))
     grad_grad_y = torch.addcmul(grad_grad_bias[:, :, None], grad_grad_weight[:, :, None], x_hat)
     grad_grad_y = grad_grad_y.addcmul(weight[:, :, None], grad_grad_x_hat)
@@ -359,29 +359,29 @@ def double_backward_no_bias(
     weight, rstd, x_hat = residuals
     _, _, C, S = x_hat.shape
     first_grad_x_hat = weight[:, :, None] * grad_y
-    grad_x_mean = first_grad_x_hat.mean((2, 3))
-    grad_x_mean_1 = (first_grad_x_hat * x_hat).mean((2, 3))
-    grad_grad_x_sum = (grad_grad_x * x_hat).sum((2, 3))
-    grad_grad_x_sum_1 = grad_grad_x.sum((2, 3))
-    grad_grad_x_sum_scaled = grad_grad_x_sum / (C * S)
+    grad_x_hat_mean = first_grad_x_hat.mean((2, 3))
+    grad_x_hat_times_x_hat_mean = (first_grad_x_hat * x_hat).mean((2, 3))
+    grad_grad_x_dot_x_hat = (grad_grad_x * x_hat).sum((2, 3))
+    grad_grad_x_sum = grad_grad_x.sum((2, 3))
+    grad_grad_x_dot_x_hat_scaled = grad_grad_x_dot_x_hat / (C * S)
     grad_grad_x_hat = torch.sub(
-        grad_grad_x, grad_grad_x_sum_1[:, :, None, None], alpha=1 / (C * S or torch.nan)
+        grad_grad_x, grad_grad_x_sum[:, :, None, None], alpha=1 / (C * S or torch.nan)
     )
     grad_grad_x_hat = grad_grad_x_hat.addcmul(
-        grad_grad_x_sum_scaled[:, :, None, None], x_hat, value=-1
+        grad_grad_x_dot_x_hat_scaled[:, :, None, None], x_hat, value=-1
     )
     grad_grad_x_hat = grad_grad_x_hat * rstd[:, :, None, None]
     grad_x_hat = grad_grad_weight[:, :, None] * grad_y
     grad_x_hat = grad_x_hat.addcmul(
         rstd[:, :, None, None],
-        (grad_grad_x_sum_scaled[:, :, None, None] * first_grad_x_hat).addcmul(
-            grad_x_mean_1[:, :, None, None], grad_grad_x
+        (grad_grad_x_dot_x_hat_scaled[:, :, None, None] * first_grad_x_hat).addcmul(
+            grad_x_hat_times_x_hat_mean[:, :, None, None], grad_grad_x
         ),
         value=-1,
     )
     grad_rstd = (first_grad_x_hat * grad_grad_x).sum((2, 3))
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_x_mean_1, value=-1)
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_x_mean, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_dot_x_hat, grad_x_hat_times_x_hat_mean, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_x_hat_mean, value=-1)
     grad_weight = (grad_grad_x_hat * grad_y).sum((0, 3))
     grad_grad_y = grad_grad_weight[:, :, None] * x_hat
     grad_grad_y = grad_grad_y.addcmul(weight[:, :, None], grad_grad_x_hat)
@@ -576,22 +576,22 @@ def double_backward_no_weight(
     rstd, x_hat = residuals
     _, _, C, S = x_hat.shape
     grad_y_mean = grad_y.mean((2, 3))
-    grad_y_mean_1 = (grad_y * x_hat).mean((2, 3))
-    grad_grad_x_sum = (grad_grad_x * x_hat).sum((2, 3))
-    grad_grad_x_sum_scaled = grad_grad_x_sum / (C * S)
-    grad_x_hat = grad_grad_x_sum_scaled[:, :, None, None] * grad_y
-    grad_x_hat = grad_x_hat.addcmul(grad_y_mean_1[:, :, None, None], grad_grad_x)
+    grad_y_times_x_hat_mean = (grad_y * x_hat).mean((2, 3))
+    grad_grad_x_dot_x_hat = (grad_grad_x * x_hat).sum((2, 3))
+    grad_grad_x_dot_x_hat_scaled = grad_grad_x_dot_x_hat / (C * S)
+    grad_x_hat = grad_grad_x_dot_x_hat_scaled[:, :, None, None] * grad_y
+    grad_x_hat = grad_x_hat.addcmul(grad_y_times_x_hat_mean[:, :, None, None], grad_grad_x)
     grad_x_hat = grad_x_hat * (-rstd)[:, :, None, None]
-    grad_grad_x_sum_1 = grad_grad_x.sum((2, 3))
+    grad_grad_x_sum = grad_grad_x.sum((2, 3))
     grad_rstd = (grad_grad_x * grad_y).sum((2, 3))
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean_1, value=-1)
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_y_mean, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_dot_x_hat, grad_y_times_x_hat_mean, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean, value=-1)
     grad_grad_y = torch.addcmul(
         grad_grad_bias[:, :, None],
         rstd[:, :, None, None],
         torch.sub(
-            grad_grad_x, grad_grad_x_sum_1[:, :, None, None], alpha=1 / (C * S or torch.nan)
-        ).addcmul(grad_grad_x_sum_scaled[:, :, None, None], x_hat, value=-1),
+            grad_grad_x, grad_grad_x_sum[:, :, None, None], alpha=1 / (C * S or torch.nan)
+        ).addcmul(grad_grad_x_dot_x_hat_scaled[:, :, None, None], x_hat, value=-1),
     )
     return grad_grad_y, grad_rstd, grad_x_hat
 
@@ -774,20 +774,20 @@ def double_backward_no_weight_no_bias(
     """
     rstd, y, C, S = residuals
     grad_y_mean = first_grad_y.mean((2, 3))
-    grad_y_mean_1 = (first_grad_y * y).mean((2, 3))
-    grad_grad_x_sum = (grad_grad_x * y).sum((2, 3))
-    grad_grad_x_sum_scaled = grad_grad_x_sum / (C * S)
-    grad_y = grad_grad_x_sum_scaled[:, :, None, None] * first_grad_y
-    grad_y = grad_y.addcmul(grad_y_mean_1[:, :, None, None], grad_grad_x)
+    grad_y_times_y_mean = (first_grad_y * y).mean((2, 3))
+    grad_grad_x_dot_y = (grad_grad_x * y).sum((2, 3))
+    grad_grad_x_dot_y_scaled = grad_grad_x_dot_y / (C * S)
+    grad_y = grad_grad_x_dot_y_scaled[:, :, None, None] * first_grad_y
+    grad_y = grad_y.addcmul(grad_y_times_y_mean[:, :, None, None], grad_grad_x)
     grad_y = grad_y * (-rstd)[:, :, None, None]
-    grad_grad_x_sum_1 = grad_grad_x.sum((2, 3))
+    grad_grad_x_sum = grad_grad_x.sum((2, 3))
     grad_rstd = (first_grad_y * grad_grad_x).sum((2, 3))
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean_1, value=-1)
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_y_mean, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_dot_y, grad_y_times_y_mean, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean, value=-1)
     grad_grad_y = torch.sub(
-        grad_grad_x, grad_grad_x_sum_1[:, :, None, None], alpha=1 / (C * S or torch.nan)
+        grad_grad_x, grad_grad_x_sum[:, :, None, None], alpha=1 / (C * S or torch.nan)
     )
-    grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled[:, :, None, None], y, value=-1)
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_x_dot_y_scaled[:, :, None, None], y, value=-1)
     grad_grad_y = grad_grad_y * rstd[:, :, None, None]
     return grad_grad_y, grad_rstd, grad_y
 

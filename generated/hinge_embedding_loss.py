@@ -3,15 +3,16 @@
 # definition sha256:8cd99fdd16bc9b780b9eed648751d08779a2da50c29d771352ff24ed8705b9b3
 """A distance; for targets -1, what it lacks to the margin.
 
-    x_total[n] = margin - x[n]
-    loss       = sum_n(where(target[n] == -1, 0, x[n])
-                       + where(target[n] == 1, 0, where(x_total[n] < 0, 0, x_total[n])))/N
+    margin_minus_x[n] = margin - x[n]
+    loss              = sum_n(where(target[n] == -1, 0, x[n])
+                              + where(target[n] == 1, 0,
+                                      where(margin_minus_x[n] < 0, 0, margin_minus_x[n])))/N
 
 The gradients, given grad_loss:
 
     grad_x[n] = grad_loss
                 *(where(target[n] == -1, 0, 1)
-                  - where(target[n] == 1, 0, where(x_total[n] < 0, 0, 1)))/N
+                  - where(target[n] == 1, 0, where(margin_minus_x[n] < 0, 0, 1)))/N
 """
 
 from collections.abc import Sequence
@@ -37,7 +38,7 @@ def _check(x: Tensor, target: Tensor) -> None:
 class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    target_total: Tensor
+    margin_minus_x_terms: Tensor
 
 
 class Gradients(NamedTuple):
@@ -59,19 +60,19 @@ def forward(x: Tensor, target: Tensor, *, margin: float = 1.0) -> tuple[Tensor, 
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check(x, target)
-    x_total = margin - x
+    margin_minus_x = margin - x
     target_mask = target == -1
-    x_total_negative = x_total < 0
+    margin_minus_x_negative = margin_minus_x < 0
     target_is_one = target == 1
     loss = (
-        x_total.clamp(min=0).masked_fill(target_is_one, 0) + x.masked_fill(target_mask, 0)
+        margin_minus_x.clamp(min=0).masked_fill(target_is_one, 0) + x.masked_fill(target_mask, 0)
     ).mean()
-    target_total = torch.where(
-        x_total_negative, torch.tensor(0, dtype=x.dtype, device=x.device), -1
+    margin_minus_x_terms = torch.where(
+        margin_minus_x_negative, torch.tensor(0, dtype=x.dtype, device=x.device), -1
     ).masked_fill(target_is_one, 0) + torch.where(
         target_mask, torch.tensor(0, dtype=x.dtype, device=x.device), 1
     )
-    return loss, Residuals(target_total)
+    return loss, Residuals(margin_minus_x_terms)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -85,14 +86,14 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target_total = residuals.target_total
+    margin_minus_x_terms = residuals.margin_minus_x_terms
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
-    (N,) = target_total.shape
+    (N,) = margin_minus_x_terms.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_x = grad_loss_scaled * target_total
+    grad_x = grad_loss_scaled * margin_minus_x_terms
     return Gradients(grad_x)
 
 
@@ -104,14 +105,14 @@ def double_backward(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_target_total.
+        grad_grad_loss, grad_margin_minus_x_terms.
     """
-    target_total = residuals.target_total
-    (N,) = target_total.shape
+    margin_minus_x_terms = residuals.margin_minus_x_terms
+    (N,) = margin_minus_x_terms.shape
     grad_loss_scaled = grad_loss / N
-    grad_target_total = grad_loss_scaled * grad_grad_x
-    grad_grad_loss = (grad_grad_x * target_total).mean()
-    return grad_grad_loss, grad_target_total
+    grad_margin_minus_x_terms = grad_loss_scaled * grad_grad_x
+    grad_grad_loss = (grad_grad_x * margin_minus_x_terms).mean()
+    return grad_grad_loss, grad_margin_minus_x_terms
 
 
 def value_and_grad(x: Tensor, target: Tensor, *, margin: float = 1.0) -> tuple[Tensor, Gradients]:
@@ -121,17 +122,17 @@ def value_and_grad(x: Tensor, target: Tensor, *, margin: float = 1.0) -> tuple[T
     """
     _check(x, target)
     (N,) = x.shape
-    x_total = margin - x
+    margin_minus_x = margin - x
     target_mask = target == -1
-    x_total_negative = x_total < 0
+    margin_minus_x_negative = margin_minus_x < 0
     target_is_one = target == 1
     loss = (
-        x_total.clamp(min=0).masked_fill(target_is_one, 0) + x.masked_fill(target_mask, 0)
+        margin_minus_x.clamp(min=0).masked_fill(target_is_one, 0) + x.masked_fill(target_mask, 0)
     ).mean()
     grad_x = (
         torch.where(target_mask, torch.tensor(0, dtype=x.dtype, device=x.device), 1)
         - torch.where(
-            x_total_negative, torch.tensor(0, dtype=x.dtype, device=x.device), 1
+            margin_minus_x_negative, torch.tensor(0, dtype=x.dtype, device=x.device), 1
         ).masked_fill(target_is_one, 0)
     ) / N
     return loss, Gradients(grad_x)
@@ -140,9 +141,9 @@ def value_and_grad(x: Tensor, target: Tensor, *, margin: float = 1.0) -> tuple[T
 def _value(x: Tensor, target: Tensor, margin: float) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check(x, target)
-    x_total = margin - x
+    margin_minus_x = margin - x
     loss = (
-        x_total.clamp(min=0).masked_fill(target == 1, 0) + x.masked_fill(target == -1, 0)
+        margin_minus_x.clamp(min=0).masked_fill(target == 1, 0) + x.masked_fill(target == -1, 0)
     ).mean()
     return loss
 
@@ -165,8 +166,10 @@ class _BackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        grad_grad_loss, grad_target_total = double_backward(grad_grad_x, grad_loss, residuals)
-        return grad_grad_loss, grad_target_total
+        grad_grad_loss, grad_margin_minus_x_terms = double_backward(
+            grad_grad_x, grad_loss, residuals
+        )
+        return grad_grad_loss, grad_margin_minus_x_terms
 
 
 class _Function(torch.autograd.Function):
@@ -177,13 +180,13 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, margin: float) -> tuple[Tensor, ...]:
         loss, residuals = forward(x, target, margin=margin)
-        return loss, residuals.target_total
+        return loss, residuals.margin_minus_x_terms
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, target_total = output
-        ctx.save_for_backward(target_total)
-        ctx.mark_non_differentiable(target_total)
+        _, margin_minus_x_terms = output
+        ctx.save_for_backward(margin_minus_x_terms)
+        ctx.mark_non_differentiable(margin_minus_x_terms)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -224,9 +227,10 @@ class SumGradients(NamedTuple):
 def forward_sum(x: Tensor, target: Tensor, *, margin: float = 1.0) -> tuple[Tensor, SumResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        x_total[n] = margin - x[n]
-        loss       = sum_n(where(target[n] == -1, 0, x[n])
-                           + where(target[n] == 1, 0, where(x_total[n] < 0, 0, x_total[n])))
+        margin_minus_x[n] = margin - x[n]
+        loss              = sum_n(where(target[n] == -1, 0, x[n])
+                                  + where(target[n] == 1, 0,
+                                          where(margin_minus_x[n] < 0, 0, margin_minus_x[n])))
 
     Args:
         x: shape (N,).
@@ -238,15 +242,15 @@ def forward_sum(x: Tensor, target: Tensor, *, margin: float = 1.0) -> tuple[Tens
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check_sum(x, target)
-    x_total = margin - x
+    margin_minus_x = margin - x
     target_mask = target == -1
-    x_total_negative = x_total < 0
+    margin_minus_x_negative = margin_minus_x < 0
     target_is_one = target == 1
     loss = (
-        x_total.clamp(min=0).masked_fill(target_is_one, 0) + x.masked_fill(target_mask, 0)
+        margin_minus_x.clamp(min=0).masked_fill(target_is_one, 0) + x.masked_fill(target_mask, 0)
     ).sum()
     dloss_dx = torch.where(
-        x_total_negative, torch.tensor(0, dtype=x.dtype, device=x.device), -1
+        margin_minus_x_negative, torch.tensor(0, dtype=x.dtype, device=x.device), -1
     ).masked_fill(target_is_one, 0) + torch.where(
         target_mask, torch.tensor(0, dtype=x.dtype, device=x.device), 1
     )
@@ -258,7 +262,7 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
 
         grad_x[n] = grad_loss
                     *(where(target[n] == -1, 0, 1)
-                      - where(target[n] == 1, 0, where(x_total[n] < 0, 0, 1)))
+                      - where(target[n] == 1, 0, where(margin_minus_x[n] < 0, 0, 1)))
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -296,8 +300,10 @@ def double_backward_sum(
 def _value_sum(x: Tensor, target: Tensor, margin: float) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_sum(x, target)
-    x_total = margin - x
-    loss = (x_total.clamp(min=0).masked_fill(target == 1, 0) + x.masked_fill(target == -1, 0)).sum()
+    margin_minus_x = margin - x
+    loss = (
+        margin_minus_x.clamp(min=0).masked_fill(target == 1, 0) + x.masked_fill(target == -1, 0)
+    ).sum()
     return loss
 
 
@@ -378,9 +384,10 @@ class NoneGradients(NamedTuple):
 def forward_none(x: Tensor, target: Tensor, *, margin: float = 1.0) -> tuple[Tensor, NoneResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        x_total[n] = margin - x[n]
-        loss[n]    = where(target[n] == -1, 0, x[n])
-                     + where(target[n] == 1, 0, where(x_total[n] < 0, 0, x_total[n]))
+        margin_minus_x[n] = margin - x[n]
+        loss[n]           = where(target[n] == -1, 0, x[n])
+                            + where(target[n] == 1, 0,
+                                    where(margin_minus_x[n] < 0, 0, margin_minus_x[n]))
 
     Args:
         x: shape (N,).
@@ -392,13 +399,13 @@ def forward_none(x: Tensor, target: Tensor, *, margin: float = 1.0) -> tuple[Ten
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check_none(x, target)
-    x_total = margin - x
+    margin_minus_x = margin - x
     target_mask = target == -1
-    x_total_negative = x_total < 0
+    margin_minus_x_negative = margin_minus_x < 0
     target_is_one = target == 1
-    loss = x_total.clamp(min=0).masked_fill(target_is_one, 0) + x.masked_fill(target_mask, 0)
+    loss = margin_minus_x.clamp(min=0).masked_fill(target_is_one, 0) + x.masked_fill(target_mask, 0)
     dloss_dx = torch.where(
-        x_total_negative, torch.tensor(0, dtype=x.dtype, device=x.device), -1
+        margin_minus_x_negative, torch.tensor(0, dtype=x.dtype, device=x.device), -1
     ).masked_fill(target_is_one, 0) + torch.where(
         target_mask, torch.tensor(0, dtype=x.dtype, device=x.device), 1
     )
@@ -410,7 +417,7 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
 
         grad_x[n] = grad_loss[n]
                     *(where(target[n] == -1, 0, 1)
-                      - where(target[n] == 1, 0, where(x_total[n] < 0, 0, 1)))
+                      - where(target[n] == 1, 0, where(margin_minus_x[n] < 0, 0, 1)))
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -451,8 +458,8 @@ def double_backward_none(
 def _value_none(x: Tensor, target: Tensor, margin: float) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_none(x, target)
-    x_total = margin - x
-    loss = x_total.clamp(min=0).masked_fill(target == 1, 0) + x.masked_fill(target == -1, 0)
+    margin_minus_x = margin - x
+    loss = margin_minus_x.clamp(min=0).masked_fill(target == 1, 0) + x.masked_fill(target == -1, 0)
     return loss
 
 

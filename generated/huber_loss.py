@@ -102,10 +102,10 @@ def double_backward(
     (N,) = off.shape
     abs_off = torch.abs(off)
     abs_off_mask = abs_off > delta
-    off_chosen = torch.where(abs_off_mask, delta * torch.sign(off), off)
+    sign_off_scaled_or_off = torch.where(abs_off_mask, delta * torch.sign(off), off)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
     grad_off = (grad_loss / N * grad_grad_x_minus_grad_grad_target).masked_fill(abs_off_mask, 0)
-    grad_grad_loss = (grad_grad_x_minus_grad_grad_target * off_chosen).mean()
+    grad_grad_loss = (grad_grad_x_minus_grad_grad_target * sign_off_scaled_or_off).mean()
     return grad_grad_loss, grad_off
 
 
@@ -311,21 +311,21 @@ def double_backward_weight(
     (N,) = weight.shape
     abs_off = torch.abs(off)
     grad_loss_scaled = grad_loss / N
-    off_scaled = delta * torch.sign(off)
+    sign_off_scaled = delta * torch.sign(off)
     abs_off_mask = abs_off > delta
-    off_chosen = torch.where(abs_off_mask, off_scaled, off)
+    sign_off_scaled_or_off = torch.where(abs_off_mask, sign_off_scaled, off)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
     grad_off = grad_loss_scaled * torch.addcmul(
         (grad_grad_x_minus_grad_grad_target * weight).masked_fill(abs_off_mask, 0),
-        off.masked_fill(abs_off_mask, 0) + torch.where(abs_off_mask, off_scaled, 0),
+        off.masked_fill(abs_off_mask, 0) + torch.where(abs_off_mask, sign_off_scaled, 0),
         grad_grad_weight,
     )
-    grad_weight = grad_loss_scaled * grad_grad_x_minus_grad_grad_target * off_chosen
+    grad_weight = grad_loss_scaled * grad_grad_x_minus_grad_grad_target * sign_off_scaled_or_off
     grad_grad_loss = torch.add(
         (
             grad_grad_weight * torch.where(abs_off_mask, 2 * delta * abs_off - delta**2, off**2)
         ).sum(),
-        (grad_grad_x_minus_grad_grad_target * off_chosen * weight).sum(),
+        (grad_grad_x_minus_grad_grad_target * sign_off_scaled_or_off * weight).sum(),
         alpha=2,
     ) / (2 * N)
     return grad_grad_loss, grad_weight, grad_off
@@ -482,10 +482,10 @@ def double_backward_sum(
     off, delta = residuals
     abs_off = torch.abs(off)
     abs_off_mask = abs_off > delta
-    off_chosen = torch.where(abs_off_mask, delta * torch.sign(off), off)
+    sign_off_scaled_or_off = torch.where(abs_off_mask, delta * torch.sign(off), off)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
     grad_off = (grad_loss * grad_grad_x_minus_grad_grad_target).masked_fill(abs_off_mask, 0)
-    grad_grad_loss = (grad_grad_x_minus_grad_grad_target * off_chosen).sum()
+    grad_grad_loss = (grad_grad_x_minus_grad_grad_target * sign_off_scaled_or_off).sum()
     return grad_grad_loss, grad_off
 
 
@@ -655,18 +655,18 @@ def double_backward_sum_weight(
     """
     weight, off, delta = residuals
     abs_off = torch.abs(off)
-    off_scaled = delta * torch.sign(off)
+    sign_off_scaled = delta * torch.sign(off)
     abs_off_mask = abs_off > delta
-    off_chosen = torch.where(abs_off_mask, off_scaled, off)
+    sign_off_scaled_or_off = torch.where(abs_off_mask, sign_off_scaled, off)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
     grad_off = grad_loss * torch.addcmul(
         (grad_grad_x_minus_grad_grad_target * weight).masked_fill(abs_off_mask, 0),
-        off.masked_fill(abs_off_mask, 0) + torch.where(abs_off_mask, off_scaled, 0),
+        off.masked_fill(abs_off_mask, 0) + torch.where(abs_off_mask, sign_off_scaled, 0),
         grad_grad_weight,
     )
-    grad_weight = grad_loss * grad_grad_x_minus_grad_grad_target * off_chosen
+    grad_weight = grad_loss * grad_grad_x_minus_grad_grad_target * sign_off_scaled_or_off
     grad_grad_loss = torch.add(
-        (grad_grad_x_minus_grad_grad_target * off_chosen * weight).sum(),
+        (grad_grad_x_minus_grad_grad_target * sign_off_scaled_or_off * weight).sum(),
         (
             grad_grad_weight * torch.where(abs_off_mask, 2 * delta * abs_off - delta**2, off**2)
         ).sum(),
@@ -832,10 +832,10 @@ def double_backward_none(
     off, delta = residuals
     abs_off = torch.abs(off)
     abs_off_mask = abs_off > delta
-    off_chosen = torch.where(abs_off_mask, delta * torch.sign(off), off)
+    sign_off_scaled_or_off = torch.where(abs_off_mask, delta * torch.sign(off), off)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
     grad_off = (grad_grad_x_minus_grad_grad_target * grad_loss).masked_fill(abs_off_mask, 0)
-    grad_grad_loss = grad_grad_x_minus_grad_grad_target * off_chosen
+    grad_grad_loss = grad_grad_x_minus_grad_grad_target * sign_off_scaled_or_off
     return grad_grad_loss, grad_off
 
 
@@ -1008,22 +1008,26 @@ def double_backward_none_weight(
     """
     weight, off, delta = residuals
     abs_off = torch.abs(off)
-    off_scaled = delta * torch.sign(off)
+    sign_off_scaled = delta * torch.sign(off)
     abs_off_mask = abs_off > delta
-    off_chosen = torch.where(abs_off_mask, off_scaled, off)
+    sign_off_scaled_or_off = torch.where(abs_off_mask, sign_off_scaled, off)
     abs_off_chosen = torch.where(abs_off_mask, delta * abs_off - delta**2 / 2, off**2 / 2)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
-    product = grad_grad_x_minus_grad_grad_target * weight
+    grad_grad_x_minus_grad_grad_target_scaled = grad_grad_x_minus_grad_grad_target * weight
     grad_off = (
         torch.addcmul(
-            product.masked_fill(abs_off_mask, 0),
-            off.masked_fill(abs_off_mask, 0) + torch.where(abs_off_mask, off_scaled, 0),
+            grad_grad_x_minus_grad_grad_target_scaled.masked_fill(abs_off_mask, 0),
+            off.masked_fill(abs_off_mask, 0) + torch.where(abs_off_mask, sign_off_scaled, 0),
             grad_grad_weight,
         )
         * grad_loss
     )
-    grad_weight = grad_grad_x_minus_grad_grad_target * grad_loss * off_chosen
-    grad_grad_loss = torch.addcmul(abs_off_chosen * grad_grad_weight, off_chosen, product)
+    grad_weight = grad_grad_x_minus_grad_grad_target * grad_loss * sign_off_scaled_or_off
+    grad_grad_loss = torch.addcmul(
+        abs_off_chosen * grad_grad_weight,
+        grad_grad_x_minus_grad_grad_target_scaled,
+        sign_off_scaled_or_off,
+    )
     return grad_grad_loss, grad_weight, grad_off
 
 

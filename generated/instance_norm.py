@@ -105,10 +105,10 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
             f"got {[*grad_y.shape]}"
         )
     grad_bias = grad_y.sum((0, 2))
-    grad_y_sum = (grad_y * x_hat).sum(2)
-    grad_weight = grad_y_sum.sum(0)
+    grad_y_dot_x_hat = (grad_y * x_hat).sum(2)
+    grad_weight = grad_y_dot_x_hat.sum(0)
     grad_x = grad_y - grad_y.mean(2, keepdim=True)
-    grad_x = grad_x.addcmul(grad_y_sum[:, :, None], x_hat, value=-1 / (S or torch.nan))
+    grad_x = grad_x.addcmul(grad_y_dot_x_hat[:, :, None], x_hat, value=-1 / (S or torch.nan))
     grad_x = grad_x * (weight * rstd)[:, :, None]
     return Gradients(grad_x, grad_weight, grad_bias)
 
@@ -129,29 +129,31 @@ def double_backward(
     """
     weight, rstd, x_hat = residuals
     S = x_hat.shape[2]
-    grad_y_sum = (grad_y * x_hat).sum(2)
+    grad_y_dot_x_hat = (grad_y * x_hat).sum(2)
     grad_y_mean = grad_y.mean(2)
     rstd_times_weight = weight * rstd
-    rstd_product = rstd_times_weight / S
-    rstd_shifted = torch.addcmul(
-        grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(2), value=-1
+    rstd_times_weight_scaled = rstd_times_weight / S
+    grad_grad_weight_shifted = torch.addcmul(
+        grad_grad_weight, rstd_times_weight_scaled, (grad_grad_x * x_hat).sum(2), value=-1
     )
-    grad_x_hat = rstd_shifted[:, :, None] * grad_y
-    grad_x_hat = grad_x_hat.addcmul((grad_y_sum * rstd_product)[:, :, None], grad_grad_x, value=-1)
-    grad_grad_x_sum = (
+    grad_x_hat = grad_grad_weight_shifted[:, :, None] * grad_y
+    grad_x_hat = grad_x_hat.addcmul(
+        (grad_y_dot_x_hat * rstd_times_weight_scaled)[:, :, None], grad_grad_x, value=-1
+    )
+    grad_grad_x_scaled_sum = (
         (grad_y - grad_y_mean[:, :, None]).addcmul(
-            grad_y_sum[:, :, None], x_hat, value=-1 / (S or torch.nan)
+            grad_y_dot_x_hat[:, :, None], x_hat, value=-1 / (S or torch.nan)
         )
         * grad_grad_x
     ).sum(2)
-    grad_rstd = weight * grad_grad_x_sum
-    grad_weight = (grad_grad_x_sum * rstd).sum(0)
+    grad_rstd = weight * grad_grad_x_scaled_sum
+    grad_weight = (grad_grad_x_scaled_sum * rstd).sum(0)
     grad_grad_y = torch.addcmul(
         grad_grad_bias[:, None],
         rstd_times_weight[:, :, None],
         grad_grad_x - grad_grad_x.mean(2, keepdim=True),
     )
-    grad_grad_y = grad_grad_y.addcmul(rstd_shifted[:, :, None], x_hat)
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_shifted[:, :, None], x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -321,10 +323,10 @@ def backward_no_bias(grad_y: Tensor, residuals: NoBiasResiduals) -> NoBiasGradie
             f"grad_y must have shape (N, C, S) where N = {N}, C = {C}, S = {S}, "
             f"got {[*grad_y.shape]}"
         )
-    grad_y_sum = (grad_y * x_hat).sum(2)
-    grad_weight = grad_y_sum.sum(0)
+    grad_y_dot_x_hat = (grad_y * x_hat).sum(2)
+    grad_weight = grad_y_dot_x_hat.sum(0)
     grad_x = grad_y - grad_y.mean(2, keepdim=True)
-    grad_x = grad_x.addcmul(grad_y_sum[:, :, None], x_hat, value=-1 / (S or torch.nan))
+    grad_x = grad_x.addcmul(grad_y_dot_x_hat[:, :, None], x_hat, value=-1 / (S or torch.nan))
     grad_x = grad_x * (weight * rstd)[:, :, None]
     return NoBiasGradients(grad_x, grad_weight)
 
@@ -341,26 +343,28 @@ def double_backward_no_bias(
     """
     weight, rstd, x_hat = residuals
     S = x_hat.shape[2]
-    grad_y_sum = (grad_y * x_hat).sum(2)
+    grad_y_dot_x_hat = (grad_y * x_hat).sum(2)
     grad_y_mean = grad_y.mean(2)
     rstd_times_weight = weight * rstd
-    rstd_product = rstd_times_weight / S
-    rstd_shifted = torch.addcmul(
-        grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(2), value=-1
+    rstd_times_weight_scaled = rstd_times_weight / S
+    grad_grad_weight_shifted = torch.addcmul(
+        grad_grad_weight, rstd_times_weight_scaled, (grad_grad_x * x_hat).sum(2), value=-1
     )
-    grad_x_hat = rstd_shifted[:, :, None] * grad_y
-    grad_x_hat = grad_x_hat.addcmul((grad_y_sum * rstd_product)[:, :, None], grad_grad_x, value=-1)
-    grad_grad_x_sum = (
+    grad_x_hat = grad_grad_weight_shifted[:, :, None] * grad_y
+    grad_x_hat = grad_x_hat.addcmul(
+        (grad_y_dot_x_hat * rstd_times_weight_scaled)[:, :, None], grad_grad_x, value=-1
+    )
+    grad_grad_x_scaled_sum = (
         (grad_y - grad_y_mean[:, :, None]).addcmul(
-            grad_y_sum[:, :, None], x_hat, value=-1 / (S or torch.nan)
+            grad_y_dot_x_hat[:, :, None], x_hat, value=-1 / (S or torch.nan)
         )
         * grad_grad_x
     ).sum(2)
-    grad_rstd = weight * grad_grad_x_sum
-    grad_weight = (grad_grad_x_sum * rstd).sum(0)
+    grad_rstd = weight * grad_grad_x_scaled_sum
+    grad_weight = (grad_grad_x_scaled_sum * rstd).sum(0)
     grad_grad_y = grad_grad_x - grad_grad_x.mean(2, keepdim=True)
     grad_grad_y = grad_grad_y * rstd_times_weight[:, :, None]
-    grad_grad_y = grad_grad_y.addcmul(rstd_shifted[:, :, None], x_hat)
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_shifted[:, :, None], x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -549,21 +553,21 @@ def double_backward_no_weight(
     rstd, x_hat = residuals
     S = x_hat.shape[2]
     grad_y_mean = grad_y.mean(2)
-    grad_y_mean_1 = (grad_y * x_hat).mean(2)
-    grad_grad_x_sum = (grad_grad_x * x_hat).sum(2)
-    grad_grad_x_sum_scaled = grad_grad_x_sum / S
-    grad_x_hat = grad_grad_x_sum_scaled[:, :, None] * grad_y
-    grad_x_hat = grad_x_hat.addcmul(grad_y_mean_1[:, :, None], grad_grad_x)
+    grad_y_times_x_hat_mean = (grad_y * x_hat).mean(2)
+    grad_grad_x_dot_x_hat = (grad_grad_x * x_hat).sum(2)
+    grad_grad_x_dot_x_hat_scaled = grad_grad_x_dot_x_hat / S
+    grad_x_hat = grad_grad_x_dot_x_hat_scaled[:, :, None] * grad_y
+    grad_x_hat = grad_x_hat.addcmul(grad_y_times_x_hat_mean[:, :, None], grad_grad_x)
     grad_x_hat = grad_x_hat * (-rstd)[:, :, None]
-    grad_grad_x_sum_1 = grad_grad_x.sum(2)
+    grad_grad_x_sum = grad_grad_x.sum(2)
     grad_rstd = (grad_grad_x * grad_y).sum(2)
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean_1, value=-1)
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_y_mean, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_dot_x_hat, grad_y_times_x_hat_mean, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean, value=-1)
     grad_grad_y = torch.addcmul(
         grad_grad_bias[:, None],
         rstd[:, :, None],
-        torch.sub(grad_grad_x, grad_grad_x_sum_1[:, :, None], alpha=1 / (S or torch.nan)).addcmul(
-            grad_grad_x_sum_scaled[:, :, None], x_hat, value=-1
+        torch.sub(grad_grad_x, grad_grad_x_sum[:, :, None], alpha=1 / (S or torch.nan)).addcmul(
+            grad_grad_x_dot_x_hat_scaled[:, :, None], x_hat, value=-1
         ),
     )
     return grad_grad_y, grad_rstd, grad_x_hat
@@ -746,18 +750,18 @@ def double_backward_no_weight_no_bias(
     """
     rstd, y, S = residuals
     grad_y_mean = first_grad_y.mean(2)
-    grad_y_mean_1 = (first_grad_y * y).mean(2)
-    grad_grad_x_sum = (grad_grad_x * y).sum(2)
-    grad_grad_x_sum_scaled = grad_grad_x_sum / S
-    grad_y = grad_grad_x_sum_scaled[:, :, None] * first_grad_y
-    grad_y = grad_y.addcmul(grad_y_mean_1[:, :, None], grad_grad_x)
+    grad_y_times_y_mean = (first_grad_y * y).mean(2)
+    grad_grad_x_dot_y = (grad_grad_x * y).sum(2)
+    grad_grad_x_dot_y_scaled = grad_grad_x_dot_y / S
+    grad_y = grad_grad_x_dot_y_scaled[:, :, None] * first_grad_y
+    grad_y = grad_y.addcmul(grad_y_times_y_mean[:, :, None], grad_grad_x)
     grad_y = grad_y * (-rstd)[:, :, None]
-    grad_grad_x_sum_1 = grad_grad_x.sum(2)
+    grad_grad_x_sum = grad_grad_x.sum(2)
     grad_rstd = (first_grad_y * grad_grad_x).sum(2)
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean_1, value=-1)
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_y_mean, value=-1)
-    grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum_1[:, :, None], alpha=1 / (S or torch.nan))
-    grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled[:, :, None], y, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_dot_y, grad_y_times_y_mean, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean, value=-1)
+    grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum[:, :, None], alpha=1 / (S or torch.nan))
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_x_dot_y_scaled[:, :, None], y, value=-1)
     grad_grad_y = grad_grad_y * rstd[:, :, None]
     return grad_grad_y, grad_rstd, grad_y
 
@@ -928,12 +932,12 @@ def forward_running_mean(
     S = x.shape[2]
     mean = x.mean(2)
     x_centred = x - mean[:, :, None]
-    x_squared_sum = (x_centred**2).sum(2)
-    var = x_squared_sum / S
+    x_centred_squared_sum = (x_centred**2).sum(2)
+    var = x_centred_squared_sum / S
     rstd = torch.rsqrt(var + eps)
     x_hat = rstd[:, :, None] * x_centred
     y = torch.addcmul(bias[:, None], weight[:, None], x_hat)
-    unbiased = x_squared_sum / (S - 1)
+    unbiased = x_centred_squared_sum / (S - 1)
     next_running_mean = torch.add((1 - momentum) * running_mean, mean.mean(0), alpha=momentum)
     next_running_var = torch.add((1 - momentum) * running_var, unbiased.mean(0), alpha=momentum)
     return y, RunningMeanResiduals(next_running_mean, next_running_var, weight, rstd, x_hat)
@@ -966,10 +970,10 @@ def backward_running_mean(grad_y: Tensor, residuals: RunningMeanResiduals) -> Ru
             f"got {[*grad_y.shape]}"
         )
     grad_bias = grad_y.sum((0, 2))
-    grad_y_sum = (grad_y * x_hat).sum(2)
-    grad_weight = grad_y_sum.sum(0)
+    grad_y_dot_x_hat = (grad_y * x_hat).sum(2)
+    grad_weight = grad_y_dot_x_hat.sum(0)
     grad_x = grad_y - grad_y.mean(2, keepdim=True)
-    grad_x = grad_x.addcmul(grad_y_sum[:, :, None], x_hat, value=-1 / (S or torch.nan))
+    grad_x = grad_x.addcmul(grad_y_dot_x_hat[:, :, None], x_hat, value=-1 / (S or torch.nan))
     grad_x = grad_x * (weight * rstd)[:, :, None]
     return RunningMeanGradients(grad_x, grad_weight, grad_bias)
 
@@ -990,29 +994,31 @@ def double_backward_running_mean(
     """
     _, _, weight, rstd, x_hat = residuals
     S = x_hat.shape[2]
-    grad_y_sum = (grad_y * x_hat).sum(2)
+    grad_y_dot_x_hat = (grad_y * x_hat).sum(2)
     grad_y_mean = grad_y.mean(2)
     rstd_times_weight = weight * rstd
-    rstd_product = rstd_times_weight / S
-    rstd_shifted = torch.addcmul(
-        grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(2), value=-1
+    rstd_times_weight_scaled = rstd_times_weight / S
+    grad_grad_weight_shifted = torch.addcmul(
+        grad_grad_weight, rstd_times_weight_scaled, (grad_grad_x * x_hat).sum(2), value=-1
     )
-    grad_x_hat = rstd_shifted[:, :, None] * grad_y
-    grad_x_hat = grad_x_hat.addcmul((grad_y_sum * rstd_product)[:, :, None], grad_grad_x, value=-1)
-    grad_grad_x_sum = (
+    grad_x_hat = grad_grad_weight_shifted[:, :, None] * grad_y
+    grad_x_hat = grad_x_hat.addcmul(
+        (grad_y_dot_x_hat * rstd_times_weight_scaled)[:, :, None], grad_grad_x, value=-1
+    )
+    grad_grad_x_scaled_sum = (
         (grad_y - grad_y_mean[:, :, None]).addcmul(
-            grad_y_sum[:, :, None], x_hat, value=-1 / (S or torch.nan)
+            grad_y_dot_x_hat[:, :, None], x_hat, value=-1 / (S or torch.nan)
         )
         * grad_grad_x
     ).sum(2)
-    grad_rstd = weight * grad_grad_x_sum
-    grad_weight = (grad_grad_x_sum * rstd).sum(0)
+    grad_rstd = weight * grad_grad_x_scaled_sum
+    grad_weight = (grad_grad_x_scaled_sum * rstd).sum(0)
     grad_grad_y = torch.addcmul(
         grad_grad_bias[:, None],
         rstd_times_weight[:, :, None],
         grad_grad_x - grad_grad_x.mean(2, keepdim=True),
     )
-    grad_grad_y = grad_grad_y.addcmul(rstd_shifted[:, :, None], x_hat)
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_shifted[:, :, None], x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -1437,12 +1443,12 @@ def forward_running_mean_no_bias(
     S = x.shape[2]
     mean = x.mean(2)
     x_centred = x - mean[:, :, None]
-    x_squared_sum = (x_centred**2).sum(2)
-    var = x_squared_sum / S
+    x_centred_squared_sum = (x_centred**2).sum(2)
+    var = x_centred_squared_sum / S
     rstd = torch.rsqrt(var + eps)
     x_hat = rstd[:, :, None] * x_centred
     y = weight[:, None] * x_hat
-    unbiased = x_squared_sum / (S - 1)
+    unbiased = x_centred_squared_sum / (S - 1)
     next_running_mean = torch.add((1 - momentum) * running_mean, mean.mean(0), alpha=momentum)
     next_running_var = torch.add((1 - momentum) * running_var, unbiased.mean(0), alpha=momentum)
     return y, RunningMeanNoBiasResiduals(next_running_mean, next_running_var, weight, rstd, x_hat)
@@ -1475,10 +1481,10 @@ def backward_running_mean_no_bias(
             f"grad_y must have shape (N, C, S) where N = {N}, C = {C}, S = {S}, "
             f"got {[*grad_y.shape]}"
         )
-    grad_y_sum = (grad_y * x_hat).sum(2)
-    grad_weight = grad_y_sum.sum(0)
+    grad_y_dot_x_hat = (grad_y * x_hat).sum(2)
+    grad_weight = grad_y_dot_x_hat.sum(0)
     grad_x = grad_y - grad_y.mean(2, keepdim=True)
-    grad_x = grad_x.addcmul(grad_y_sum[:, :, None], x_hat, value=-1 / (S or torch.nan))
+    grad_x = grad_x.addcmul(grad_y_dot_x_hat[:, :, None], x_hat, value=-1 / (S or torch.nan))
     grad_x = grad_x * (weight * rstd)[:, :, None]
     return RunningMeanNoBiasGradients(grad_x, grad_weight)
 
@@ -1498,26 +1504,28 @@ def double_backward_running_mean_no_bias(
     """
     _, _, weight, rstd, x_hat = residuals
     S = x_hat.shape[2]
-    grad_y_sum = (grad_y * x_hat).sum(2)
+    grad_y_dot_x_hat = (grad_y * x_hat).sum(2)
     grad_y_mean = grad_y.mean(2)
     rstd_times_weight = weight * rstd
-    rstd_product = rstd_times_weight / S
-    rstd_shifted = torch.addcmul(
-        grad_grad_weight, rstd_product, (grad_grad_x * x_hat).sum(2), value=-1
+    rstd_times_weight_scaled = rstd_times_weight / S
+    grad_grad_weight_shifted = torch.addcmul(
+        grad_grad_weight, rstd_times_weight_scaled, (grad_grad_x * x_hat).sum(2), value=-1
     )
-    grad_x_hat = rstd_shifted[:, :, None] * grad_y
-    grad_x_hat = grad_x_hat.addcmul((grad_y_sum * rstd_product)[:, :, None], grad_grad_x, value=-1)
-    grad_grad_x_sum = (
+    grad_x_hat = grad_grad_weight_shifted[:, :, None] * grad_y
+    grad_x_hat = grad_x_hat.addcmul(
+        (grad_y_dot_x_hat * rstd_times_weight_scaled)[:, :, None], grad_grad_x, value=-1
+    )
+    grad_grad_x_scaled_sum = (
         (grad_y - grad_y_mean[:, :, None]).addcmul(
-            grad_y_sum[:, :, None], x_hat, value=-1 / (S or torch.nan)
+            grad_y_dot_x_hat[:, :, None], x_hat, value=-1 / (S or torch.nan)
         )
         * grad_grad_x
     ).sum(2)
-    grad_rstd = weight * grad_grad_x_sum
-    grad_weight = (grad_grad_x_sum * rstd).sum(0)
+    grad_rstd = weight * grad_grad_x_scaled_sum
+    grad_weight = (grad_grad_x_scaled_sum * rstd).sum(0)
     grad_grad_y = grad_grad_x - grad_grad_x.mean(2, keepdim=True)
     grad_grad_y = grad_grad_y * rstd_times_weight[:, :, None]
-    grad_grad_y = grad_grad_y.addcmul(rstd_shifted[:, :, None], x_hat)
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_shifted[:, :, None], x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -1924,12 +1932,12 @@ def forward_running_mean_no_weight(
     S = x.shape[2]
     mean = x.mean(2)
     x_centred = x - mean[:, :, None]
-    x_squared_sum = (x_centred**2).sum(2)
-    var = x_squared_sum / S
+    x_centred_squared_sum = (x_centred**2).sum(2)
+    var = x_centred_squared_sum / S
     rstd = torch.rsqrt(var + eps)
     x_hat = rstd[:, :, None] * x_centred
     y = x_hat + bias[:, None]
-    unbiased = x_squared_sum / (S - 1)
+    unbiased = x_centred_squared_sum / (S - 1)
     next_running_mean = torch.add((1 - momentum) * running_mean, mean.mean(0), alpha=momentum)
     next_running_var = torch.add((1 - momentum) * running_var, unbiased.mean(0), alpha=momentum)
     return y, RunningMeanNoWeightResiduals(next_running_mean, next_running_var, rstd, x_hat)
@@ -1985,21 +1993,21 @@ def double_backward_running_mean_no_weight(
     _, _, rstd, x_hat = residuals
     S = x_hat.shape[2]
     grad_y_mean = grad_y.mean(2)
-    grad_y_mean_1 = (grad_y * x_hat).mean(2)
-    grad_grad_x_sum = (grad_grad_x * x_hat).sum(2)
-    grad_grad_x_sum_scaled = grad_grad_x_sum / S
-    grad_x_hat = grad_grad_x_sum_scaled[:, :, None] * grad_y
-    grad_x_hat = grad_x_hat.addcmul(grad_y_mean_1[:, :, None], grad_grad_x)
+    grad_y_times_x_hat_mean = (grad_y * x_hat).mean(2)
+    grad_grad_x_dot_x_hat = (grad_grad_x * x_hat).sum(2)
+    grad_grad_x_dot_x_hat_scaled = grad_grad_x_dot_x_hat / S
+    grad_x_hat = grad_grad_x_dot_x_hat_scaled[:, :, None] * grad_y
+    grad_x_hat = grad_x_hat.addcmul(grad_y_times_x_hat_mean[:, :, None], grad_grad_x)
     grad_x_hat = grad_x_hat * (-rstd)[:, :, None]
-    grad_grad_x_sum_1 = grad_grad_x.sum(2)
+    grad_grad_x_sum = grad_grad_x.sum(2)
     grad_rstd = (grad_grad_x * grad_y).sum(2)
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean_1, value=-1)
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_y_mean, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_dot_x_hat, grad_y_times_x_hat_mean, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean, value=-1)
     grad_grad_y = torch.addcmul(
         grad_grad_bias[:, None],
         rstd[:, :, None],
-        torch.sub(grad_grad_x, grad_grad_x_sum_1[:, :, None], alpha=1 / (S or torch.nan)).addcmul(
-            grad_grad_x_sum_scaled[:, :, None], x_hat, value=-1
+        torch.sub(grad_grad_x, grad_grad_x_sum[:, :, None], alpha=1 / (S or torch.nan)).addcmul(
+            grad_grad_x_dot_x_hat_scaled[:, :, None], x_hat, value=-1
         ),
     )
     return grad_grad_y, grad_rstd, grad_x_hat
@@ -2337,11 +2345,11 @@ def forward_running_mean_no_weight_no_bias(
     S = x.shape[2]
     mean = x.mean(2)
     x_centred = x - mean[:, :, None]
-    x_squared_sum = (x_centred**2).sum(2)
-    var = x_squared_sum / S
+    x_centred_squared_sum = (x_centred**2).sum(2)
+    var = x_centred_squared_sum / S
     rstd = torch.rsqrt(var + eps)
     y = rstd[:, :, None] * x_centred
-    unbiased = x_squared_sum / (S - 1)
+    unbiased = x_centred_squared_sum / (S - 1)
     next_running_mean = torch.add((1 - momentum) * running_mean, mean.mean(0), alpha=momentum)
     next_running_var = torch.add((1 - momentum) * running_var, unbiased.mean(0), alpha=momentum)
     return y, RunningMeanNoWeightNoBiasResiduals(next_running_mean, next_running_var, rstd, y, S)
@@ -2391,18 +2399,18 @@ def double_backward_running_mean_no_weight_no_bias(
     """
     _, _, rstd, y, S = residuals
     grad_y_mean = first_grad_y.mean(2)
-    grad_y_mean_1 = (first_grad_y * y).mean(2)
-    grad_grad_x_sum = (grad_grad_x * y).sum(2)
-    grad_grad_x_sum_scaled = grad_grad_x_sum / S
-    grad_y = grad_grad_x_sum_scaled[:, :, None] * first_grad_y
-    grad_y = grad_y.addcmul(grad_y_mean_1[:, :, None], grad_grad_x)
+    grad_y_times_y_mean = (first_grad_y * y).mean(2)
+    grad_grad_x_dot_y = (grad_grad_x * y).sum(2)
+    grad_grad_x_dot_y_scaled = grad_grad_x_dot_y / S
+    grad_y = grad_grad_x_dot_y_scaled[:, :, None] * first_grad_y
+    grad_y = grad_y.addcmul(grad_y_times_y_mean[:, :, None], grad_grad_x)
     grad_y = grad_y * (-rstd)[:, :, None]
-    grad_grad_x_sum_1 = grad_grad_x.sum(2)
+    grad_grad_x_sum = grad_grad_x.sum(2)
     grad_rstd = (first_grad_y * grad_grad_x).sum(2)
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean_1, value=-1)
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum_1, grad_y_mean, value=-1)
-    grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum_1[:, :, None], alpha=1 / (S or torch.nan))
-    grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled[:, :, None], y, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_dot_y, grad_y_times_y_mean, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean, value=-1)
+    grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum[:, :, None], alpha=1 / (S or torch.nan))
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_x_dot_y_scaled[:, :, None], y, value=-1)
     grad_grad_y = grad_grad_y * rstd[:, :, None]
     return grad_grad_y, grad_rstd, grad_y
 

@@ -40,7 +40,7 @@ class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    target_total: Tensor
+    target_terms: Tensor
 
 
 class Gradients(NamedTuple):
@@ -67,9 +67,9 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
     each = (log_target * target).masked_fill(target_is_zero, 0)
     each = each.addcmul(x, target, value=-1)
     loss = each.mean()
-    target_total = (log_target + 1).masked_fill(target_is_zero, 0)
-    target_total = target_total - x
-    return loss, Residuals(target, target_total)
+    target_terms = (log_target + 1).masked_fill(target_is_zero, 0)
+    target_terms = target_terms - x
+    return loss, Residuals(target, target_terms)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -83,14 +83,14 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, target_total = residuals
+    target, target_terms = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     N, K = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / (K * N)
-    grad_target = grad_loss_scaled * target_total
+    grad_target = grad_loss_scaled * target_terms
     grad_x = -grad_loss_scaled * target
     return Gradients(grad_x, grad_target)
 
@@ -103,20 +103,20 @@ def double_backward(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_target, grad_target_total.
+        grad_grad_loss, grad_target, grad_target_terms.
     """
-    target, target_total = residuals
+    target, target_terms = residuals
     N, K = target.shape
     grad_loss_scaled = grad_loss / (K * N)
-    grad_target_total = grad_loss_scaled * grad_grad_target
+    grad_target_terms = grad_loss_scaled * grad_grad_target
     grad_target = -grad_loss_scaled * grad_grad_x
-    grad_grad_loss = ((grad_grad_target * target_total).sum() - (grad_grad_x * target).sum()) / (
+    grad_grad_loss = ((grad_grad_target * target_terms).sum() - (grad_grad_x * target).sum()) / (
         K * N
     )
-    return grad_grad_loss, grad_target, grad_target_total
+    return grad_grad_loss, grad_target, grad_target_terms
 
 
-def residuals_backward(grad_target_total: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
+def residuals_backward(grad_target_terms: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
@@ -127,8 +127,8 @@ def residuals_backward(grad_target_total: Tensor, residuals: Residuals) -> tuple
     grad_target = torch.reciprocal(target.masked_fill(target_is_zero, 1)).masked_fill(
         target_is_zero, 0
     )
-    grad_target = grad_target * grad_target_total
-    grad_x = -grad_target_total
+    grad_target = grad_target * grad_target_terms
+    grad_x = -grad_target_terms
     return grad_x, grad_target
 
 
@@ -178,10 +178,10 @@ class _BackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        grad_grad_loss, grad_target, grad_target_total = double_backward(
+        grad_grad_loss, grad_target, grad_target_terms = double_backward(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_target, grad_target_total
+        return grad_grad_loss, grad_target, grad_target_terms
 
 
 class _Function(torch.autograd.Function):
@@ -192,18 +192,18 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward(x, target)
-        return loss, residuals.target_total
+        return loss, residuals.target_terms
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target = inputs
-        _, target_total = output
-        ctx.save_for_backward(target, target_total)
+        _, target_terms = output
+        ctx.save_for_backward(target, target_terms)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_target_total = grad_outputs
+        grad_loss, grad_target_terms = grad_outputs
         residuals = Residuals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
@@ -213,8 +213,8 @@ class _Function(torch.autograd.Function):
                 grad_x, grad_target = backward(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_target_total is not None:
-            more_x, more_target = residuals_backward(grad_target_total, residuals)
+        if grad_target_terms is not None:
+            more_x, more_target = residuals_backward(grad_target_terms, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target
@@ -1102,7 +1102,7 @@ class BatchmeanResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    target_total: Tensor
+    target_terms: Tensor
 
 
 class BatchmeanGradients(NamedTuple):
@@ -1134,9 +1134,9 @@ def forward_batchmean(x: Tensor, target: Tensor) -> tuple[Tensor, BatchmeanResid
     each = (log_target * target).masked_fill(target_is_zero, 0)
     each = each.addcmul(x, target, value=-1)
     loss = each.sum() / N
-    target_total = (log_target + 1).masked_fill(target_is_zero, 0)
-    target_total = target_total - x
-    return loss, BatchmeanResiduals(target, target_total)
+    target_terms = (log_target + 1).masked_fill(target_is_zero, 0)
+    target_terms = target_terms - x
+    return loss, BatchmeanResiduals(target, target_terms)
 
 
 def backward_batchmean(grad_loss: Tensor, residuals: BatchmeanResiduals) -> BatchmeanGradients:
@@ -1154,14 +1154,14 @@ def backward_batchmean(grad_loss: Tensor, residuals: BatchmeanResiduals) -> Batc
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, target_total = residuals
+    target, target_terms = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     N = target.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_target = grad_loss_scaled * target_total
+    grad_target = grad_loss_scaled * target_terms
     grad_x = -grad_loss_scaled * target
     return BatchmeanGradients(grad_x, grad_target)
 
@@ -1174,19 +1174,19 @@ def double_backward_batchmean(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_target, grad_target_total.
+        grad_grad_loss, grad_target, grad_target_terms.
     """
-    target, target_total = residuals
+    target, target_terms = residuals
     N = target.shape[0]
     grad_loss_scaled = grad_loss / N
-    grad_target_total = grad_loss_scaled * grad_grad_target
+    grad_target_terms = grad_loss_scaled * grad_grad_target
     grad_target = -grad_loss_scaled * grad_grad_x
-    grad_grad_loss = ((grad_grad_target * target_total).sum() - (grad_grad_x * target).sum()) / N
-    return grad_grad_loss, grad_target, grad_target_total
+    grad_grad_loss = ((grad_grad_target * target_terms).sum() - (grad_grad_x * target).sum()) / N
+    return grad_grad_loss, grad_target, grad_target_terms
 
 
 def residuals_backward_batchmean(
-    grad_target_total: Tensor, residuals: BatchmeanResiduals
+    grad_target_terms: Tensor, residuals: BatchmeanResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
@@ -1198,8 +1198,8 @@ def residuals_backward_batchmean(
     grad_target = torch.reciprocal(target.masked_fill(target_is_zero, 1)).masked_fill(
         target_is_zero, 0
     )
-    grad_target = grad_target * grad_target_total
-    grad_x = -grad_target_total
+    grad_target = grad_target * grad_target_terms
+    grad_x = -grad_target_terms
     return grad_x, grad_target
 
 
@@ -1231,10 +1231,10 @@ class _BatchmeanBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = BatchmeanResiduals(*saved)
-        grad_grad_loss, grad_target, grad_target_total = double_backward_batchmean(
+        grad_grad_loss, grad_target, grad_target_terms = double_backward_batchmean(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_target, grad_target_total
+        return grad_grad_loss, grad_target, grad_target_terms
 
 
 class _BatchmeanFunction(torch.autograd.Function):
@@ -1245,18 +1245,18 @@ class _BatchmeanFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_batchmean(x, target)
-        return loss, residuals.target_total
+        return loss, residuals.target_terms
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target = inputs
-        _, target_total = output
-        ctx.save_for_backward(target, target_total)
+        _, target_terms = output
+        ctx.save_for_backward(target, target_terms)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_target_total = grad_outputs
+        grad_loss, grad_target_terms = grad_outputs
         residuals = BatchmeanResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
@@ -1266,8 +1266,8 @@ class _BatchmeanFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_batchmean(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_target_total is not None:
-            more_x, more_target = residuals_backward_batchmean(grad_target_total, residuals)
+        if grad_target_terms is not None:
+            more_x, more_target = residuals_backward_batchmean(grad_target_terms, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target

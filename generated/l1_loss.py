@@ -209,7 +209,7 @@ class WeightResiduals(NamedTuple):
     weight: Tensor
     weight_sum: Tensor
     target_minus_x: Tensor
-    abs_target_centred: Tensor
+    abs_target_minus_x_centred: Tensor
 
 
 class WeightGradients(NamedTuple):
@@ -223,11 +223,11 @@ class WeightGradients(NamedTuple):
 def forward_weight(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, WeightResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        weight_sum        = sum_n(weight[n])
-        target_minus_x[n] = target[n] - x[n]
-        abs_target[n]     = abs(target_minus_x[n])
-        target_sum        = sum_n(weight[n]*abs_target[n])
-        loss              = target_sum/weight_sum
+        weight_sum                    = sum_n(weight[n])
+        target_minus_x[n]             = target[n] - x[n]
+        abs_target_minus_x[n]         = abs(target_minus_x[n])
+        abs_target_minus_x_dot_weight = sum_n(weight[n]*abs_target_minus_x[n])
+        loss                          = abs_target_minus_x_dot_weight/weight_sum
 
     Args:
         x: shape (N,).
@@ -241,17 +241,19 @@ def forward_weight(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, W
     _check_weight(x, target, weight)
     weight_sum = weight.sum()
     target_minus_x = target - x
-    abs_target = torch.abs(target_minus_x)
-    target_sum = (weight * abs_target).sum()
-    loss = target_sum / weight_sum
-    abs_target_centred = abs_target - loss
-    return loss, WeightResiduals(weight, weight_sum, target_minus_x, abs_target_centred)
+    abs_target_minus_x = torch.abs(target_minus_x)
+    abs_target_minus_x_dot_weight = (weight * abs_target_minus_x).sum()
+    loss = abs_target_minus_x_dot_weight / weight_sum
+    abs_target_minus_x_centred = abs_target_minus_x - loss
+    return loss, WeightResiduals(weight, weight_sum, target_minus_x, abs_target_minus_x_centred)
 
 
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_weight[n] = grad_loss*(abs_target[n] - target_sum/weight_sum)/weight_sum
+        grad_weight[n] = grad_loss
+                         *(abs_target_minus_x[n] - abs_target_minus_x_dot_weight/weight_sum)
+                         /weight_sum
         grad_x[n]      = -grad_loss*weight[n]*sign(target_minus_x[n])/weight_sum
         grad_target[n] = -grad_x[n]
 
@@ -263,14 +265,14 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    weight, weight_sum, target_minus_x, abs_target_centred = residuals
+    weight, weight_sum, target_minus_x, abs_target_minus_x_centred = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_loss_product = grad_loss / weight_sum
-    grad_weight = grad_loss_product * abs_target_centred
-    grad_target = grad_loss_product * weight * torch.sign(target_minus_x)
+    grad_loss_over_weight_sum = grad_loss / weight_sum
+    grad_weight = grad_loss_over_weight_sum * abs_target_minus_x_centred
+    grad_target = grad_loss_over_weight_sum * weight * torch.sign(target_minus_x)
     grad_x = -grad_target
     return WeightGradients(grad_x, grad_target, grad_weight)
 
@@ -287,26 +289,26 @@ def double_backward_weight(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_weight, grad_weight_sum, grad_abs_target_centred.
+        grad_grad_loss, grad_weight, grad_weight_sum, grad_abs_target_minus_x_centred.
     """
-    weight, weight_sum, target_minus_x, abs_target_centred = residuals
-    grad_loss_product = grad_loss / weight_sum
+    weight, weight_sum, target_minus_x, abs_target_minus_x_centred = residuals
+    grad_loss_over_weight_sum = grad_loss / weight_sum
     sign_target_minus_x = torch.sign(target_minus_x)
     grad_grad_target_total = grad_grad_target - grad_grad_x
-    grad_grad_loss_product = (abs_target_centred * grad_grad_weight).sum() + (
+    grad_grad_loss_over_weight_sum = (abs_target_minus_x_centred * grad_grad_weight).sum() + (
         grad_grad_target_total * sign_target_minus_x * weight
     ).sum()
-    grad_abs_target_centred = grad_loss_product * grad_grad_weight
-    grad_weight_sum = -(grad_grad_loss_product * grad_loss) * weight_sum**-2
-    grad_weight = grad_loss_product * grad_grad_target_total * sign_target_minus_x
-    grad_grad_loss = grad_grad_loss_product / weight_sum
-    return grad_grad_loss, grad_weight, grad_weight_sum, grad_abs_target_centred
+    grad_abs_target_minus_x_centred = grad_loss_over_weight_sum * grad_grad_weight
+    grad_weight_sum = -(grad_grad_loss_over_weight_sum * grad_loss) * weight_sum**-2
+    grad_weight = grad_loss_over_weight_sum * grad_grad_target_total * sign_target_minus_x
+    grad_grad_loss = grad_grad_loss_over_weight_sum / weight_sum
+    return grad_grad_loss, grad_weight, grad_weight_sum, grad_abs_target_minus_x_centred
 
 
 def residuals_backward_weight(
     grad_weight_sum: Tensor,
     grad_target_minus_x: Tensor,
-    grad_abs_target_centred: Tensor,
+    grad_abs_target_minus_x_centred: Tensor,
     residuals: WeightResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
@@ -314,15 +316,18 @@ def residuals_backward_weight(
     Returns:
         grad_x, grad_target, grad_weight.
     """
-    weight, weight_sum, target_minus_x, abs_target_centred = residuals
-    grad_abs_target_sum = grad_abs_target_centred.sum()
-    grad_abs_target_sum_product = grad_abs_target_sum / weight_sum
+    weight, weight_sum, target_minus_x, abs_target_minus_x_centred = residuals
+    grad_abs_target_minus_x_centred_sum = grad_abs_target_minus_x_centred.sum()
+    grad_abs_target_minus_x_centred_sum_scaled = grad_abs_target_minus_x_centred_sum / weight_sum
     grad_weight = torch.addcmul(
-        grad_weight_sum, grad_abs_target_sum_product, abs_target_centred, value=-1
+        grad_weight_sum,
+        grad_abs_target_minus_x_centred_sum_scaled,
+        abs_target_minus_x_centred,
+        value=-1,
     )
-    grad_x = (grad_abs_target_sum_product * weight - grad_abs_target_centred) * torch.sign(
-        target_minus_x
-    ) - grad_target_minus_x
+    grad_x = (
+        grad_abs_target_minus_x_centred_sum_scaled * weight - grad_abs_target_minus_x_centred
+    ) * torch.sign(target_minus_x) - grad_target_minus_x
     grad_target = -grad_x
     return grad_x, grad_target, grad_weight
 
@@ -332,9 +337,9 @@ def _value_weight(x: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     _check_weight(x, target, weight)
     weight_sum = weight.sum()
     target_minus_x = target - x
-    abs_target = torch.abs(target_minus_x)
-    target_sum = (weight * abs_target).sum()
-    loss = target_sum / weight_sum
+    abs_target_minus_x = torch.abs(target_minus_x)
+    abs_target_minus_x_dot_weight = (weight * abs_target_minus_x).sum()
+    loss = abs_target_minus_x_dot_weight / weight_sum
     return loss
 
 
@@ -356,12 +361,12 @@ class _WeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target, grad_grad_weight = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightResiduals(*saved)
-        grad_grad_loss, grad_weight, grad_weight_sum, grad_abs_target_centred = (
+        grad_grad_loss, grad_weight, grad_weight_sum, grad_abs_target_minus_x_centred = (
             double_backward_weight(
                 grad_grad_x, grad_grad_target, grad_grad_weight, grad_loss, residuals
             )
         )
-        return grad_grad_loss, grad_weight, grad_weight_sum, None, grad_abs_target_centred
+        return grad_grad_loss, grad_weight, grad_weight_sum, None, grad_abs_target_minus_x_centred
 
 
 class _WeightFunction(torch.autograd.Function):
@@ -372,18 +377,25 @@ class _WeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight(x, target, weight)
-        return loss, residuals.weight_sum, residuals.target_minus_x, residuals.abs_target_centred
+        return (
+            loss,
+            residuals.weight_sum,
+            residuals.target_minus_x,
+            residuals.abs_target_minus_x_centred,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, _, weight = inputs
-        _, weight_sum, target_minus_x, abs_target_centred = output
-        ctx.save_for_backward(weight, weight_sum, target_minus_x, abs_target_centred)
+        _, weight_sum, target_minus_x, abs_target_minus_x_centred = output
+        ctx.save_for_backward(weight, weight_sum, target_minus_x, abs_target_minus_x_centred)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_weight_sum, grad_target_minus_x, grad_abs_target_centred = grad_outputs
+        grad_loss, grad_weight_sum, grad_target_minus_x, grad_abs_target_minus_x_centred = (
+            grad_outputs
+        )
         residuals = WeightResiduals(*ctx.saved_tensors)
         grad_x = grad_target = grad_weight = None
         if grad_loss is not None:
@@ -398,16 +410,18 @@ class _WeightFunction(torch.autograd.Function):
         if (
             grad_weight_sum is not None
             or grad_target_minus_x is not None
-            or grad_abs_target_centred is not None
+            or grad_abs_target_minus_x_centred is not None
         ):
             if grad_weight_sum is None:
                 grad_weight_sum = torch.zeros_like(residuals.weight_sum)
             if grad_target_minus_x is None:
                 grad_target_minus_x = torch.zeros_like(residuals.target_minus_x)
-            if grad_abs_target_centred is None:
-                grad_abs_target_centred = torch.zeros_like(residuals.abs_target_centred)
+            if grad_abs_target_minus_x_centred is None:
+                grad_abs_target_minus_x_centred = torch.zeros_like(
+                    residuals.abs_target_minus_x_centred
+                )
             more_x, more_target, more_weight = residuals_backward_weight(
-                grad_weight_sum, grad_target_minus_x, grad_abs_target_centred, residuals
+                grad_weight_sum, grad_target_minus_x, grad_abs_target_minus_x_centred, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -576,7 +590,7 @@ class SumWeightResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     weight: Tensor
-    abs_target: Tensor
+    abs_target_minus_x: Tensor
     sign_target_minus_x: Tensor
 
 
@@ -593,9 +607,9 @@ def forward_sum_weight(
 ) -> tuple[Tensor, SumWeightResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        target_minus_x[n] = target[n] - x[n]
-        abs_target[n]     = abs(target_minus_x[n])
-        loss              = sum_n(weight[n]*abs_target[n])
+        target_minus_x[n]     = target[n] - x[n]
+        abs_target_minus_x[n] = abs(target_minus_x[n])
+        loss                  = sum_n(weight[n]*abs_target_minus_x[n])
 
     Args:
         x: shape (N,).
@@ -608,16 +622,16 @@ def forward_sum_weight(
     """
     _check_sum_weight(x, target, weight)
     target_minus_x = target - x
-    abs_target = torch.abs(target_minus_x)
-    loss = (weight * abs_target).sum()
+    abs_target_minus_x = torch.abs(target_minus_x)
+    loss = (weight * abs_target_minus_x).sum()
     sign_target_minus_x = torch.sign(target_minus_x)
-    return loss, SumWeightResiduals(weight, abs_target, sign_target_minus_x)
+    return loss, SumWeightResiduals(weight, abs_target_minus_x, sign_target_minus_x)
 
 
 def backward_sum_weight(grad_loss: Tensor, residuals: SumWeightResiduals) -> SumWeightGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_weight[n] = grad_loss*abs_target[n]
+        grad_weight[n] = grad_loss*abs_target_minus_x[n]
         grad_x[n]      = -grad_loss*weight[n]*sign(target_minus_x[n])
         grad_target[n] = -grad_x[n]
 
@@ -629,12 +643,12 @@ def backward_sum_weight(grad_loss: Tensor, residuals: SumWeightResiduals) -> Sum
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    weight, abs_target, sign_target_minus_x = residuals
+    weight, abs_target_minus_x, sign_target_minus_x = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_weight = grad_loss * abs_target
+    grad_weight = grad_loss * abs_target_minus_x
     grad_target = grad_loss * sign_target_minus_x * weight
     grad_x = -grad_target
     return SumWeightGradients(grad_x, grad_target, grad_weight)
@@ -652,22 +666,22 @@ def double_backward_sum_weight(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_weight, grad_abs_target, grad_sign_target_minus_x.
+        grad_grad_loss, grad_weight, grad_abs_target_minus_x, grad_sign_target_minus_x.
     """
-    weight, abs_target, sign_target_minus_x = residuals
+    weight, abs_target_minus_x, sign_target_minus_x = residuals
     grad_grad_target_minus_grad_grad_x = grad_grad_target - grad_grad_x
-    product = grad_loss * grad_grad_target_minus_grad_grad_x
-    grad_sign_target_minus_x = product * weight
-    grad_abs_target = grad_loss * grad_grad_weight
-    grad_weight = product * sign_target_minus_x
-    grad_grad_loss = (grad_grad_weight * abs_target).sum() + (
+    grad_grad_target_minus_grad_grad_x_scaled = grad_loss * grad_grad_target_minus_grad_grad_x
+    grad_sign_target_minus_x = grad_grad_target_minus_grad_grad_x_scaled * weight
+    grad_abs_target_minus_x = grad_loss * grad_grad_weight
+    grad_weight = grad_grad_target_minus_grad_grad_x_scaled * sign_target_minus_x
+    grad_grad_loss = (grad_grad_weight * abs_target_minus_x).sum() + (
         grad_grad_target_minus_grad_grad_x * sign_target_minus_x * weight
     ).sum()
-    return grad_grad_loss, grad_weight, grad_abs_target, grad_sign_target_minus_x
+    return grad_grad_loss, grad_weight, grad_abs_target_minus_x, grad_sign_target_minus_x
 
 
 def residuals_backward_sum_weight(
-    grad_abs_target: Tensor, grad_sign_target_minus_x: Tensor, residuals: SumWeightResiduals
+    grad_abs_target_minus_x: Tensor, grad_sign_target_minus_x: Tensor, residuals: SumWeightResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
@@ -675,7 +689,7 @@ def residuals_backward_sum_weight(
         grad_x, grad_target.
     """
     sign_target_minus_x = residuals.sign_target_minus_x
-    grad_target = grad_abs_target * sign_target_minus_x
+    grad_target = grad_abs_target_minus_x * sign_target_minus_x
     grad_x = -grad_target
     return grad_x, grad_target
 
@@ -684,8 +698,8 @@ def _value_sum_weight(x: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_sum_weight(x, target, weight)
     target_minus_x = target - x
-    abs_target = torch.abs(target_minus_x)
-    loss = (weight * abs_target).sum()
+    abs_target_minus_x = torch.abs(target_minus_x)
+    loss = (weight * abs_target_minus_x).sum()
     return loss
 
 
@@ -707,12 +721,12 @@ class _SumWeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target, grad_grad_weight = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = SumWeightResiduals(*saved)
-        grad_grad_loss, grad_weight, grad_abs_target, grad_sign_target_minus_x = (
+        grad_grad_loss, grad_weight, grad_abs_target_minus_x, grad_sign_target_minus_x = (
             double_backward_sum_weight(
                 grad_grad_x, grad_grad_target, grad_grad_weight, grad_loss, residuals
             )
         )
-        return grad_grad_loss, grad_weight, grad_abs_target, grad_sign_target_minus_x
+        return grad_grad_loss, grad_weight, grad_abs_target_minus_x, grad_sign_target_minus_x
 
 
 class _SumWeightFunction(torch.autograd.Function):
@@ -723,18 +737,18 @@ class _SumWeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum_weight(x, target, weight)
-        return loss, residuals.abs_target, residuals.sign_target_minus_x
+        return loss, residuals.abs_target_minus_x, residuals.sign_target_minus_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, _, weight = inputs
-        _, abs_target, sign_target_minus_x = output
-        ctx.save_for_backward(weight, abs_target, sign_target_minus_x)
+        _, abs_target_minus_x, sign_target_minus_x = output
+        ctx.save_for_backward(weight, abs_target_minus_x, sign_target_minus_x)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_abs_target, grad_sign_target_minus_x = grad_outputs
+        grad_loss, grad_abs_target_minus_x, grad_sign_target_minus_x = grad_outputs
         residuals = SumWeightResiduals(*ctx.saved_tensors)
         grad_x = grad_target = grad_weight = None
         if grad_loss is not None:
@@ -746,13 +760,13 @@ class _SumWeightFunction(torch.autograd.Function):
                 grad_x, grad_target, grad_weight = backward_sum_weight(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_abs_target is not None or grad_sign_target_minus_x is not None:
-            if grad_abs_target is None:
-                grad_abs_target = torch.zeros_like(residuals.abs_target)
+        if grad_abs_target_minus_x is not None or grad_sign_target_minus_x is not None:
+            if grad_abs_target_minus_x is None:
+                grad_abs_target_minus_x = torch.zeros_like(residuals.abs_target_minus_x)
             if grad_sign_target_minus_x is None:
                 grad_sign_target_minus_x = torch.zeros_like(residuals.sign_target_minus_x)
             more_x, more_target = residuals_backward_sum_weight(
-                grad_abs_target, grad_sign_target_minus_x, residuals
+                grad_abs_target_minus_x, grad_sign_target_minus_x, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -923,7 +937,7 @@ class NoneWeightResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     weight: Tensor
-    abs_target: Tensor
+    abs_target_minus_x: Tensor
     sign_target_minus_x: Tensor
 
 
@@ -940,9 +954,9 @@ def forward_none_weight(
 ) -> tuple[Tensor, NoneWeightResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        target_minus_x[n] = target[n] - x[n]
-        abs_target[n]     = abs(target_minus_x[n])
-        loss[n]           = weight[n]*abs_target[n]
+        target_minus_x[n]     = target[n] - x[n]
+        abs_target_minus_x[n] = abs(target_minus_x[n])
+        loss[n]               = weight[n]*abs_target_minus_x[n]
 
     Args:
         x: shape (N,).
@@ -955,16 +969,16 @@ def forward_none_weight(
     """
     _check_none_weight(x, target, weight)
     target_minus_x = target - x
-    abs_target = torch.abs(target_minus_x)
-    loss = weight * abs_target
+    abs_target_minus_x = torch.abs(target_minus_x)
+    loss = weight * abs_target_minus_x
     sign_target_minus_x = torch.sign(target_minus_x)
-    return loss, NoneWeightResiduals(weight, abs_target, sign_target_minus_x)
+    return loss, NoneWeightResiduals(weight, abs_target_minus_x, sign_target_minus_x)
 
 
 def backward_none_weight(grad_loss: Tensor, residuals: NoneWeightResiduals) -> NoneWeightGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_weight[n] = grad_loss[n]*abs_target[n]
+        grad_weight[n] = grad_loss[n]*abs_target_minus_x[n]
         grad_x[n]      = -grad_loss[n]*weight[n]*sign(target_minus_x[n])
         grad_target[n] = -grad_x[n]
 
@@ -976,7 +990,7 @@ def backward_none_weight(grad_loss: Tensor, residuals: NoneWeightResiduals) -> N
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    weight, abs_target, sign_target_minus_x = residuals
+    weight, abs_target_minus_x, sign_target_minus_x = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     (N,) = weight.shape
@@ -984,7 +998,7 @@ def backward_none_weight(grad_loss: Tensor, residuals: NoneWeightResiduals) -> N
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_weight = grad_loss * abs_target
+    grad_weight = grad_loss * abs_target_minus_x
     grad_target = grad_loss * sign_target_minus_x * weight
     grad_x = -grad_target
     return NoneWeightGradients(grad_x, grad_target, grad_weight)
@@ -1002,20 +1016,26 @@ def double_backward_none_weight(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_weight, grad_abs_target, grad_sign_target_minus_x.
+        grad_grad_loss, grad_weight, grad_abs_target_minus_x, grad_sign_target_minus_x.
     """
-    weight, abs_target, sign_target_minus_x = residuals
+    weight, abs_target_minus_x, sign_target_minus_x = residuals
     grad_grad_target_minus_grad_grad_x = grad_grad_target - grad_grad_x
-    product = grad_grad_target_minus_grad_grad_x * weight
-    grad_sign_target_minus_x = grad_loss * product
-    grad_abs_target = grad_grad_weight * grad_loss
+    grad_grad_target_minus_grad_grad_x_scaled = grad_grad_target_minus_grad_grad_x * weight
+    grad_sign_target_minus_x = grad_grad_target_minus_grad_grad_x_scaled * grad_loss
+    grad_abs_target_minus_x = grad_grad_weight * grad_loss
     grad_weight = grad_grad_target_minus_grad_grad_x * grad_loss * sign_target_minus_x
-    grad_grad_loss = torch.addcmul(grad_grad_weight * abs_target, product, sign_target_minus_x)
-    return grad_grad_loss, grad_weight, grad_abs_target, grad_sign_target_minus_x
+    grad_grad_loss = torch.addcmul(
+        grad_grad_target_minus_grad_grad_x_scaled * sign_target_minus_x,
+        grad_grad_weight,
+        abs_target_minus_x,
+    )
+    return grad_grad_loss, grad_weight, grad_abs_target_minus_x, grad_sign_target_minus_x
 
 
 def residuals_backward_none_weight(
-    grad_abs_target: Tensor, grad_sign_target_minus_x: Tensor, residuals: NoneWeightResiduals
+    grad_abs_target_minus_x: Tensor,
+    grad_sign_target_minus_x: Tensor,
+    residuals: NoneWeightResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
@@ -1023,7 +1043,7 @@ def residuals_backward_none_weight(
         grad_x, grad_target.
     """
     sign_target_minus_x = residuals.sign_target_minus_x
-    grad_target = grad_abs_target * sign_target_minus_x
+    grad_target = grad_abs_target_minus_x * sign_target_minus_x
     grad_x = -grad_target
     return grad_x, grad_target
 
@@ -1032,8 +1052,8 @@ def _value_none_weight(x: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_none_weight(x, target, weight)
     target_minus_x = target - x
-    abs_target = torch.abs(target_minus_x)
-    loss = weight * abs_target
+    abs_target_minus_x = torch.abs(target_minus_x)
+    loss = weight * abs_target_minus_x
     return loss
 
 
@@ -1055,12 +1075,12 @@ class _NoneWeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target, grad_grad_weight = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NoneWeightResiduals(*saved)
-        grad_grad_loss, grad_weight, grad_abs_target, grad_sign_target_minus_x = (
+        grad_grad_loss, grad_weight, grad_abs_target_minus_x, grad_sign_target_minus_x = (
             double_backward_none_weight(
                 grad_grad_x, grad_grad_target, grad_grad_weight, grad_loss, residuals
             )
         )
-        return grad_grad_loss, grad_weight, grad_abs_target, grad_sign_target_minus_x
+        return grad_grad_loss, grad_weight, grad_abs_target_minus_x, grad_sign_target_minus_x
 
 
 class _NoneWeightFunction(torch.autograd.Function):
@@ -1071,18 +1091,18 @@ class _NoneWeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_none_weight(x, target, weight)
-        return loss, residuals.abs_target, residuals.sign_target_minus_x
+        return loss, residuals.abs_target_minus_x, residuals.sign_target_minus_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, _, weight = inputs
-        _, abs_target, sign_target_minus_x = output
-        ctx.save_for_backward(weight, abs_target, sign_target_minus_x)
+        _, abs_target_minus_x, sign_target_minus_x = output
+        ctx.save_for_backward(weight, abs_target_minus_x, sign_target_minus_x)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_abs_target, grad_sign_target_minus_x = grad_outputs
+        grad_loss, grad_abs_target_minus_x, grad_sign_target_minus_x = grad_outputs
         residuals = NoneWeightResiduals(*ctx.saved_tensors)
         grad_x = grad_target = grad_weight = None
         if grad_loss is not None:
@@ -1094,13 +1114,13 @@ class _NoneWeightFunction(torch.autograd.Function):
                 grad_x, grad_target, grad_weight = backward_none_weight(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_abs_target is not None or grad_sign_target_minus_x is not None:
-            if grad_abs_target is None:
-                grad_abs_target = torch.zeros_like(residuals.abs_target)
+        if grad_abs_target_minus_x is not None or grad_sign_target_minus_x is not None:
+            if grad_abs_target_minus_x is None:
+                grad_abs_target_minus_x = torch.zeros_like(residuals.abs_target_minus_x)
             if grad_sign_target_minus_x is None:
                 grad_sign_target_minus_x = torch.zeros_like(residuals.sign_target_minus_x)
             more_x, more_target = residuals_backward_none_weight(
-                grad_abs_target, grad_sign_target_minus_x, residuals
+                grad_abs_target_minus_x, grad_sign_target_minus_x, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target

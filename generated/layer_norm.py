@@ -130,28 +130,33 @@ def double_backward(
     weight, rstd, x_hat = residuals
     C = x_hat.shape[1]
     first_grad_x_hat = weight * grad_y
-    grad_x_mean = first_grad_x_hat.mean(1)
-    grad_x_mean_1 = (first_grad_x_hat * x_hat).mean(1)
-    grad_grad_x_sum = (grad_grad_x * x_hat).sum(1)
-    grad_grad_x_sum_1 = grad_grad_x.sum(1)
-    grad_grad_x_sum_scaled = grad_grad_x_sum / C
-    grad_grad_x_hat = torch.sub(grad_grad_x, grad_grad_x_sum_1[:, None], alpha=1 / (C or torch.nan))
-    grad_grad_x_hat = grad_grad_x_hat.addcmul(grad_grad_x_sum_scaled[:, None], x_hat, value=-1)
+    grad_x_hat_mean = first_grad_x_hat.mean(1)
+    grad_x_hat_times_x_hat_mean = (first_grad_x_hat * x_hat).mean(1)
+    grad_grad_x_dot_x_hat = (grad_grad_x * x_hat).sum(1)
+    grad_grad_x_sum = grad_grad_x.sum(1)
+    grad_grad_x_dot_x_hat_scaled = grad_grad_x_dot_x_hat / C
+    grad_grad_x_hat = torch.sub(grad_grad_x, grad_grad_x_sum[:, None], alpha=1 / (C or torch.nan))
+    grad_grad_x_hat = grad_grad_x_hat.addcmul(
+        grad_grad_x_dot_x_hat_scaled[:, None], x_hat, value=-1
+    )
     grad_grad_x_hat = grad_grad_x_hat * rstd[:, None]
     grad_x_hat = grad_grad_weight * grad_y
     grad_x_hat = grad_x_hat.addcmul(
         rstd[:, None],
-        (grad_grad_x_sum_scaled[:, None] * first_grad_x_hat).addcmul(
-            grad_x_mean_1[:, None], grad_grad_x
+        (grad_grad_x_dot_x_hat_scaled[:, None] * first_grad_x_hat).addcmul(
+            grad_x_hat_times_x_hat_mean[:, None], grad_grad_x
         ),
         value=-1,
     )
     grad_rstd = torch.addcmul(
         torch.addcmul(
-            (first_grad_x_hat * grad_grad_x).sum(1), grad_grad_x_sum, grad_x_mean_1, value=-1
+            (first_grad_x_hat * grad_grad_x).sum(1),
+            grad_grad_x_dot_x_hat,
+            grad_x_hat_times_x_hat_mean,
+            value=-1,
         ),
-        grad_grad_x_sum_1,
-        grad_x_mean,
+        grad_grad_x_sum,
+        grad_x_hat_mean,
         value=-1,
     )
     grad_weight = (grad_grad_x_hat * grad_y).sum(0)
@@ -347,28 +352,33 @@ def double_backward_no_bias(
     weight, rstd, x_hat = residuals
     C = x_hat.shape[1]
     first_grad_x_hat = weight * grad_y
-    grad_x_mean = first_grad_x_hat.mean(1)
-    grad_x_mean_1 = (first_grad_x_hat * x_hat).mean(1)
-    grad_grad_x_sum = (grad_grad_x * x_hat).sum(1)
-    grad_grad_x_sum_1 = grad_grad_x.sum(1)
-    grad_grad_x_sum_scaled = grad_grad_x_sum / C
-    grad_grad_x_hat = torch.sub(grad_grad_x, grad_grad_x_sum_1[:, None], alpha=1 / (C or torch.nan))
-    grad_grad_x_hat = grad_grad_x_hat.addcmul(grad_grad_x_sum_scaled[:, None], x_hat, value=-1)
+    grad_x_hat_mean = first_grad_x_hat.mean(1)
+    grad_x_hat_times_x_hat_mean = (first_grad_x_hat * x_hat).mean(1)
+    grad_grad_x_dot_x_hat = (grad_grad_x * x_hat).sum(1)
+    grad_grad_x_sum = grad_grad_x.sum(1)
+    grad_grad_x_dot_x_hat_scaled = grad_grad_x_dot_x_hat / C
+    grad_grad_x_hat = torch.sub(grad_grad_x, grad_grad_x_sum[:, None], alpha=1 / (C or torch.nan))
+    grad_grad_x_hat = grad_grad_x_hat.addcmul(
+        grad_grad_x_dot_x_hat_scaled[:, None], x_hat, value=-1
+    )
     grad_grad_x_hat = grad_grad_x_hat * rstd[:, None]
     grad_x_hat = grad_grad_weight * grad_y
     grad_x_hat = grad_x_hat.addcmul(
         rstd[:, None],
-        (grad_grad_x_sum_scaled[:, None] * first_grad_x_hat).addcmul(
-            grad_x_mean_1[:, None], grad_grad_x
+        (grad_grad_x_dot_x_hat_scaled[:, None] * first_grad_x_hat).addcmul(
+            grad_x_hat_times_x_hat_mean[:, None], grad_grad_x
         ),
         value=-1,
     )
     grad_rstd = torch.addcmul(
         torch.addcmul(
-            (first_grad_x_hat * grad_grad_x).sum(1), grad_grad_x_sum, grad_x_mean_1, value=-1
+            (first_grad_x_hat * grad_grad_x).sum(1),
+            grad_grad_x_dot_x_hat,
+            grad_x_hat_times_x_hat_mean,
+            value=-1,
         ),
-        grad_grad_x_sum_1,
-        grad_x_mean,
+        grad_grad_x_sum,
+        grad_x_hat_mean,
         value=-1,
     )
     grad_weight = (grad_grad_x_hat * grad_y).sum(0)
@@ -561,24 +571,26 @@ def double_backward_no_weight(
     rstd, x_hat = residuals
     C = x_hat.shape[1]
     grad_y_mean = grad_y.mean(1)
-    grad_y_mean_1 = (grad_y * x_hat).mean(1)
-    grad_grad_x_sum = (grad_grad_x * x_hat).sum(1)
-    grad_grad_x_sum_scaled = grad_grad_x_sum / C
-    grad_x_hat = grad_grad_x_sum_scaled[:, None] * grad_y
-    grad_x_hat = grad_x_hat.addcmul(grad_y_mean_1[:, None], grad_grad_x)
+    grad_y_times_x_hat_mean = (grad_y * x_hat).mean(1)
+    grad_grad_x_dot_x_hat = (grad_grad_x * x_hat).sum(1)
+    grad_grad_x_dot_x_hat_scaled = grad_grad_x_dot_x_hat / C
+    grad_x_hat = grad_grad_x_dot_x_hat_scaled[:, None] * grad_y
+    grad_x_hat = grad_x_hat.addcmul(grad_y_times_x_hat_mean[:, None], grad_grad_x)
     grad_x_hat = grad_x_hat * (-rstd)[:, None]
-    grad_grad_x_sum_1 = grad_grad_x.sum(1)
+    grad_grad_x_sum = grad_grad_x.sum(1)
     grad_rstd = torch.addcmul(
-        torch.addcmul((grad_grad_x * grad_y).sum(1), grad_grad_x_sum, grad_y_mean_1, value=-1),
-        grad_grad_x_sum_1,
+        torch.addcmul(
+            (grad_grad_x * grad_y).sum(1), grad_grad_x_dot_x_hat, grad_y_times_x_hat_mean, value=-1
+        ),
+        grad_grad_x_sum,
         grad_y_mean,
         value=-1,
     )
     grad_grad_y = torch.addcmul(
         grad_grad_bias,
         rstd[:, None],
-        torch.sub(grad_grad_x, grad_grad_x_sum_1[:, None], alpha=1 / (C or torch.nan)).addcmul(
-            grad_grad_x_sum_scaled[:, None], x_hat, value=-1
+        torch.sub(grad_grad_x, grad_grad_x_sum[:, None], alpha=1 / (C or torch.nan)).addcmul(
+            grad_grad_x_dot_x_hat_scaled[:, None], x_hat, value=-1
         ),
     )
     return grad_grad_y, grad_rstd, grad_x_hat
@@ -760,23 +772,23 @@ def double_backward_no_weight_no_bias(
     """
     rstd, y, C = residuals
     grad_y_mean = first_grad_y.mean(1)
-    grad_y_mean_1 = (first_grad_y * y).mean(1)
-    grad_grad_x_sum = (grad_grad_x * y).sum(1)
-    grad_grad_x_sum_scaled = grad_grad_x_sum / C
-    grad_y = grad_grad_x_sum_scaled[:, None] * first_grad_y
-    grad_y = grad_y.addcmul(grad_y_mean_1[:, None], grad_grad_x)
+    grad_y_times_y_mean = (first_grad_y * y).mean(1)
+    grad_grad_x_dot_y = (grad_grad_x * y).sum(1)
+    grad_grad_x_dot_y_scaled = grad_grad_x_dot_y / C
+    grad_y = grad_grad_x_dot_y_scaled[:, None] * first_grad_y
+    grad_y = grad_y.addcmul(grad_y_times_y_mean[:, None], grad_grad_x)
     grad_y = grad_y * (-rstd)[:, None]
-    grad_grad_x_sum_1 = grad_grad_x.sum(1)
+    grad_grad_x_sum = grad_grad_x.sum(1)
     grad_rstd = torch.addcmul(
         torch.addcmul(
-            (first_grad_y * grad_grad_x).sum(1), grad_grad_x_sum, grad_y_mean_1, value=-1
+            (first_grad_y * grad_grad_x).sum(1), grad_grad_x_dot_y, grad_y_times_y_mean, value=-1
         ),
-        grad_grad_x_sum_1,
+        grad_grad_x_sum,
         grad_y_mean,
         value=-1,
     )
-    grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum_1[:, None], alpha=1 / (C or torch.nan))
-    grad_grad_y = grad_grad_y.addcmul(grad_grad_x_sum_scaled[:, None], y, value=-1)
+    grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum[:, None], alpha=1 / (C or torch.nan))
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_x_dot_y_scaled[:, None], y, value=-1)
     grad_grad_y = grad_grad_y * rstd[:, None]
     return grad_grad_y, grad_rstd, grad_y
 

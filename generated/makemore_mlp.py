@@ -246,35 +246,39 @@ def double_backward(
     grad_bnbias = grad_hpreact.sum(0)
     first_grad_bngain = (bnraw * grad_hpreact).sum(0)
     grad_bnbias_scaled = grad_bnbias / -N
-    bnraw_total = grad_hpreact + grad_bnbias_scaled
-    bnraw_total = bnraw_total.addcmul(first_grad_bngain, bnraw, value=-1 / (N - 1 or torch.nan))
+    grad_hpreact_adjusted = grad_hpreact + grad_bnbias_scaled
+    grad_hpreact_adjusted = grad_hpreact_adjusted.addcmul(
+        first_grad_bngain, bnraw, value=-1 / (N - 1 or torch.nan)
+    )
     bngain_times_bnvar_inv = bngain * bnvar_inv
-    grad_hprebn = bngain_times_bnvar_inv * bnraw_total
+    grad_hprebn = bngain_times_bnvar_inv * grad_hpreact_adjusted
     grad_grad_emb = torch.embedding(grad_grad_C, Xb)
     grad_grad_embcat = grad_grad_emb.reshape(N, T * D)
     grad_grad_hprebn = torch.addmm(grad_grad_b1, grad_grad_embcat, W1)
     grad_grad_hprebn = grad_grad_hprebn + embcat @ grad_grad_W1
-    bngain_product = bngain_times_bnvar_inv / (N - 1)
-    bngain_total = torch.addcmul(
-        grad_grad_bngain, bngain_product, (bnraw * grad_grad_hprebn).sum(0), value=-1
+    bngain_times_bnvar_inv_scaled = bngain_times_bnvar_inv / (N - 1)
+    grad_grad_bngain_adjusted = torch.addcmul(
+        grad_grad_bngain, bngain_times_bnvar_inv_scaled, (bnraw * grad_grad_hprebn).sum(0), value=-1
     )
     grad_grad_hpreact = torch.addcmul(
         grad_grad_bnbias, bngain_times_bnvar_inv, grad_grad_hprebn - grad_grad_hprebn.mean(0)
     )
-    grad_grad_hpreact = grad_grad_hpreact.addcmul(bngain_total, bnraw)
+    grad_grad_hpreact = grad_grad_hpreact.addcmul(grad_grad_bngain_adjusted, bnraw)
     grad_grad_h = grad_grad_hpreact * one_minus_h_squared
     grad_grad_logits = torch.addmm(grad_grad_b2, grad_grad_h, W2)
     grad_grad_logits = grad_grad_logits + h @ grad_grad_W2
     grad_p = grad_loss / N * grad_grad_logits
     grad_h = grad_logits @ grad_grad_W2.T
     grad_h = grad_h.addcmul(first_grad_h * grad_grad_hpreact, h, value=-2)
-    grad_bnraw = bngain_total * grad_hpreact
-    grad_bnraw = grad_bnraw.addcmul(bngain_product * first_grad_bngain, grad_grad_hprebn, value=-1)
-    bnraw_sum = (bnraw_total * grad_grad_hprebn).sum(0)
-    grad_bnvar_inv = bngain * bnraw_sum
+    grad_bnraw = grad_grad_bngain_adjusted * grad_hpreact
+    grad_bnraw = grad_bnraw.addcmul(
+        bngain_times_bnvar_inv_scaled * first_grad_bngain, grad_grad_hprebn, value=-1
+    )
+    grad_grad_hprebn_scaled_sum = (grad_grad_hprebn * grad_hpreact_adjusted).sum(0)
+    grad_bnvar_inv = bngain * grad_grad_hprebn_scaled_sum
     grad_embcat = grad_hprebn @ grad_grad_W1.T
     grad_W2 = grad_grad_h.T @ grad_logits
-    grad_bngain = bnraw_sum * bnvar_inv
+    grad_bngain = grad_grad_hprebn_scaled_sum * bnvar_inv
     grad_W1 = grad_grad_embcat.T @ grad_hprebn
     grad_grad_loss = (
         (grad_grad_logits * p).sum() - grad_grad_logits.gather(1, Yb[:, None]).squeeze(1).sum()
@@ -313,14 +317,14 @@ def residuals_backward(
     grad_h_total = torch.addmm(grad_h, grad_logits, W2.T)
     h_squared = h**2
     one_minus_h_squared = 1 - h_squared
-    grad_h_total_product = grad_h_total * one_minus_h_squared
-    h_total = h_squared - 1
+    grad_h_total_scaled = grad_h_total * one_minus_h_squared
+    h_squared_minus_one = h_squared - 1
     bnraw_scaled = bnraw / (N - 1)
     grad_hprebn = grad_bnraw - grad_bnraw.mean(0)
     grad_hprebn = grad_hprebn.addcmul(
         bngain,
-        (grad_h_total_product + (grad_h_total * h_total).mean(0)).addcmul(
-            (bnraw * grad_h_total * h_total).sum(0), bnraw_scaled
+        (grad_h_total_scaled + (grad_h_total * h_squared_minus_one).mean(0)).addcmul(
+            (bnraw * grad_h_total * h_squared_minus_one).sum(0), bnraw_scaled
         ),
     )
     grad_hprebn = grad_hprebn.addcmul(
@@ -332,7 +336,7 @@ def residuals_backward(
     grad_embcat_total = torch.addmm(grad_embcat, grad_hprebn, W1.T)
     grad_b2 = grad_logits.sum(0)
     grad_W2 = h.T @ grad_logits
-    grad_bnbias = grad_h_total_product.sum(0)
+    grad_bnbias = grad_h_total_scaled.sum(0)
     grad_bngain = (bnraw * grad_h_total * one_minus_h_squared).sum(0)
     grad_b1 = grad_hprebn.sum(0)
     grad_W1 = embcat.T @ grad_hprebn

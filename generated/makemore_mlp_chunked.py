@@ -415,8 +415,8 @@ def double_backward(
     grad_logprobs = grad_logprobs.scatter_add(1, Yb[:, None], (grad_loss / -N).expand(N, 1))
     first_grad_probs = grad_logprobs / probs
     first_grad_counts_sum_inv = (first_grad_probs * counts).sum(1)
-    counts_sum_power = counts_sum**-2
-    first_grad_counts_sum = -counts_sum_power * first_grad_counts_sum_inv
+    inv_counts_sum_squared = counts_sum**-2
+    first_grad_counts_sum = -first_grad_counts_sum_inv * inv_counts_sum_squared
     first_grad_counts = torch.addcmul(
         first_grad_counts_sum[:, None], counts_sum_inv[:, None], first_grad_probs
     )
@@ -431,10 +431,10 @@ def double_backward(
     grad_hpreact = first_grad_h * one_minus_h_squared
     first_grad_bnraw = bngain * grad_hpreact
     first_grad_bnvar_inv = (bndiff * first_grad_bnraw).sum(0)
-    bnvar_total = bnvar + eps
-    inv_bnvar = bnvar_total**-1.5
-    inv_bnvar_scaled = inv_bnvar / 2
-    first_grad_bnvar = -first_grad_bnvar_inv * inv_bnvar_scaled
+    bnvar_plus_eps = bnvar + eps
+    bnvar_plus_eps_power = bnvar_plus_eps**-1.5
+    bnvar_plus_eps_power_scaled = bnvar_plus_eps_power / 2
+    first_grad_bnvar = -bnvar_plus_eps_power_scaled * first_grad_bnvar_inv
     grad_bndiff2 = first_grad_bnvar / (N - 1)
     first_grad_bndiff = bnvar_inv * first_grad_bnraw
     first_grad_bndiff = first_grad_bndiff.addcmul(grad_bndiff2, bndiff, value=2)
@@ -460,7 +460,7 @@ def double_backward(
         grad_grad_bnvar, grad_grad_bndiff2_total.sum(0), alpha=1 / (N - 1 or torch.nan)
     )
     grad_grad_bnvar_inv_total = torch.addcmul(
-        grad_grad_bnvar_inv, grad_grad_bnvar_total, inv_bnvar_scaled, value=-1
+        grad_grad_bnvar_inv, bnvar_plus_eps_power_scaled, grad_grad_bnvar_total, value=-1
     )
     grad_grad_bnraw_total = torch.addcmul(grad_grad_bnraw, grad_grad_bnvar_inv_total, bndiff)
     grad_grad_bnraw_total = grad_grad_bnraw_total.addcmul(bnvar_inv, grad_grad_bndiff_total)
@@ -479,7 +479,7 @@ def double_backward(
     grad_grad_counts_total = torch.addcmul(grad_grad_counts, grad_grad_norm_logits_total, counts)
     grad_grad_counts_sum_total = grad_grad_counts_sum + grad_grad_counts_total.sum(1)
     grad_grad_counts_sum_inv_total = torch.addcmul(
-        grad_grad_counts_sum_inv, counts_sum_power, grad_grad_counts_sum_total, value=-1
+        grad_grad_counts_sum_inv, grad_grad_counts_sum_total, inv_counts_sum_squared, value=-1
     )
     grad_grad_probs_total = torch.addcmul(
         grad_grad_probs, grad_grad_counts_sum_inv_total[:, None], counts
@@ -501,7 +501,7 @@ def double_backward(
     grad_h = grad_h.addcmul(first_grad_h * grad_grad_hpreact_total, h, value=-2)
     grad_bnraw = grad_grad_bngain * grad_hpreact
     grad_bnvar_inv = (first_grad_bnraw * grad_grad_bndiff_total).sum(0)
-    grad_bnvar = 0.75 * (bnvar_total**-2.5 * first_grad_bnvar_inv) * grad_grad_bnvar_total
+    grad_bnvar = 0.75 * (bnvar_plus_eps**-2.5 * first_grad_bnvar_inv) * grad_grad_bnvar_total
     grad_bndiff = grad_bndiff2 * grad_grad_bndiff_total_scaled
     grad_bndiff = grad_bndiff.addcmul(grad_grad_bnvar_inv_total, first_grad_bnraw)
     grad_embcat = grad_hprebn @ grad_grad_W1.T

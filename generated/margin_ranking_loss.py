@@ -4,13 +4,13 @@
 """How far two numbers are from being ranked as the target says.
 
     input1_minus_input2[n] = input1[n] - input2[n]
-    input1_total[n]        = margin - target[n]*input1_minus_input2[n]
-    loss                   = sum_n(where(input1_total[n] < 0, 0, input1_total[n]))/N
+    input1_terms[n]        = margin - target[n]*input1_minus_input2[n]
+    loss                   = sum_n(where(input1_terms[n] < 0, 0, input1_terms[n]))/N
 
 The gradients, given grad_loss:
 
-    grad_target[n] = grad_loss*where(input1_total[n] < 0, 0, -input1_minus_input2[n])/N
-    grad_input1[n] = -grad_loss*where(input1_total[n] < 0, 0, target[n])/N
+    grad_target[n] = grad_loss*where(input1_terms[n] < 0, 0, -input1_minus_input2[n])/N
+    grad_input1[n] = -grad_loss*where(input1_terms[n] < 0, 0, target[n])/N
     grad_input2[n] = -grad_input1[n]
 """
 
@@ -46,7 +46,7 @@ class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    input1_total_negative: Tensor
+    input1_terms_negative: Tensor
     neg_input1_minus_input2: Tensor
 
 
@@ -75,11 +75,11 @@ def forward(
     """
     _check(input1, input2, target)
     input1_minus_input2 = input1 - input2
-    input1_total = -input1_minus_input2 * target + margin
-    input1_total_negative = input1_total < 0
-    loss = input1_total.clamp(min=0).mean()
+    input1_terms = -input1_minus_input2 * target + margin
+    input1_terms_negative = input1_terms < 0
+    loss = input1_terms.clamp(min=0).mean()
     neg_input1_minus_input2 = -input1_minus_input2
-    return loss, Residuals(target, input1_total_negative, neg_input1_minus_input2)
+    return loss, Residuals(target, input1_terms_negative, neg_input1_minus_input2)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -93,13 +93,13 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, input1_total_negative, neg_input1_minus_input2 = residuals
+    target, input1_terms_negative, neg_input1_minus_input2 = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_loss_masked = grad_loss.masked_fill(input1_total_negative, 0)
+    grad_loss_masked = grad_loss.masked_fill(input1_terms_negative, 0)
     grad_loss_masked_scaled = grad_loss_masked / N
     grad_target = grad_loss_masked_scaled * neg_input1_minus_input2
     grad_input2 = grad_loss_masked_scaled * target
@@ -121,9 +121,9 @@ def double_backward(
     Returns:
         grad_grad_loss, grad_target, grad_neg_input1_minus_input2.
     """
-    target, input1_total_negative, neg_input1_minus_input2 = residuals
+    target, input1_terms_negative, neg_input1_minus_input2 = residuals
     (N,) = target.shape
-    grad_loss_masked = grad_loss.masked_fill(input1_total_negative, 0)
+    grad_loss_masked = grad_loss.masked_fill(input1_terms_negative, 0)
     grad_loss_masked_scaled = grad_loss_masked / N
     grad_neg_input1_minus_input2 = grad_grad_target * grad_loss_masked_scaled
     grad_grad_input2_minus_grad_grad_input1 = grad_grad_input2 - grad_grad_input1
@@ -134,7 +134,7 @@ def double_backward(
             grad_grad_target,
             neg_input1_minus_input2,
         )
-        .masked_fill(input1_total_negative, 0)
+        .masked_fill(input1_terms_negative, 0)
         .mean()
     )
     return grad_grad_loss, grad_target, grad_neg_input1_minus_input2
@@ -163,11 +163,11 @@ def value_and_grad(
     _check(input1, input2, target)
     (N,) = input1.shape
     input1_minus_input2 = input1 - input2
-    input1_total = -input1_minus_input2 * target + margin
-    input1_total_negative = input1_total < 0
-    loss = input1_total.clamp(min=0).mean()
-    grad_target = (-input1_minus_input2).masked_fill(input1_total_negative, 0) / N
-    grad_input2 = target.masked_fill(input1_total_negative, 0) / N
+    input1_terms = -input1_minus_input2 * target + margin
+    input1_terms_negative = input1_terms < 0
+    loss = input1_terms.clamp(min=0).mean()
+    grad_target = (-input1_minus_input2).masked_fill(input1_terms_negative, 0) / N
+    grad_input2 = target.masked_fill(input1_terms_negative, 0) / N
     grad_input1 = -grad_input2
     return loss, Gradients(grad_input1, grad_input2, grad_target)
 
@@ -176,8 +176,8 @@ def _value(input1: Tensor, input2: Tensor, target: Tensor, margin: float) -> Ten
     """Compute loss alone, without any residuals."""
     _check(input1, input2, target)
     input1_minus_input2 = input1 - input2
-    input1_total = -input1_minus_input2 * target + margin
-    loss = input1_total.clamp(min=0).mean()
+    input1_terms = -input1_minus_input2 * target + margin
+    loss = input1_terms.clamp(min=0).mean()
     return loss
 
 
@@ -215,14 +215,14 @@ class _Function(torch.autograd.Function):
         input1: Tensor, input2: Tensor, target: Tensor, margin: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward(input1, input2, target, margin=margin)
-        return loss, residuals.input1_total_negative, residuals.neg_input1_minus_input2
+        return loss, residuals.input1_terms_negative, residuals.neg_input1_minus_input2
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, _, target, *_ = inputs
-        _, input1_total_negative, neg_input1_minus_input2 = output
-        ctx.save_for_backward(target, input1_total_negative, neg_input1_minus_input2)
-        ctx.mark_non_differentiable(input1_total_negative)
+        _, input1_terms_negative, neg_input1_minus_input2 = output
+        ctx.save_for_backward(target, input1_terms_negative, neg_input1_minus_input2)
+        ctx.mark_non_differentiable(input1_terms_negative)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -260,7 +260,7 @@ class SumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    input1_total_negative: Tensor
+    input1_terms_negative: Tensor
     neg_input1_minus_input2: Tensor
 
 
@@ -278,8 +278,8 @@ def forward_sum(
     """Compute loss, and the residuals that the backward passes need.
 
         input1_minus_input2[n] = input1[n] - input2[n]
-        input1_total[n]        = margin - target[n]*input1_minus_input2[n]
-        loss                   = sum_n(where(input1_total[n] < 0, 0, input1_total[n]))
+        input1_terms[n]        = margin - target[n]*input1_minus_input2[n]
+        loss                   = sum_n(where(input1_terms[n] < 0, 0, input1_terms[n]))
 
     Args:
         input1: shape (N,).
@@ -293,18 +293,18 @@ def forward_sum(
     """
     _check_sum(input1, input2, target)
     input1_minus_input2 = input1 - input2
-    input1_total = -input1_minus_input2 * target + margin
-    input1_total_negative = input1_total < 0
-    loss = input1_total.clamp(min=0).sum()
+    input1_terms = -input1_minus_input2 * target + margin
+    input1_terms_negative = input1_terms < 0
+    loss = input1_terms.clamp(min=0).sum()
     neg_input1_minus_input2 = -input1_minus_input2
-    return loss, SumResiduals(target, input1_total_negative, neg_input1_minus_input2)
+    return loss, SumResiduals(target, input1_terms_negative, neg_input1_minus_input2)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = grad_loss*where(input1_total[n] < 0, 0, -input1_minus_input2[n])
-        grad_input1[n] = -grad_loss*where(input1_total[n] < 0, 0, target[n])
+        grad_target[n] = grad_loss*where(input1_terms[n] < 0, 0, -input1_minus_input2[n])
+        grad_input1[n] = -grad_loss*where(input1_terms[n] < 0, 0, target[n])
         grad_input2[n] = -grad_input1[n]
 
     Args:
@@ -315,12 +315,12 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, input1_total_negative, neg_input1_minus_input2 = residuals
+    target, input1_terms_negative, neg_input1_minus_input2 = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_loss_masked = grad_loss.masked_fill(input1_total_negative, 0)
+    grad_loss_masked = grad_loss.masked_fill(input1_terms_negative, 0)
     grad_target = grad_loss_masked * neg_input1_minus_input2
     grad_input2 = grad_loss_masked * target
     grad_input1 = -grad_input2
@@ -341,8 +341,8 @@ def double_backward_sum(
     Returns:
         grad_grad_loss, grad_target, grad_neg_input1_minus_input2.
     """
-    target, input1_total_negative, neg_input1_minus_input2 = residuals
-    grad_loss_masked = grad_loss.masked_fill(input1_total_negative, 0)
+    target, input1_terms_negative, neg_input1_minus_input2 = residuals
+    grad_loss_masked = grad_loss.masked_fill(input1_terms_negative, 0)
     grad_neg_input1_minus_input2 = grad_grad_target * grad_loss_masked
     grad_grad_input2_minus_grad_grad_input1 = grad_grad_input2 - grad_grad_input1
     grad_target = grad_grad_input2_minus_grad_grad_input1 * grad_loss_masked
@@ -352,7 +352,7 @@ def double_backward_sum(
             grad_grad_target,
             neg_input1_minus_input2,
         )
-        .masked_fill(input1_total_negative, 0)
+        .masked_fill(input1_terms_negative, 0)
         .sum()
     )
     return grad_grad_loss, grad_target, grad_neg_input1_minus_input2
@@ -375,8 +375,8 @@ def _value_sum(input1: Tensor, input2: Tensor, target: Tensor, margin: float) ->
     """Compute loss alone, without any residuals."""
     _check_sum(input1, input2, target)
     input1_minus_input2 = input1 - input2
-    input1_total = -input1_minus_input2 * target + margin
-    loss = input1_total.clamp(min=0).sum()
+    input1_terms = -input1_minus_input2 * target + margin
+    loss = input1_terms.clamp(min=0).sum()
     return loss
 
 
@@ -414,14 +414,14 @@ class _SumFunction(torch.autograd.Function):
         input1: Tensor, input2: Tensor, target: Tensor, margin: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(input1, input2, target, margin=margin)
-        return loss, residuals.input1_total_negative, residuals.neg_input1_minus_input2
+        return loss, residuals.input1_terms_negative, residuals.neg_input1_minus_input2
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, _, target, *_ = inputs
-        _, input1_total_negative, neg_input1_minus_input2 = output
-        ctx.save_for_backward(target, input1_total_negative, neg_input1_minus_input2)
-        ctx.mark_non_differentiable(input1_total_negative)
+        _, input1_terms_negative, neg_input1_minus_input2 = output
+        ctx.save_for_backward(target, input1_terms_negative, neg_input1_minus_input2)
+        ctx.mark_non_differentiable(input1_terms_negative)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -461,7 +461,7 @@ class NoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    input1_total_negative: Tensor
+    input1_terms_negative: Tensor
     neg_input1_minus_input2: Tensor
 
 
@@ -479,8 +479,8 @@ def forward_none(
     """Compute loss, and the residuals that the backward passes need.
 
         input1_minus_input2[n] = input1[n] - input2[n]
-        input1_total[n]        = margin - target[n]*input1_minus_input2[n]
-        loss[n]                = where(input1_total[n] < 0, 0, input1_total[n])
+        input1_terms[n]        = margin - target[n]*input1_minus_input2[n]
+        loss[n]                = where(input1_terms[n] < 0, 0, input1_terms[n])
 
     Args:
         input1: shape (N,).
@@ -494,18 +494,18 @@ def forward_none(
     """
     _check_none(input1, input2, target)
     input1_minus_input2 = input1 - input2
-    input1_total = -input1_minus_input2 * target + margin
-    input1_total_negative = input1_total < 0
-    loss = input1_total.clamp(min=0)
+    input1_terms = -input1_minus_input2 * target + margin
+    input1_terms_negative = input1_terms < 0
+    loss = input1_terms.clamp(min=0)
     neg_input1_minus_input2 = -input1_minus_input2
-    return loss, NoneResiduals(target, input1_total_negative, neg_input1_minus_input2)
+    return loss, NoneResiduals(target, input1_terms_negative, neg_input1_minus_input2)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = grad_loss[n]*where(input1_total[n] < 0, 0, -input1_minus_input2[n])
-        grad_input1[n] = -grad_loss[n]*where(input1_total[n] < 0, 0, target[n])
+        grad_target[n] = grad_loss[n]*where(input1_terms[n] < 0, 0, -input1_minus_input2[n])
+        grad_input1[n] = -grad_loss[n]*where(input1_terms[n] < 0, 0, target[n])
         grad_input2[n] = -grad_input1[n]
 
     Args:
@@ -516,7 +516,7 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, input1_total_negative, neg_input1_minus_input2 = residuals
+    target, input1_terms_negative, neg_input1_minus_input2 = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     (N,) = target.shape
@@ -524,7 +524,7 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_loss_masked = grad_loss.masked_fill(input1_total_negative, 0)
+    grad_loss_masked = grad_loss.masked_fill(input1_terms_negative, 0)
     grad_target = grad_loss_masked * neg_input1_minus_input2
     grad_input2 = grad_loss_masked * target
     grad_input1 = -grad_input2
@@ -545,14 +545,14 @@ def double_backward_none(
     Returns:
         grad_grad_loss, grad_target, grad_neg_input1_minus_input2.
     """
-    target, input1_total_negative, neg_input1_minus_input2 = residuals
-    grad_loss_masked = grad_loss.masked_fill(input1_total_negative, 0)
+    target, input1_terms_negative, neg_input1_minus_input2 = residuals
+    grad_loss_masked = grad_loss.masked_fill(input1_terms_negative, 0)
     grad_neg_input1_minus_input2 = grad_grad_target * grad_loss_masked
     grad_grad_input2_minus_grad_grad_input1 = grad_grad_input2 - grad_grad_input1
     grad_target = grad_grad_input2_minus_grad_grad_input1 * grad_loss_masked
     grad_grad_loss = torch.addcmul(
         grad_grad_input2_minus_grad_grad_input1 * target, grad_grad_target, neg_input1_minus_input2
-    ).masked_fill(input1_total_negative, 0)
+    ).masked_fill(input1_terms_negative, 0)
     return grad_grad_loss, grad_target, grad_neg_input1_minus_input2
 
 
@@ -573,8 +573,8 @@ def _value_none(input1: Tensor, input2: Tensor, target: Tensor, margin: float) -
     """Compute loss alone, without any residuals."""
     _check_none(input1, input2, target)
     input1_minus_input2 = input1 - input2
-    input1_total = -input1_minus_input2 * target + margin
-    loss = input1_total.clamp(min=0)
+    input1_terms = -input1_minus_input2 * target + margin
+    loss = input1_terms.clamp(min=0)
     return loss
 
 
@@ -612,14 +612,14 @@ class _NoneFunction(torch.autograd.Function):
         input1: Tensor, input2: Tensor, target: Tensor, margin: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(input1, input2, target, margin=margin)
-        return loss, residuals.input1_total_negative, residuals.neg_input1_minus_input2
+        return loss, residuals.input1_terms_negative, residuals.neg_input1_minus_input2
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, _, target, *_ = inputs
-        _, input1_total_negative, neg_input1_minus_input2 = output
-        ctx.save_for_backward(target, input1_total_negative, neg_input1_minus_input2)
-        ctx.mark_non_differentiable(input1_total_negative)
+        _, input1_terms_negative, neg_input1_minus_input2 = output
+        ctx.save_for_backward(target, input1_terms_negative, neg_input1_minus_input2)
+        ctx.mark_non_differentiable(input1_terms_negative)
         ctx.set_materialize_grads(False)
 
     @staticmethod

@@ -3,13 +3,13 @@
 # definition sha256:1098292aac9140c530f3af95083628897385da27cfe69d09120d3d314dbff617
 """x*tanh(softplus(x)) (Misra, 2019).
 
-    tanh_log_exp_x[n] = tanh(log(1 + exp(x[n])))
-    y[n]              = x[n]*tanh_log_exp_x[n]
-    sigmoid_x[n]      = 1/(1 + exp(-x[n]))
+    tanh_softplus_x[n] = tanh(log(1 + exp(x[n])))
+    y[n]               = x[n]*tanh_softplus_x[n]
+    sigmoid_x[n]       = 1/(1 + exp(-x[n]))
 
 The gradients, given grad_y:
 
-    grad_x[n] = grad_y[n]*(tanh_log_exp_x[n] + x[n]*sigmoid_x[n]*(1 - tanh_log_exp_x[n]**2))
+    grad_x[n] = grad_y[n]*(tanh_softplus_x[n] + x[n]*sigmoid_x[n]*(1 - tanh_softplus_x[n]**2))
 """
 
 from typing import Any, NamedTuple
@@ -49,10 +49,10 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check(x)
-    tanh_log_exp_x = torch.tanh(torch.logaddexp(x, x.new_full((), 0)))
-    y = x * tanh_log_exp_x
+    tanh_softplus_x = torch.tanh(torch.logaddexp(x, x.new_full((), 0)))
+    y = x * tanh_softplus_x
     sigmoid_x = torch.sigmoid(x)
-    dy_dx = torch.addcmul(tanh_log_exp_x, (1 - tanh_log_exp_x**2) * x, sigmoid_x)
+    dy_dx = torch.addcmul(tanh_softplus_x, (1 - tanh_softplus_x**2) * x, sigmoid_x)
     return y, Residuals(dy_dx)
 
 
@@ -100,16 +100,16 @@ def residuals_backward(grad_dy_dx: Tensor, x: Tensor, residuals: Residuals) -> t
         grad_x.
     """
     sigmoid_x = torch.sigmoid(x)
-    log_exp_x = torch.logaddexp(x, grad_dy_dx.new_full((), 0))
-    tanh_log_exp_x = torch.tanh(log_exp_x)
+    softplus_x = torch.logaddexp(x, grad_dy_dx.new_full((), 0))
+    tanh_softplus_x = torch.tanh(softplus_x)
     sigmoid_x_times_x = x * sigmoid_x
     grad_x = (
-        (1 - tanh_log_exp_x**2)
+        (1 - tanh_softplus_x**2)
         * (
             torch.addcmul(
-                sigmoid_x_times_x / torch.expm1(log_exp_x),
+                sigmoid_x_times_x / torch.expm1(softplus_x),
                 sigmoid_x_times_x,
-                tanh_log_exp_x,
+                tanh_softplus_x,
                 value=-2,
             )
             + 2
@@ -123,8 +123,8 @@ def residuals_backward(grad_dy_dx: Tensor, x: Tensor, residuals: Residuals) -> t
 def _value(x: Tensor) -> Tensor:
     """Compute y alone, without any residuals."""
     _check(x)
-    tanh_log_exp_x = torch.tanh(torch.logaddexp(x, x.new_full((), 0)))
-    y = x * tanh_log_exp_x
+    tanh_softplus_x = torch.tanh(torch.logaddexp(x, x.new_full((), 0)))
+    y = x * tanh_softplus_x
     return y
 
 

@@ -227,7 +227,7 @@ class WeightResiduals(NamedTuple):
     weight: Tensor
     weight_sum: Tensor
     x_minus_target: Tensor
-    target_sum: Tensor
+    weight_scaled_sum: Tensor
 
 
 class WeightGradients(NamedTuple):
@@ -243,8 +243,8 @@ def forward_weight(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, W
 
         weight_sum        = sum_n(weight[n])
         x_minus_target[n] = x[n] - target[n]
-        target_sum        = sum_n(weight[n]*x_minus_target[n]**2)
-        loss              = target_sum/weight_sum
+        weight_scaled_sum = sum_n(weight[n]*x_minus_target[n]**2)
+        loss              = weight_scaled_sum/weight_sum
 
     Args:
         x: shape (N,).
@@ -258,15 +258,16 @@ def forward_weight(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, W
     _check_weight(x, target, weight)
     weight_sum = weight.sum()
     x_minus_target = x - target
-    target_sum = (x_minus_target**2 * weight).sum()
-    loss = target_sum / weight_sum
-    return loss, WeightResiduals(weight, weight_sum, x_minus_target, target_sum)
+    weight_scaled_sum = (x_minus_target**2 * weight).sum()
+    loss = weight_scaled_sum / weight_sum
+    return loss, WeightResiduals(weight, weight_sum, x_minus_target, weight_scaled_sum)
 
 
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_weight[n] = grad_loss*(x_minus_target[n]**2 - target_sum/weight_sum)/weight_sum
+        grad_weight[n] = grad_loss*(x_minus_target[n]**2 - weight_scaled_sum/weight_sum)
+                         /weight_sum
         grad_target[n] = -2*grad_loss*weight[n]*x_minus_target[n]/weight_sum
         grad_x[n]      = 2*grad_loss*weight[n]*x_minus_target[n]/weight_sum
 
@@ -278,14 +279,14 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    weight, weight_sum, x_minus_target, target_sum = residuals
+    weight, weight_sum, x_minus_target, weight_scaled_sum = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_loss_product = grad_loss / weight_sum
-    grad_weight = grad_loss_product * (x_minus_target**2 - target_sum / weight_sum)
-    grad_x = 2 * (grad_loss_product * weight * x_minus_target)
+    grad_loss_over_weight_sum = grad_loss / weight_sum
+    grad_weight = grad_loss_over_weight_sum * (x_minus_target**2 - weight_scaled_sum / weight_sum)
+    grad_x = 2 * (grad_loss_over_weight_sum * weight * x_minus_target)
     grad_target = -grad_x
     return WeightGradients(grad_x, grad_target, grad_weight)
 
@@ -302,36 +303,39 @@ def double_backward_weight(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_weight, grad_weight_sum, grad_x_minus_target, grad_target_sum.
+        grad_grad_loss, grad_weight, grad_weight_sum, grad_x_minus_target,
+        grad_weight_scaled_sum.
     """
-    weight, weight_sum, x_minus_target, target_sum = residuals
-    grad_loss_product = grad_loss / weight_sum
-    x_minus_target_centred = x_minus_target**2 - target_sum / weight_sum
+    weight, weight_sum, x_minus_target, weight_scaled_sum = residuals
+    grad_loss_over_weight_sum = grad_loss / weight_sum
+    x_minus_target_squared_centred = x_minus_target**2 - weight_scaled_sum / weight_sum
     grad_grad_weight_sum = grad_grad_weight.sum()
-    grad_grad_weight_sum_product = grad_grad_weight_sum * grad_loss_product
-    grad_target_sum = -(grad_grad_weight_sum_product / weight_sum)
+    grad_grad_weight_sum_scaled = grad_grad_weight_sum * grad_loss_over_weight_sum
+    grad_weight_scaled_sum = -(grad_grad_weight_sum_scaled / weight_sum)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
-    grad_loss_product_scaled = 2 * grad_loss_product
-    grad_x_minus_target = grad_loss_product_scaled * torch.addcmul(
+    grad_loss_over_weight_sum_scaled = 2 * grad_loss_over_weight_sum
+    grad_x_minus_target = grad_loss_over_weight_sum_scaled * torch.addcmul(
         grad_grad_weight * x_minus_target, grad_grad_x_minus_grad_grad_target, weight
     )
-    grad_grad_target_total = torch.add(
-        (grad_grad_weight * x_minus_target_centred).sum(),
+    grad_grad_target_terms = torch.add(
+        (grad_grad_weight * x_minus_target_squared_centred).sum(),
         (grad_grad_x_minus_grad_grad_target * weight * x_minus_target).sum(),
         alpha=2,
     )
     grad_weight_sum = weight_sum**-2 * torch.addcmul(
-        grad_grad_weight_sum_product * target_sum, grad_grad_target_total, grad_loss, value=-1
+        grad_grad_weight_sum_scaled * weight_scaled_sum, grad_grad_target_terms, grad_loss, value=-1
     )
-    grad_weight = grad_loss_product_scaled * grad_grad_x_minus_grad_grad_target * x_minus_target
-    grad_grad_loss = grad_grad_target_total / weight_sum
-    return grad_grad_loss, grad_weight, grad_weight_sum, grad_x_minus_target, grad_target_sum
+    grad_weight = (
+        grad_loss_over_weight_sum_scaled * grad_grad_x_minus_grad_grad_target * x_minus_target
+    )
+    grad_grad_loss = grad_grad_target_terms / weight_sum
+    return grad_grad_loss, grad_weight, grad_weight_sum, grad_x_minus_target, grad_weight_scaled_sum
 
 
 def residuals_backward_weight(
     grad_weight_sum: Tensor,
     grad_x_minus_target: Tensor,
-    grad_target_sum: Tensor,
+    grad_weight_scaled_sum: Tensor,
     residuals: WeightResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
@@ -340,8 +344,10 @@ def residuals_backward_weight(
         grad_x, grad_target, grad_weight.
     """
     weight, _, x_minus_target, *_ = residuals
-    grad_weight = torch.addcmul(grad_weight_sum, grad_target_sum, x_minus_target**2)
-    grad_x = torch.addcmul(grad_x_minus_target, grad_target_sum * weight, x_minus_target, value=2)
+    grad_weight = torch.addcmul(grad_weight_sum, grad_weight_scaled_sum, x_minus_target**2)
+    grad_x = torch.addcmul(
+        grad_x_minus_target, grad_weight_scaled_sum * weight, x_minus_target, value=2
+    )
     grad_target = -grad_x
     return grad_x, grad_target, grad_weight
 
@@ -364,12 +370,22 @@ class _WeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target, grad_grad_weight = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightResiduals(*saved)
-        grad_grad_loss, grad_weight, grad_weight_sum, grad_x_minus_target, grad_target_sum = (
-            double_backward_weight(
-                grad_grad_x, grad_grad_target, grad_grad_weight, grad_loss, residuals
-            )
+        (
+            grad_grad_loss,
+            grad_weight,
+            grad_weight_sum,
+            grad_x_minus_target,
+            grad_weight_scaled_sum,
+        ) = double_backward_weight(
+            grad_grad_x, grad_grad_target, grad_grad_weight, grad_loss, residuals
         )
-        return grad_grad_loss, grad_weight, grad_weight_sum, grad_x_minus_target, grad_target_sum
+        return (
+            grad_grad_loss,
+            grad_weight,
+            grad_weight_sum,
+            grad_x_minus_target,
+            grad_weight_scaled_sum,
+        )
 
 
 class _WeightFunction(torch.autograd.Function):
@@ -380,18 +396,18 @@ class _WeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight(x, target, weight)
-        return loss, residuals.weight_sum, residuals.x_minus_target, residuals.target_sum
+        return loss, residuals.weight_sum, residuals.x_minus_target, residuals.weight_scaled_sum
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, _, weight = inputs
-        _, weight_sum, x_minus_target, target_sum = output
-        ctx.save_for_backward(weight, weight_sum, x_minus_target, target_sum)
+        _, weight_sum, x_minus_target, weight_scaled_sum = output
+        ctx.save_for_backward(weight, weight_sum, x_minus_target, weight_scaled_sum)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_weight_sum, grad_x_minus_target, grad_target_sum = grad_outputs
+        grad_loss, grad_weight_sum, grad_x_minus_target, grad_weight_scaled_sum = grad_outputs
         residuals = WeightResiduals(*ctx.saved_tensors)
         grad_x = grad_target = grad_weight = None
         if grad_loss is not None:
@@ -406,16 +422,16 @@ class _WeightFunction(torch.autograd.Function):
         if (
             grad_weight_sum is not None
             or grad_x_minus_target is not None
-            or grad_target_sum is not None
+            or grad_weight_scaled_sum is not None
         ):
             if grad_weight_sum is None:
                 grad_weight_sum = torch.zeros_like(residuals.weight_sum)
             if grad_x_minus_target is None:
                 grad_x_minus_target = torch.zeros_like(residuals.x_minus_target)
-            if grad_target_sum is None:
-                grad_target_sum = torch.zeros_like(residuals.target_sum)
+            if grad_weight_scaled_sum is None:
+                grad_weight_scaled_sum = torch.zeros_like(residuals.weight_scaled_sum)
             more_x, more_target, more_weight = residuals_backward_weight(
-                grad_weight_sum, grad_x_minus_target, grad_target_sum, residuals
+                grad_weight_sum, grad_x_minus_target, grad_weight_scaled_sum, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -670,13 +686,13 @@ def double_backward_sum_weight(
     weight, x_minus_target = residuals
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
     grad_loss_scaled = 2 * grad_loss
-    x_minus_target_product = grad_loss_scaled * x_minus_target
+    grad_loss_times_x_minus_target_scaled = grad_loss_scaled * x_minus_target
     grad_x_minus_target = torch.addcmul(
-        grad_grad_weight * x_minus_target_product,
+        grad_grad_weight * grad_loss_times_x_minus_target_scaled,
         grad_loss_scaled * grad_grad_x_minus_grad_grad_target,
         weight,
     )
-    grad_weight = grad_grad_x_minus_grad_grad_target * x_minus_target_product
+    grad_weight = grad_grad_x_minus_grad_grad_target * grad_loss_times_x_minus_target_scaled
     grad_grad_loss = torch.add(
         (x_minus_target**2 * grad_grad_weight).sum(),
         (grad_grad_x_minus_grad_grad_target * weight * x_minus_target).sum(),
@@ -1012,11 +1028,19 @@ def double_backward_none_weight(
     """
     weight, x_minus_target = residuals
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
-    grad_loss_product = 2 * grad_loss * x_minus_target
-    product = 2 * grad_grad_x_minus_grad_grad_target * weight
-    grad_x_minus_target = torch.addcmul(grad_grad_weight * grad_loss_product, grad_loss, product)
-    grad_weight = grad_grad_x_minus_grad_grad_target * grad_loss_product
-    grad_grad_loss = torch.addcmul(x_minus_target**2 * grad_grad_weight, product, x_minus_target)
+    grad_loss_times_x_minus_target_scaled = 2 * grad_loss * x_minus_target
+    grad_grad_x_minus_grad_grad_target_scaled = 2 * grad_grad_x_minus_grad_grad_target * weight
+    grad_x_minus_target = torch.addcmul(
+        grad_grad_weight * grad_loss_times_x_minus_target_scaled,
+        grad_grad_x_minus_grad_grad_target_scaled,
+        grad_loss,
+    )
+    grad_weight = grad_grad_x_minus_grad_grad_target * grad_loss_times_x_minus_target_scaled
+    grad_grad_loss = torch.addcmul(
+        x_minus_target**2 * grad_grad_weight,
+        grad_grad_x_minus_grad_grad_target_scaled,
+        x_minus_target,
+    )
     return grad_grad_loss, grad_weight, grad_x_minus_target
 
 

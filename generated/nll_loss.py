@@ -199,8 +199,8 @@ def forward_sum(logprobs: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]
     """
     _check_sum(logprobs, target)
     K = logprobs.shape[1]
-    logprobs_sum = logprobs.gather(1, target[:, None]).squeeze(1).sum()
-    loss = -logprobs_sum
+    logprobs_at_target_sum = logprobs.gather(1, target[:, None]).squeeze(1).sum()
+    loss = -logprobs_at_target_sum
     return loss, SumResiduals(target, K)
 
 
@@ -239,8 +239,10 @@ def double_backward_sum(
         grad_grad_loss.
     """
     target = residuals.target
-    grad_grad_logprobs_sum = grad_grad_logprobs.gather(1, target[:, None]).squeeze(1).sum()
-    grad_grad_loss = -grad_grad_logprobs_sum
+    grad_grad_logprobs_at_target_sum = (
+        grad_grad_logprobs.gather(1, target[:, None]).squeeze(1).sum()
+    )
+    grad_grad_loss = -grad_grad_logprobs_at_target_sum
     return (grad_grad_loss,)
 
 
@@ -453,7 +455,7 @@ class KeptResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    kept_scaled: Tensor
+    neg_inv_kept_sum_masked_masked: Tensor
     K: int
 
 
@@ -488,11 +490,11 @@ def forward_kept(logprobs: Tensor, target: Tensor, kept: Tensor) -> tuple[Tensor
     loss = (-logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
         kept_is_zero, 0
     ).sum() / kept_sum
-    inverse_kept_sum_masked_masked = (
+    inv_kept_sum_masked_masked = (
         torch.reciprocal(kept_sum).masked_fill(kept_is_zero, 0).masked_fill(kept_sum == 0, 0)
     )
-    kept_scaled = -inverse_kept_sum_masked_masked
-    return loss, KeptResiduals(target, kept_scaled, K)
+    neg_inv_kept_sum_masked_masked = -inv_kept_sum_masked_masked
+    return loss, KeptResiduals(target, neg_inv_kept_sum_masked_masked, K)
 
 
 def backward_kept(grad_loss: Tensor, residuals: KeptResiduals) -> KeptGradients:
@@ -509,7 +511,7 @@ def backward_kept(grad_loss: Tensor, residuals: KeptResiduals) -> KeptGradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, kept_scaled, K = residuals
+    target, neg_inv_kept_sum_masked_masked, K = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     (N,) = target.shape
@@ -517,7 +519,7 @@ def backward_kept(grad_loss: Tensor, residuals: KeptResiduals) -> KeptGradients:
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logprobs = grad_loss.new_zeros(N, K)
     grad_logprobs = grad_logprobs.scatter_add(
-        1, target[:, None], (grad_loss * kept_scaled)[:, None]
+        1, target[:, None], (grad_loss * neg_inv_kept_sum_masked_masked)[:, None]
     )
     return KeptGradients(grad_logprobs)
 
@@ -532,8 +534,10 @@ def double_backward_kept(
     Returns:
         grad_grad_loss.
     """
-    target, kept_scaled, *_ = residuals
-    grad_grad_loss = (kept_scaled * grad_grad_logprobs.gather(1, target[:, None]).squeeze(1)).sum()
+    target, neg_inv_kept_sum_masked_masked, *_ = residuals
+    grad_grad_loss = (
+        neg_inv_kept_sum_masked_masked * grad_grad_logprobs.gather(1, target[:, None]).squeeze(1)
+    ).sum()
     return (grad_grad_loss,)
 
 
@@ -578,15 +582,15 @@ class _KeptFunction(torch.autograd.Function):
     @staticmethod
     def forward(logprobs: Tensor, target: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_kept(logprobs, target, kept)
-        return loss, residuals.kept_scaled
+        return loss, residuals.neg_inv_kept_sum_masked_masked
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logprobs, target, *_ = inputs
-        _, kept_scaled = output
+        _, neg_inv_kept_sum_masked_masked = output
         K = logprobs.shape[1]
-        ctx.save_for_backward(target, kept_scaled)
-        ctx.mark_non_differentiable(kept_scaled)
+        ctx.save_for_backward(target, neg_inv_kept_sum_masked_masked)
+        ctx.mark_non_differentiable(neg_inv_kept_sum_masked_masked)
         ctx.set_materialize_grads(False)
         ctx.numbers = (K,)
 
@@ -687,10 +691,10 @@ def double_backward_kept_sum(
         grad_grad_loss.
     """
     target, kept_is_zero, *_ = residuals
-    grad_grad_logprobs_sum = (
+    grad_grad_logprobs_at_target_masked_sum = (
         grad_grad_logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept_is_zero, 0).sum()
     )
-    grad_grad_loss = -grad_grad_logprobs_sum
+    grad_grad_loss = -grad_grad_logprobs_at_target_masked_sum
     return (grad_grad_loss,)
 
 
@@ -945,7 +949,7 @@ class WeightResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    target_weight_scaled: Tensor
+    weight_at_target_scaled: Tensor
     K: int
 
 
@@ -960,12 +964,14 @@ def forward_weight(
 ) -> tuple[Tensor, WeightResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        target_weight[n] = weight[target[n]]
-        target_sum       = sum_n(target_weight[n])
-        loss             = where(target_sum == 0,
-                                 stop_gradient(sum_n(-logprobs[n,target[n]]*target_weight[n])
-                                               /target_sum),
-                                 sum_n(-logprobs[n,target[n]]*target_weight[n])/target_sum)
+        weight_at_target[n]  = weight[target[n]]
+        weight_at_target_sum = sum_n(weight_at_target[n])
+        loss                 = where(weight_at_target_sum == 0,
+                                     stop_gradient(sum_n(-logprobs[n,target[n]]
+                                                         *weight_at_target[n])
+                                                   /weight_at_target_sum),
+                                     sum_n(-logprobs[n,target[n]]*weight_at_target[n])
+                                     /weight_at_target_sum)
 
     Args:
         logprobs: shape (N, K).
@@ -978,19 +984,25 @@ def forward_weight(
     """
     _check_weight(logprobs, target, weight)
     K = logprobs.shape[1]
-    target_weight = weight[target]
-    target_sum = target_weight.sum()
-    loss = -((target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).sum() / target_sum)
-    target_weight_product_masked = (target_weight / target_sum).masked_fill(target_sum == 0, 0)
-    target_weight_scaled = -target_weight_product_masked
-    return loss, WeightResiduals(target, target_weight_scaled, K)
+    weight_at_target = weight[target]
+    weight_at_target_sum = weight_at_target.sum()
+    loss = -(
+        (weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1)).sum()
+        / weight_at_target_sum
+    )
+    weight_at_target_scaled_masked = (weight_at_target / weight_at_target_sum).masked_fill(
+        weight_at_target_sum == 0, 0
+    )
+    weight_at_target_scaled = -weight_at_target_scaled_masked
+    return loss, WeightResiduals(target, weight_at_target_scaled, K)
 
 
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
     """Compute the gradients. No argument is written to.
 
         grad_logprobs[n,k] = -grad_loss*delta(k, target[n])
-                             *where(target_sum == 0, 0, target_weight[n]/target_sum)
+                             *where(weight_at_target_sum == 0, 0, weight_at_target[n]
+                                    /weight_at_target_sum)
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1000,7 +1012,7 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, target_weight_scaled, K = residuals
+    target, weight_at_target_scaled, K = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     (N,) = target.shape
@@ -1008,7 +1020,7 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logprobs = grad_loss.new_zeros(N, K)
     grad_logprobs = grad_logprobs.scatter_add(
-        1, target[:, None], (grad_loss * target_weight_scaled)[:, None]
+        1, target[:, None], (grad_loss * weight_at_target_scaled)[:, None]
     )
     return WeightGradients(grad_logprobs)
 
@@ -1023,9 +1035,9 @@ def double_backward_weight(
     Returns:
         grad_grad_loss.
     """
-    target, target_weight_scaled, *_ = residuals
+    target, weight_at_target_scaled, *_ = residuals
     grad_grad_loss = (
-        target_weight_scaled * grad_grad_logprobs.gather(1, target[:, None]).squeeze(1)
+        weight_at_target_scaled * grad_grad_logprobs.gather(1, target[:, None]).squeeze(1)
     ).sum()
     return (grad_grad_loss,)
 
@@ -1033,9 +1045,12 @@ def double_backward_weight(
 def _value_weight(logprobs: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_weight(logprobs, target, weight)
-    target_weight = weight[target]
-    target_sum = target_weight.sum()
-    loss = -((target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).sum() / target_sum)
+    weight_at_target = weight[target]
+    weight_at_target_sum = weight_at_target.sum()
+    loss = -(
+        (weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1)).sum()
+        / weight_at_target_sum
+    )
     return loss
 
 
@@ -1070,15 +1085,15 @@ class _WeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(logprobs: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight(logprobs, target, weight)
-        return loss, residuals.target_weight_scaled
+        return loss, residuals.weight_at_target_scaled
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logprobs, target, *_ = inputs
-        _, target_weight_scaled = output
+        _, weight_at_target_scaled = output
         K = logprobs.shape[1]
-        ctx.save_for_backward(target, target_weight_scaled)
-        ctx.mark_non_differentiable(target_weight_scaled)
+        ctx.save_for_backward(target, weight_at_target_scaled)
+        ctx.mark_non_differentiable(weight_at_target_scaled)
         ctx.set_materialize_grads(False)
         ctx.numbers = (K,)
 
@@ -1109,7 +1124,7 @@ class WeightSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    neg_target_weight: Tensor
+    neg_weight_at_target: Tensor
     K: int
 
 
@@ -1124,8 +1139,8 @@ def forward_weight_sum(
 ) -> tuple[Tensor, WeightSumResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        target_weight[n] = weight[target[n]]
-        loss             = sum_n(-logprobs[n,target[n]]*target_weight[n])
+        weight_at_target[n] = weight[target[n]]
+        loss                = sum_n(-logprobs[n,target[n]]*weight_at_target[n])
 
     Args:
         logprobs: shape (N, K).
@@ -1138,17 +1153,19 @@ def forward_weight_sum(
     """
     _check_weight_sum(logprobs, target, weight)
     K = logprobs.shape[1]
-    target_weight = weight[target]
-    logprobs_sum = (target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).sum()
-    loss = -logprobs_sum
-    neg_target_weight = -target_weight
-    return loss, WeightSumResiduals(target, neg_target_weight, K)
+    weight_at_target = weight[target]
+    logprobs_at_target_dot_weight_at_target = (
+        weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1)
+    ).sum()
+    loss = -logprobs_at_target_dot_weight_at_target
+    neg_weight_at_target = -weight_at_target
+    return loss, WeightSumResiduals(target, neg_weight_at_target, K)
 
 
 def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> WeightSumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_logprobs[n,k] = -grad_loss*target_weight[n]*delta(k, target[n])
+        grad_logprobs[n,k] = -grad_loss*weight_at_target[n]*delta(k, target[n])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1158,7 +1175,7 @@ def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> Wei
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, neg_target_weight, K = residuals
+    target, neg_weight_at_target, K = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     (N,) = target.shape
@@ -1166,7 +1183,7 @@ def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> Wei
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logprobs = grad_loss.new_zeros(N, K)
     grad_logprobs = grad_logprobs.scatter_add(
-        1, target[:, None], (grad_loss * neg_target_weight)[:, None]
+        1, target[:, None], (grad_loss * neg_weight_at_target)[:, None]
     )
     return WeightSumGradients(grad_logprobs)
 
@@ -1181,9 +1198,9 @@ def double_backward_weight_sum(
     Returns:
         grad_grad_loss.
     """
-    target, neg_target_weight, *_ = residuals
+    target, neg_weight_at_target, *_ = residuals
     grad_grad_loss = (
-        neg_target_weight * grad_grad_logprobs.gather(1, target[:, None]).squeeze(1)
+        neg_weight_at_target * grad_grad_logprobs.gather(1, target[:, None]).squeeze(1)
     ).sum()
     return (grad_grad_loss,)
 
@@ -1191,9 +1208,11 @@ def double_backward_weight_sum(
 def _value_weight_sum(logprobs: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_weight_sum(logprobs, target, weight)
-    target_weight = weight[target]
-    logprobs_sum = (target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).sum()
-    loss = -logprobs_sum
+    weight_at_target = weight[target]
+    logprobs_at_target_dot_weight_at_target = (
+        weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1)
+    ).sum()
+    loss = -logprobs_at_target_dot_weight_at_target
     return loss
 
 
@@ -1228,15 +1247,15 @@ class _WeightSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(logprobs: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_sum(logprobs, target, weight)
-        return loss, residuals.neg_target_weight
+        return loss, residuals.neg_weight_at_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logprobs, target, *_ = inputs
-        _, neg_target_weight = output
+        _, neg_weight_at_target = output
         K = logprobs.shape[1]
-        ctx.save_for_backward(target, neg_target_weight)
-        ctx.mark_non_differentiable(neg_target_weight)
+        ctx.save_for_backward(target, neg_weight_at_target)
+        ctx.mark_non_differentiable(neg_weight_at_target)
         ctx.set_materialize_grads(False)
         ctx.numbers = (K,)
 
@@ -1267,7 +1286,7 @@ class WeightNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    neg_target_weight: Tensor
+    neg_weight_at_target: Tensor
     K: int
 
 
@@ -1282,8 +1301,8 @@ def forward_weight_none(
 ) -> tuple[Tensor, WeightNoneResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        target_weight[n] = weight[target[n]]
-        loss[n]          = -logprobs[n,target[n]]*target_weight[n]
+        weight_at_target[n] = weight[target[n]]
+        loss[n]             = -logprobs[n,target[n]]*weight_at_target[n]
 
     Args:
         logprobs: shape (N, K).
@@ -1296,16 +1315,16 @@ def forward_weight_none(
     """
     _check_weight_none(logprobs, target, weight)
     K = logprobs.shape[1]
-    target_weight = weight[target]
-    loss = -target_weight * logprobs.gather(1, target[:, None]).squeeze(1)
-    neg_target_weight = -target_weight
-    return loss, WeightNoneResiduals(target, neg_target_weight, K)
+    weight_at_target = weight[target]
+    loss = -weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1)
+    neg_weight_at_target = -weight_at_target
+    return loss, WeightNoneResiduals(target, neg_weight_at_target, K)
 
 
 def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> WeightNoneGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_logprobs[n,k] = -grad_loss[n]*target_weight[n]*delta(k, target[n])
+        grad_logprobs[n,k] = -grad_loss[n]*weight_at_target[n]*delta(k, target[n])
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -1315,7 +1334,7 @@ def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> W
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, neg_target_weight, K = residuals
+    target, neg_weight_at_target, K = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     (N,) = target.shape
@@ -1325,7 +1344,7 @@ def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> W
         )
     grad_logprobs = grad_loss.new_zeros(N, K)
     grad_logprobs = grad_logprobs.scatter_add(
-        1, target[:, None], (grad_loss * neg_target_weight)[:, None]
+        1, target[:, None], (grad_loss * neg_weight_at_target)[:, None]
     )
     return WeightNoneGradients(grad_logprobs)
 
@@ -1340,16 +1359,16 @@ def double_backward_weight_none(
     Returns:
         grad_grad_loss.
     """
-    target, neg_target_weight, *_ = residuals
-    grad_grad_loss = neg_target_weight * grad_grad_logprobs.gather(1, target[:, None]).squeeze(1)
+    target, neg_weight_at_target, *_ = residuals
+    grad_grad_loss = neg_weight_at_target * grad_grad_logprobs.gather(1, target[:, None]).squeeze(1)
     return (grad_grad_loss,)
 
 
 def _value_weight_none(logprobs: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_weight_none(logprobs, target, weight)
-    target_weight = weight[target]
-    loss = -target_weight * logprobs.gather(1, target[:, None]).squeeze(1)
+    weight_at_target = weight[target]
+    loss = -weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1)
     return loss
 
 
@@ -1384,15 +1403,15 @@ class _WeightNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(logprobs: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_none(logprobs, target, weight)
-        return loss, residuals.neg_target_weight
+        return loss, residuals.neg_weight_at_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logprobs, target, *_ = inputs
-        _, neg_target_weight = output
+        _, neg_weight_at_target = output
         K = logprobs.shape[1]
-        ctx.save_for_backward(target, neg_target_weight)
-        ctx.mark_non_differentiable(neg_target_weight)
+        ctx.save_for_backward(target, neg_weight_at_target)
+        ctx.mark_non_differentiable(neg_weight_at_target)
         ctx.set_materialize_grads(False)
         ctx.numbers = (K,)
 
@@ -1448,7 +1467,7 @@ class WeightKeptResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    kept_scaled: Tensor
+    weight_at_target_scaled: Tensor
     K: int
 
 
@@ -1463,14 +1482,16 @@ def forward_weight_kept(
 ) -> tuple[Tensor, WeightKeptResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        target_weight[n] = weight[target[n]]
-        kept_sum         = sum_n(kept[n]*target_weight[n])
-        loss             = where(kept_sum == 0,
-                                 stop_gradient(sum_n(where(kept[n] == 0, 0,
-                                                           -logprobs[n,target[n]]
-                                                           *target_weight[n]))/kept_sum),
-                                 sum_n(where(kept[n] == 0, 0, -logprobs[n,target[n]]
-                                             *target_weight[n]))/kept_sum)
+        weight_at_target[n]       = weight[target[n]]
+        kept_dot_weight_at_target = sum_n(kept[n]*weight_at_target[n])
+        loss                      = where(kept_dot_weight_at_target == 0,
+                                          stop_gradient(sum_n(where(kept[n] == 0, 0,
+                                                                    -logprobs[n,target[n]]
+                                                                    *weight_at_target[n]))
+                                                        /kept_dot_weight_at_target),
+                                          sum_n(where(kept[n] == 0, 0, -logprobs[n,target[n]]
+                                                      *weight_at_target[n]))
+                                          /kept_dot_weight_at_target)
 
     Args:
         logprobs: shape (N, K).
@@ -1484,25 +1505,26 @@ def forward_weight_kept(
     """
     _check_weight_kept(logprobs, target, weight, kept)
     K = logprobs.shape[1]
-    target_weight = weight[target]
-    kept_sum = (kept * target_weight).sum()
+    weight_at_target = weight[target]
+    kept_dot_weight_at_target = (kept * weight_at_target).sum()
     kept_is_zero = kept == 0
-    loss = (-target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
+    loss = (-weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
         kept_is_zero, 0
-    ).sum() / kept_sum
-    kept_product_masked = (target_weight.masked_fill(kept_is_zero, 0) / kept_sum).masked_fill(
-        kept_sum == 0, 0
-    )
-    kept_scaled = -kept_product_masked
-    return loss, WeightKeptResiduals(target, kept_scaled, K)
+    ).sum() / kept_dot_weight_at_target
+    weight_at_target_masked_scaled_masked = (
+        weight_at_target.masked_fill(kept_is_zero, 0) / kept_dot_weight_at_target
+    ).masked_fill(kept_dot_weight_at_target == 0, 0)
+    weight_at_target_scaled = -weight_at_target_masked_scaled_masked
+    return loss, WeightKeptResiduals(target, weight_at_target_scaled, K)
 
 
 def backward_weight_kept(grad_loss: Tensor, residuals: WeightKeptResiduals) -> WeightKeptGradients:
     """Compute the gradients. No argument is written to.
 
         grad_logprobs[n,k] = -grad_loss*delta(k, target[n])
-                             *where(kept_sum == 0, 0, where(kept[n] == 0, 0, target_weight[n])
-                                    /kept_sum)
+                             *where(kept_dot_weight_at_target == 0, 0,
+                                    where(kept[n] == 0, 0, weight_at_target[n])
+                                    /kept_dot_weight_at_target)
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1512,7 +1534,7 @@ def backward_weight_kept(grad_loss: Tensor, residuals: WeightKeptResiduals) -> W
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, kept_scaled, K = residuals
+    target, weight_at_target_scaled, K = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     (N,) = target.shape
@@ -1520,7 +1542,7 @@ def backward_weight_kept(grad_loss: Tensor, residuals: WeightKeptResiduals) -> W
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logprobs = grad_loss.new_zeros(N, K)
     grad_logprobs = grad_logprobs.scatter_add(
-        1, target[:, None], (grad_loss * kept_scaled)[:, None]
+        1, target[:, None], (grad_loss * weight_at_target_scaled)[:, None]
     )
     return WeightKeptGradients(grad_logprobs)
 
@@ -1535,19 +1557,21 @@ def double_backward_weight_kept(
     Returns:
         grad_grad_loss.
     """
-    target, kept_scaled, *_ = residuals
-    grad_grad_loss = (kept_scaled * grad_grad_logprobs.gather(1, target[:, None]).squeeze(1)).sum()
+    target, weight_at_target_scaled, *_ = residuals
+    grad_grad_loss = (
+        weight_at_target_scaled * grad_grad_logprobs.gather(1, target[:, None]).squeeze(1)
+    ).sum()
     return (grad_grad_loss,)
 
 
 def _value_weight_kept(logprobs: Tensor, target: Tensor, weight: Tensor, kept: Tensor) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_weight_kept(logprobs, target, weight, kept)
-    target_weight = weight[target]
-    kept_sum = (kept * target_weight).sum()
-    loss = (-target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
+    weight_at_target = weight[target]
+    kept_dot_weight_at_target = (kept * weight_at_target).sum()
+    loss = (-weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
         kept == 0, 0
-    ).sum() / kept_sum
+    ).sum() / kept_dot_weight_at_target
     return loss
 
 
@@ -1584,15 +1608,15 @@ class _WeightKeptFunction(torch.autograd.Function):
         logprobs: Tensor, target: Tensor, weight: Tensor, kept: Tensor
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_kept(logprobs, target, weight, kept)
-        return loss, residuals.kept_scaled
+        return loss, residuals.weight_at_target_scaled
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logprobs, target, *_ = inputs
-        _, kept_scaled = output
+        _, weight_at_target_scaled = output
         K = logprobs.shape[1]
-        ctx.save_for_backward(target, kept_scaled)
-        ctx.mark_non_differentiable(kept_scaled)
+        ctx.save_for_backward(target, weight_at_target_scaled)
+        ctx.mark_non_differentiable(weight_at_target_scaled)
         ctx.set_materialize_grads(False)
         ctx.numbers = (K,)
 
@@ -1623,7 +1647,7 @@ class WeightKeptSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    kept_scaled: Tensor
+    neg_weight_at_target_masked: Tensor
     K: int
 
 
@@ -1638,9 +1662,9 @@ def forward_weight_kept_sum(
 ) -> tuple[Tensor, WeightKeptSumResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        target_weight[n] = weight[target[n]]
-        loss             = sum_n(where(kept[n] == 0, 0, -logprobs[n,target[n]]
-                                       *target_weight[n]))
+        weight_at_target[n] = weight[target[n]]
+        loss                = sum_n(where(kept[n] == 0, 0, -logprobs[n,target[n]]
+                                          *weight_at_target[n]))
 
     Args:
         logprobs: shape (N, K).
@@ -1654,16 +1678,16 @@ def forward_weight_kept_sum(
     """
     _check_weight_kept_sum(logprobs, target, weight, kept)
     K = logprobs.shape[1]
-    target_weight = weight[target]
+    weight_at_target = weight[target]
     kept_is_zero = kept == 0
     loss = (
-        (-target_weight * logprobs.gather(1, target[:, None]).squeeze(1))
+        (-weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1))
         .masked_fill(kept_is_zero, 0)
         .sum()
     )
-    target_weight_masked = target_weight.masked_fill(kept_is_zero, 0)
-    kept_scaled = -target_weight_masked
-    return loss, WeightKeptSumResiduals(target, kept_scaled, K)
+    weight_at_target_masked = weight_at_target.masked_fill(kept_is_zero, 0)
+    neg_weight_at_target_masked = -weight_at_target_masked
+    return loss, WeightKeptSumResiduals(target, neg_weight_at_target_masked, K)
 
 
 def backward_weight_kept_sum(
@@ -1672,7 +1696,7 @@ def backward_weight_kept_sum(
     """Compute the gradients. No argument is written to.
 
         grad_logprobs[n,k] = -grad_loss*delta(k, target[n])
-                             *where(kept[n] == 0, 0, target_weight[n])
+                             *where(kept[n] == 0, 0, weight_at_target[n])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1682,7 +1706,7 @@ def backward_weight_kept_sum(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, kept_scaled, K = residuals
+    target, neg_weight_at_target_masked, K = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     (N,) = target.shape
@@ -1690,7 +1714,7 @@ def backward_weight_kept_sum(
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_logprobs = grad_loss.new_zeros(N, K)
     grad_logprobs = grad_logprobs.scatter_add(
-        1, target[:, None], (grad_loss * kept_scaled)[:, None]
+        1, target[:, None], (grad_loss * neg_weight_at_target_masked)[:, None]
     )
     return WeightKeptSumGradients(grad_logprobs)
 
@@ -1705,8 +1729,10 @@ def double_backward_weight_kept_sum(
     Returns:
         grad_grad_loss.
     """
-    target, kept_scaled, *_ = residuals
-    grad_grad_loss = (kept_scaled * grad_grad_logprobs.gather(1, target[:, None]).squeeze(1)).sum()
+    target, neg_weight_at_target_masked, *_ = residuals
+    grad_grad_loss = (
+        neg_weight_at_target_masked * grad_grad_logprobs.gather(1, target[:, None]).squeeze(1)
+    ).sum()
     return (grad_grad_loss,)
 
 
@@ -1715,9 +1741,9 @@ def _value_weight_kept_sum(
 ) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_weight_kept_sum(logprobs, target, weight, kept)
-    target_weight = weight[target]
+    weight_at_target = weight[target]
     loss = (
-        (-target_weight * logprobs.gather(1, target[:, None]).squeeze(1))
+        (-weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1))
         .masked_fill(kept == 0, 0)
         .sum()
     )
@@ -1759,15 +1785,15 @@ class _WeightKeptSumFunction(torch.autograd.Function):
         logprobs: Tensor, target: Tensor, weight: Tensor, kept: Tensor
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_kept_sum(logprobs, target, weight, kept)
-        return loss, residuals.kept_scaled
+        return loss, residuals.neg_weight_at_target_masked
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logprobs, target, *_ = inputs
-        _, kept_scaled = output
+        _, neg_weight_at_target_masked = output
         K = logprobs.shape[1]
-        ctx.save_for_backward(target, kept_scaled)
-        ctx.mark_non_differentiable(kept_scaled)
+        ctx.save_for_backward(target, neg_weight_at_target_masked)
+        ctx.mark_non_differentiable(neg_weight_at_target_masked)
         ctx.set_materialize_grads(False)
         ctx.numbers = (K,)
 
@@ -1798,7 +1824,7 @@ class WeightKeptNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    kept_scaled: Tensor
+    neg_weight_at_target_masked: Tensor
     K: int
 
 
@@ -1813,8 +1839,8 @@ def forward_weight_kept_none(
 ) -> tuple[Tensor, WeightKeptNoneResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        target_weight[n] = weight[target[n]]
-        loss[n]          = where(kept[n] == 0, 0, -logprobs[n,target[n]]*target_weight[n])
+        weight_at_target[n] = weight[target[n]]
+        loss[n]             = where(kept[n] == 0, 0, -logprobs[n,target[n]]*weight_at_target[n])
 
     Args:
         logprobs: shape (N, K).
@@ -1828,14 +1854,14 @@ def forward_weight_kept_none(
     """
     _check_weight_kept_none(logprobs, target, weight, kept)
     K = logprobs.shape[1]
-    target_weight = weight[target]
+    weight_at_target = weight[target]
     kept_is_zero = kept == 0
-    loss = (-target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
+    loss = (-weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
         kept_is_zero, 0
     )
-    target_weight_masked = target_weight.masked_fill(kept_is_zero, 0)
-    kept_scaled = -target_weight_masked
-    return loss, WeightKeptNoneResiduals(target, kept_scaled, K)
+    weight_at_target_masked = weight_at_target.masked_fill(kept_is_zero, 0)
+    neg_weight_at_target_masked = -weight_at_target_masked
+    return loss, WeightKeptNoneResiduals(target, neg_weight_at_target_masked, K)
 
 
 def backward_weight_kept_none(
@@ -1844,7 +1870,7 @@ def backward_weight_kept_none(
     """Compute the gradients. No argument is written to.
 
         grad_logprobs[n,k] = -grad_loss[n]*delta(k, target[n])
-                             *where(kept[n] == 0, 0, target_weight[n])
+                             *where(kept[n] == 0, 0, weight_at_target[n])
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -1854,7 +1880,7 @@ def backward_weight_kept_none(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, kept_scaled, K = residuals
+    target, neg_weight_at_target_masked, K = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     (N,) = target.shape
@@ -1864,7 +1890,7 @@ def backward_weight_kept_none(
         )
     grad_logprobs = grad_loss.new_zeros(N, K)
     grad_logprobs = grad_logprobs.scatter_add(
-        1, target[:, None], (grad_loss * kept_scaled)[:, None]
+        1, target[:, None], (grad_loss * neg_weight_at_target_masked)[:, None]
     )
     return WeightKeptNoneGradients(grad_logprobs)
 
@@ -1879,8 +1905,10 @@ def double_backward_weight_kept_none(
     Returns:
         grad_grad_loss.
     """
-    target, kept_scaled, *_ = residuals
-    grad_grad_loss = kept_scaled * grad_grad_logprobs.gather(1, target[:, None]).squeeze(1)
+    target, neg_weight_at_target_masked, *_ = residuals
+    grad_grad_loss = neg_weight_at_target_masked * grad_grad_logprobs.gather(
+        1, target[:, None]
+    ).squeeze(1)
     return (grad_grad_loss,)
 
 
@@ -1889,8 +1917,8 @@ def _value_weight_kept_none(
 ) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_weight_kept_none(logprobs, target, weight, kept)
-    target_weight = weight[target]
-    loss = (-target_weight * logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
+    weight_at_target = weight[target]
+    loss = (-weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
         kept == 0, 0
     )
     return loss
@@ -1931,15 +1959,15 @@ class _WeightKeptNoneFunction(torch.autograd.Function):
         logprobs: Tensor, target: Tensor, weight: Tensor, kept: Tensor
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_kept_none(logprobs, target, weight, kept)
-        return loss, residuals.kept_scaled
+        return loss, residuals.neg_weight_at_target_masked
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logprobs, target, *_ = inputs
-        _, kept_scaled = output
+        _, neg_weight_at_target_masked = output
         K = logprobs.shape[1]
-        ctx.save_for_backward(target, kept_scaled)
-        ctx.mark_non_differentiable(kept_scaled)
+        ctx.save_for_backward(target, neg_weight_at_target_masked)
+        ctx.mark_non_differentiable(neg_weight_at_target_masked)
         ctx.set_materialize_grads(False)
         ctx.numbers = (K,)
 

@@ -3,16 +3,16 @@
 # definition sha256:91e3a15aaecbab9e93c84799587d1eb92f9a2a3125f92fb033297d7c60fbf3a5
 """Vectors divided by their p-norm, or by eps where that is more.
 
-    x_squared_sum[n] = sum_k(x[n,k]**2)
-    size[n]          = where(x_squared_sum[n] == 0, 0, sqrt(x_squared_sum[n]))
-    inv_size[n]      = 1/max(eps, size[n])
-    y[n,k]           = inv_size[n]*x[n,k]
+    x_squared_sum[n]   = sum_k(x[n,k]**2)
+    size[n]            = where(x_squared_sum[n] == 0, 0, sqrt(x_squared_sum[n]))
+    inv_size_or_eps[n] = 1/max(eps, size[n])
+    y[n,k]             = inv_size_or_eps[n]*x[n,k]
 
 The gradients, given grad_y:
 
-    grad_x[n,k] = inv_size[n]
+    grad_x[n,k] = inv_size_or_eps[n]
                   *(grad_y[n,k]
-                    - inv_size[n]*x[n,k]
+                    - inv_size_or_eps[n]*x[n,k]
                     *where(x_squared_sum[n] == 0, 0, 1/sqrt(x_squared_sum[n]))
                     *where(eps >= size[n], 0, 1)*sum_k(grad_y[n,k]*x[n,k]))
 """
@@ -38,8 +38,8 @@ class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     x: Tensor
-    inv_size: Tensor
-    x_squared_sum_power_masked: Tensor
+    inv_size_or_eps: Tensor
+    inv_root_x_squared_sum_masked: Tensor
     size_mask: Tensor
 
 
@@ -65,10 +65,10 @@ def forward(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, Residuals]:
     x_squared_sum_is_zero = x_squared_sum == 0
     size = torch.sqrt(x_squared_sum).masked_fill(x_squared_sum_is_zero, 0)
     size_mask = size <= eps
-    inv_size = torch.reciprocal(size.clamp(min=eps))
-    y = inv_size[:, None] * x
-    x_squared_sum_power_masked = torch.rsqrt(x_squared_sum).masked_fill(x_squared_sum_is_zero, 0)
-    return y, Residuals(x, inv_size, x_squared_sum_power_masked, size_mask)
+    inv_size_or_eps = torch.reciprocal(size.clamp(min=eps))
+    y = inv_size_or_eps[:, None] * x
+    inv_root_x_squared_sum_masked = torch.rsqrt(x_squared_sum).masked_fill(x_squared_sum_is_zero, 0)
+    return y, Residuals(x, inv_size_or_eps, inv_root_x_squared_sum_masked, size_mask)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -82,7 +82,7 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    x, inv_size, x_squared_sum_power_masked, size_mask = residuals
+    x, inv_size_or_eps, inv_root_x_squared_sum_masked, size_mask = residuals
     if not isinstance(grad_y, Tensor):
         raise TypeError(f"grad_y must be Tensor, not {type(grad_y).__name__}")
     N, K = x.shape
@@ -92,13 +92,15 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
         )
     grad_x = torch.addcmul(
         grad_y,
-        (x_squared_sum_power_masked * (grad_y * x).sum(1) * inv_size.masked_fill(size_mask, 0))[
-            :, None
-        ],
+        (
+            inv_root_x_squared_sum_masked
+            * (grad_y * x).sum(1)
+            * inv_size_or_eps.masked_fill(size_mask, 0)
+        )[:, None],
         x,
         value=-1,
     )
-    grad_x *= inv_size[:, None]
+    grad_x *= inv_size_or_eps[:, None]
     return Gradients(grad_x)
 
 
@@ -110,49 +112,56 @@ def double_backward(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_y, grad_x, grad_inv_size, grad_x_squared_sum_power_masked.
+        grad_grad_y, grad_x, grad_inv_size_or_eps, grad_inv_root_x_squared_sum_masked.
     """
-    x, inv_size, x_squared_sum_power_masked, size_mask = residuals
-    grad_y_sum = (grad_y * x).sum(1)
-    grad_grad_x_sum = (grad_grad_x * x).sum(1)
-    grad_y_sum_masked = grad_y_sum.masked_fill(size_mask, 0)
-    grad_grad_x_sum_times_grad_y_sum_masked = grad_grad_x_sum * grad_y_sum_masked
-    grad_x_squared_sum_power_masked = -(inv_size**2 * grad_grad_x_sum_times_grad_y_sum_masked)
-    grad_inv_size = torch.addcmul(
+    x, inv_size_or_eps, inv_root_x_squared_sum_masked, size_mask = residuals
+    grad_y_dot_x = (grad_y * x).sum(1)
+    grad_grad_x_dot_x = (grad_grad_x * x).sum(1)
+    grad_y_dot_x_masked = grad_y_dot_x.masked_fill(size_mask, 0)
+    grad_grad_x_dot_x_times_grad_y_dot_x_masked = grad_grad_x_dot_x * grad_y_dot_x_masked
+    grad_inv_root_x_squared_sum_masked = -(
+        inv_size_or_eps**2 * grad_grad_x_dot_x_times_grad_y_dot_x_masked
+    )
+    grad_inv_size_or_eps = torch.addcmul(
         (grad_grad_x * grad_y).sum(1),
-        grad_grad_x_sum_times_grad_y_sum_masked * x_squared_sum_power_masked,
-        inv_size,
+        grad_grad_x_dot_x_times_grad_y_dot_x_masked * inv_root_x_squared_sum_masked,
+        inv_size_or_eps,
         value=-2,
     )
-    inv_size_masked = inv_size.masked_fill(size_mask, 0)
-    product = inv_size_masked * x_squared_sum_power_masked
-    grad_x = grad_grad_x_sum[:, None] * grad_y
-    grad_x = grad_x.addcmul(grad_y_sum[:, None], grad_grad_x)
-    grad_x = grad_x * (-(product * inv_size))[:, None]
-    grad_grad_y = torch.addcmul(grad_grad_x, (grad_grad_x_sum * product)[:, None], x, value=-1)
-    grad_grad_y = grad_grad_y * inv_size[:, None]
-    return grad_grad_y, grad_x, grad_inv_size, grad_x_squared_sum_power_masked
+    inv_size_or_eps_masked = inv_size_or_eps.masked_fill(size_mask, 0)
+    inv_root_x_squared_sum_masked_scaled = inv_root_x_squared_sum_masked * inv_size_or_eps_masked
+    grad_x = grad_grad_x_dot_x[:, None] * grad_y
+    grad_x = grad_x.addcmul(grad_y_dot_x[:, None], grad_grad_x)
+    grad_x = grad_x * (-(inv_root_x_squared_sum_masked_scaled * inv_size_or_eps))[:, None]
+    grad_grad_y = torch.addcmul(
+        grad_grad_x,
+        (grad_grad_x_dot_x * inv_root_x_squared_sum_masked_scaled)[:, None],
+        x,
+        value=-1,
+    )
+    grad_grad_y = grad_grad_y * inv_size_or_eps[:, None]
+    return grad_grad_y, grad_x, grad_inv_size_or_eps, grad_inv_root_x_squared_sum_masked
 
 
 def residuals_backward(
-    grad_inv_size: Tensor, grad_x_squared_sum_power_masked: Tensor, residuals: Residuals
+    grad_inv_size_or_eps: Tensor, grad_inv_root_x_squared_sum_masked: Tensor, residuals: Residuals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_x.
     """
-    x, inv_size, x_squared_sum_power_masked, size_mask = residuals
+    x, inv_size_or_eps, inv_root_x_squared_sum_masked, size_mask = residuals
     x_squared_sum = (x**2).sum(1)
     x_squared_sum_is_zero = x_squared_sum == 0
     grad_x = (
         -torch.addcmul(
-            grad_x_squared_sum_power_masked
+            grad_inv_root_x_squared_sum_masked
             * (x_squared_sum.masked_fill(x_squared_sum_is_zero, 1) ** -1.5).masked_fill(
                 x_squared_sum_is_zero, 0
             ),
-            grad_inv_size * x_squared_sum_power_masked,
-            (inv_size**2).masked_fill(size_mask, 0),
+            grad_inv_size_or_eps * inv_root_x_squared_sum_masked,
+            (inv_size_or_eps**2).masked_fill(size_mask, 0),
         )
     )[:, None] * x
     return (grad_x,)
@@ -163,8 +172,8 @@ def _value(x: Tensor, eps: float) -> Tensor:
     _check(x)
     x_squared_sum = (x**2).sum(1)
     size = torch.sqrt(x_squared_sum)
-    inv_size = torch.reciprocal(size.clamp(min=eps))
-    y = inv_size[:, None] * x
+    inv_size_or_eps = torch.reciprocal(size.clamp(min=eps))
+    y = inv_size_or_eps[:, None] * x
     return y
 
 
@@ -186,10 +195,10 @@ class _BackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        grad_grad_y, grad_x, grad_inv_size, grad_x_squared_sum_power_masked = double_backward(
-            grad_grad_x, grad_y, residuals
+        grad_grad_y, grad_x, grad_inv_size_or_eps, grad_inv_root_x_squared_sum_masked = (
+            double_backward(grad_grad_x, grad_y, residuals)
         )
-        return grad_grad_y, grad_x, grad_inv_size, grad_x_squared_sum_power_masked, None
+        return grad_grad_y, grad_x, grad_inv_size_or_eps, grad_inv_root_x_squared_sum_masked, None
 
 
 class _Function(torch.autograd.Function):
@@ -200,19 +209,24 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, eps: float) -> tuple[Tensor, ...]:
         y, residuals = forward(x, eps=eps)
-        return y, residuals.inv_size, residuals.x_squared_sum_power_masked, residuals.size_mask
+        return (
+            y,
+            residuals.inv_size_or_eps,
+            residuals.inv_root_x_squared_sum_masked,
+            residuals.size_mask,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, *_ = inputs
-        _, inv_size, x_squared_sum_power_masked, size_mask = output
-        ctx.save_for_backward(x, inv_size, x_squared_sum_power_masked, size_mask)
+        _, inv_size_or_eps, inv_root_x_squared_sum_masked, size_mask = output
+        ctx.save_for_backward(x, inv_size_or_eps, inv_root_x_squared_sum_masked, size_mask)
         ctx.mark_non_differentiable(size_mask)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, grad_inv_size, grad_x_squared_sum_power_masked, *_ = grad_outputs
+        grad_y, grad_inv_size_or_eps, grad_inv_root_x_squared_sum_masked, *_ = grad_outputs
         residuals = Residuals(*ctx.saved_tensors)
         grad_x = None
         if grad_y is not None:
@@ -222,15 +236,15 @@ class _Function(torch.autograd.Function):
                 (grad_x,) = backward(grad_y, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_inv_size is not None or grad_x_squared_sum_power_masked is not None:
-            if grad_inv_size is None:
-                grad_inv_size = torch.zeros_like(residuals.inv_size)
-            if grad_x_squared_sum_power_masked is None:
-                grad_x_squared_sum_power_masked = torch.zeros_like(
-                    residuals.x_squared_sum_power_masked
+        if grad_inv_size_or_eps is not None or grad_inv_root_x_squared_sum_masked is not None:
+            if grad_inv_size_or_eps is None:
+                grad_inv_size_or_eps = torch.zeros_like(residuals.inv_size_or_eps)
+            if grad_inv_root_x_squared_sum_masked is None:
+                grad_inv_root_x_squared_sum_masked = torch.zeros_like(
+                    residuals.inv_root_x_squared_sum_masked
                 )
             (more_x,) = residuals_backward(
-                grad_inv_size, grad_x_squared_sum_power_masked, residuals
+                grad_inv_size_or_eps, grad_inv_root_x_squared_sum_masked, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None
@@ -251,7 +265,7 @@ class P1Residuals(NamedTuple):
 
     x: Tensor
     size: Tensor
-    inv_size: Tensor
+    inv_size_or_eps: Tensor
     eps: float
 
 
@@ -264,10 +278,10 @@ class P1Gradients(NamedTuple):
 def forward_p_1(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, P1Residuals]:
     """Compute y, and the residuals that the backward passes need.
 
-        size_abs[n,k] = abs(x[n,k])
-        size[n]       = sum_k(size_abs[n,k])
-        inv_size[n]   = 1/max(eps, size[n])
-        y[n,k]        = inv_size[n]*x[n,k]
+        size_abs[n,k]      = abs(x[n,k])
+        size[n]            = sum_k(size_abs[n,k])
+        inv_size_or_eps[n] = 1/max(eps, size[n])
+        y[n,k]             = inv_size_or_eps[n]*x[n,k]
 
     Args:
         x: shape (N, K).
@@ -280,17 +294,17 @@ def forward_p_1(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, P1Residuals]:
     _check_p_1(x)
     size_abs = torch.abs(x)
     size = size_abs.sum(1)
-    inv_size = torch.reciprocal(size.clamp(min=eps))
-    y = inv_size[:, None] * x
-    return y, P1Residuals(x, size, inv_size, eps)
+    inv_size_or_eps = torch.reciprocal(size.clamp(min=eps))
+    y = inv_size_or_eps[:, None] * x
+    return y, P1Residuals(x, size, inv_size_or_eps, eps)
 
 
 def backward_p_1(grad_y: Tensor, residuals: P1Residuals) -> P1Gradients:
     """Compute the gradients. No argument is written to.
 
-        grad_x[n,k] = inv_size[n]
+        grad_x[n,k] = inv_size_or_eps[n]
                       *(grad_y[n,k]
-                        - inv_size[n]*where(eps >= size[n], 0, 1)*sign(x[n,k])
+                        - inv_size_or_eps[n]*where(eps >= size[n], 0, 1)*sign(x[n,k])
                         *sum_k(grad_y[n,k]*x[n,k]))
 
     Args:
@@ -301,7 +315,7 @@ def backward_p_1(grad_y: Tensor, residuals: P1Residuals) -> P1Gradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    x, size, inv_size, eps = residuals
+    x, size, inv_size_or_eps, eps = residuals
     if not isinstance(grad_y, Tensor):
         raise TypeError(f"grad_y must be Tensor, not {type(grad_y).__name__}")
     N, K = x.shape
@@ -311,11 +325,11 @@ def backward_p_1(grad_y: Tensor, residuals: P1Residuals) -> P1Gradients:
         )
     grad_x = torch.addcmul(
         grad_y,
-        ((grad_y * x).sum(1) * inv_size.masked_fill(size <= eps, 0))[:, None],
+        ((grad_y * x).sum(1) * inv_size_or_eps.masked_fill(size <= eps, 0))[:, None],
         torch.sign(x),
         value=-1,
     )
-    grad_x *= inv_size[:, None]
+    grad_x *= inv_size_or_eps[:, None]
     return P1Gradients(grad_x)
 
 
@@ -327,37 +341,35 @@ def double_backward_p_1(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_y, grad_x, grad_inv_size.
+        grad_grad_y, grad_x, grad_inv_size_or_eps.
     """
-    x, size, inv_size, eps = residuals
-    grad_y_sum = (grad_y * x).sum(1)
+    x, size, inv_size_or_eps, eps = residuals
+    grad_y_dot_x = (grad_y * x).sum(1)
     sign_x = torch.sign(x)
-    grad_grad_x_sum = (grad_grad_x * sign_x).sum(1)
+    grad_grad_x_dot_sign_x = (grad_grad_x * sign_x).sum(1)
     size_mask = size <= eps
-    inv_size_masked = inv_size.masked_fill(size_mask, 0)
-    grad_grad_x_sum_times_inv_size_masked = grad_grad_x_sum * inv_size_masked
-    grad_inv_size = torch.addcmul(
-        (grad_grad_x * grad_y).sum(1), grad_grad_x_sum_times_inv_size_masked, grad_y_sum, value=-2
+    inv_size_or_eps_masked = inv_size_or_eps.masked_fill(size_mask, 0)
+    grad_grad_x_dot_sign_x_scaled = grad_grad_x_dot_sign_x * inv_size_or_eps_masked
+    grad_inv_size_or_eps = torch.addcmul(
+        (grad_grad_x * grad_y).sum(1), grad_grad_x_dot_sign_x_scaled, grad_y_dot_x, value=-2
     )
-    grad_x = (-(grad_grad_x_sum_times_inv_size_masked * inv_size))[:, None] * grad_y
-    grad_grad_y = torch.addcmul(
-        grad_grad_x, grad_grad_x_sum_times_inv_size_masked[:, None], x, value=-1
-    )
-    grad_grad_y = grad_grad_y * inv_size[:, None]
-    return grad_grad_y, grad_x, grad_inv_size
+    grad_x = (-(grad_grad_x_dot_sign_x_scaled * inv_size_or_eps))[:, None] * grad_y
+    grad_grad_y = torch.addcmul(grad_grad_x, grad_grad_x_dot_sign_x_scaled[:, None], x, value=-1)
+    grad_grad_y = grad_grad_y * inv_size_or_eps[:, None]
+    return grad_grad_y, grad_x, grad_inv_size_or_eps
 
 
 def residuals_backward_p_1(
-    grad_size: Tensor, grad_inv_size: Tensor, residuals: P1Residuals
+    grad_size: Tensor, grad_inv_size_or_eps: Tensor, residuals: P1Residuals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_x.
     """
-    x, size, inv_size, eps = residuals
+    x, size, inv_size_or_eps, eps = residuals
     grad_x = torch.addcmul(
-        grad_size, grad_inv_size, (inv_size**2).masked_fill(size <= eps, 0), value=-1
+        grad_size, grad_inv_size_or_eps, (inv_size_or_eps**2).masked_fill(size <= eps, 0), value=-1
     )[:, None] * torch.sign(x)
     return (grad_x,)
 
@@ -381,8 +393,10 @@ class _P1BackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = P1Residuals(*saved, *ctx.numbers)
-        grad_grad_y, grad_x, grad_inv_size = double_backward_p_1(grad_grad_x, grad_y, residuals)
-        return grad_grad_y, grad_x, None, grad_inv_size, None
+        grad_grad_y, grad_x, grad_inv_size_or_eps = double_backward_p_1(
+            grad_grad_x, grad_y, residuals
+        )
+        return grad_grad_y, grad_x, None, grad_inv_size_or_eps, None
 
 
 class _P1Function(torch.autograd.Function):
@@ -393,19 +407,19 @@ class _P1Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, eps: float) -> tuple[Tensor, ...]:
         y, residuals = forward_p_1(x, eps=eps)
-        return y, residuals.size, residuals.inv_size
+        return y, residuals.size, residuals.inv_size_or_eps
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, eps = inputs
-        _, size, inv_size = output
-        ctx.save_for_backward(x, size, inv_size)
+        _, size, inv_size_or_eps = output
+        ctx.save_for_backward(x, size, inv_size_or_eps)
         ctx.set_materialize_grads(False)
         ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, grad_size, grad_inv_size = grad_outputs
+        grad_y, grad_size, grad_inv_size_or_eps = grad_outputs
         residuals = P1Residuals(*ctx.saved_tensors, *ctx.numbers)
         grad_x = None
         if grad_y is not None:
@@ -415,12 +429,12 @@ class _P1Function(torch.autograd.Function):
                 (grad_x,) = backward_p_1(grad_y, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_size is not None or grad_inv_size is not None:
+        if grad_size is not None or grad_inv_size_or_eps is not None:
             if grad_size is None:
                 grad_size = torch.zeros_like(residuals.size)
-            if grad_inv_size is None:
-                grad_inv_size = torch.zeros_like(residuals.inv_size)
-            (more_x,) = residuals_backward_p_1(grad_size, grad_inv_size, residuals)
+            if grad_inv_size_or_eps is None:
+                grad_inv_size_or_eps = torch.zeros_like(residuals.inv_size_or_eps)
+            (more_x,) = residuals_backward_p_1(grad_size, grad_inv_size_or_eps, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None
 
@@ -431,7 +445,7 @@ _check_p_0 = _check
 class P0Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    inv_size: Tensor
+    inv_size_or_eps: Tensor
 
 
 class P0Gradients(NamedTuple):
@@ -443,9 +457,9 @@ class P0Gradients(NamedTuple):
 def forward_p_0(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, P0Residuals]:
     """Compute y, and the residuals that the backward passes need.
 
-        size[n]     = sum_k(where(x[n,k] != 0, 1, 0))
-        inv_size[n] = 1/max(eps, size[n])
-        y[n,k]      = inv_size[n]*x[n,k]
+        size[n]            = sum_k(where(x[n,k] != 0, 1, 0))
+        inv_size_or_eps[n] = 1/max(eps, size[n])
+        y[n,k]             = inv_size_or_eps[n]*x[n,k]
 
     Args:
         x: shape (N, K).
@@ -457,15 +471,15 @@ def forward_p_0(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, P0Residuals]:
     """
     _check_p_0(x)
     size = (x != 0).to(x.dtype).sum(1)
-    inv_size = torch.reciprocal(size.clamp(min=eps))
-    y = inv_size[:, None] * x
-    return y, P0Residuals(inv_size)
+    inv_size_or_eps = torch.reciprocal(size.clamp(min=eps))
+    y = inv_size_or_eps[:, None] * x
+    return y, P0Residuals(inv_size_or_eps)
 
 
 def backward_p_0(grad_y: Tensor, residuals: P0Residuals) -> P0Gradients:
     """Compute the gradients. No argument is written to.
 
-        grad_x[n,k] = inv_size[n]*grad_y[n,k]
+        grad_x[n,k] = inv_size_or_eps[n]*grad_y[n,k]
 
     Args:
         grad_y: the gradient of y, shape (N, K).
@@ -475,10 +489,10 @@ def backward_p_0(grad_y: Tensor, residuals: P0Residuals) -> P0Gradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    inv_size = residuals.inv_size
+    inv_size_or_eps = residuals.inv_size_or_eps
     if not isinstance(grad_y, Tensor):
         raise TypeError(f"grad_y must be Tensor, not {type(grad_y).__name__}")
-    grad_x = inv_size[:, None] * grad_y
+    grad_x = inv_size_or_eps[:, None] * grad_y
     return P0Gradients(grad_x)
 
 
@@ -490,12 +504,12 @@ def double_backward_p_0(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_y, grad_inv_size.
+        grad_grad_y, grad_inv_size_or_eps.
     """
-    inv_size = residuals.inv_size
-    grad_inv_size = (grad_grad_x * grad_y).sum(1)
-    grad_grad_y = inv_size[:, None] * grad_grad_x
-    return grad_grad_y, grad_inv_size
+    inv_size_or_eps = residuals.inv_size_or_eps
+    grad_inv_size_or_eps = (grad_grad_x * grad_y).sum(1)
+    grad_grad_y = inv_size_or_eps[:, None] * grad_grad_x
+    return grad_grad_y, grad_inv_size_or_eps
 
 
 class _P0BackwardFunction(torch.autograd.Function):
@@ -516,8 +530,8 @@ class _P0BackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = P0Residuals(*saved)
-        grad_grad_y, grad_inv_size = double_backward_p_0(grad_grad_x, grad_y, residuals)
-        return grad_grad_y, grad_inv_size
+        grad_grad_y, grad_inv_size_or_eps = double_backward_p_0(grad_grad_x, grad_y, residuals)
+        return grad_grad_y, grad_inv_size_or_eps
 
 
 class _P0Function(torch.autograd.Function):
@@ -528,13 +542,13 @@ class _P0Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, eps: float) -> tuple[Tensor, ...]:
         y, residuals = forward_p_0(x, eps=eps)
-        return y, residuals.inv_size
+        return y, residuals.inv_size_or_eps
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, inv_size = output
-        ctx.save_for_backward(inv_size)
-        ctx.mark_non_differentiable(inv_size)
+        _, inv_size_or_eps = output
+        ctx.save_for_backward(inv_size_or_eps)
+        ctx.mark_non_differentiable(inv_size_or_eps)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -558,8 +572,8 @@ class PInfResiduals(NamedTuple):
 
     x: Tensor
     size_argmax: Tensor
-    inv_size: Tensor
-    inv_size_product: Tensor
+    inv_size_or_eps: Tensor
+    inv_size_or_eps_masked_scaled: Tensor
     eps: float
 
 
@@ -572,10 +586,10 @@ class PInfGradients(NamedTuple):
 def forward_p_inf(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, PInfResiduals]:
     """Compute y, and the residuals that the backward passes need.
 
-        size_argmax[n] = argmax_k(abs(x[n,k]))
-        size[n]        = abs(x[n,size_argmax[n]])
-        inv_size[n]    = 1/max(eps, size[n])
-        y[n,k]         = inv_size[n]*x[n,k]
+        size_argmax[n]     = argmax_k(abs(x[n,k]))
+        size[n]            = abs(x[n,size_argmax[n]])
+        inv_size_or_eps[n] = 1/max(eps, size[n])
+        y[n,k]             = inv_size_or_eps[n]*x[n,k]
 
     Args:
         x: shape (N, K).
@@ -587,22 +601,25 @@ def forward_p_inf(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, PInfResidua
     """
     _check_p_inf(x)
     size_argmax = torch.abs(x).argmax(1)
-    size_argmax_x = x.gather(1, size_argmax[:, None]).squeeze(1)
-    size = torch.abs(size_argmax_x)
+    x_at_size_argmax = x.gather(1, size_argmax[:, None]).squeeze(1)
+    size = torch.abs(x_at_size_argmax)
     size_mask = size <= eps
-    inv_size = torch.reciprocal(size.clamp(min=eps))
-    y = inv_size[:, None] * x
-    inv_size_product = -inv_size.masked_fill(size_mask, 0) * torch.sign(size_argmax_x)
-    return y, PInfResiduals(x, size_argmax, inv_size, inv_size_product, eps)
+    inv_size_or_eps = torch.reciprocal(size.clamp(min=eps))
+    y = inv_size_or_eps[:, None] * x
+    inv_size_or_eps_masked_scaled = -inv_size_or_eps.masked_fill(size_mask, 0) * torch.sign(
+        x_at_size_argmax
+    )
+    return y, PInfResiduals(x, size_argmax, inv_size_or_eps, inv_size_or_eps_masked_scaled, eps)
 
 
 def backward_p_inf(grad_y: Tensor, residuals: PInfResiduals) -> PInfGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_x[n,k] = inv_size[n]
+        grad_x[n,k] = inv_size_or_eps[n]
                       *(grad_y[n,k]
-                        - inv_size[n]*delta(k, size_argmax[n])*where(eps >= size[n], 0, 1)
-                        *sign(x[n,size_argmax[n]])*sum_k(grad_y[n,k]*x[n,k]))
+                        - inv_size_or_eps[n]*delta(k, size_argmax[n])
+                        *where(eps >= size[n], 0, 1)*sign(x[n,size_argmax[n]])
+                        *sum_k(grad_y[n,k]*x[n,k]))
 
     Args:
         grad_y: the gradient of y, shape (N, K).
@@ -612,7 +629,7 @@ def backward_p_inf(grad_y: Tensor, residuals: PInfResiduals) -> PInfGradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    x, size_argmax, inv_size, inv_size_product, *_ = residuals
+    x, size_argmax, inv_size_or_eps, inv_size_or_eps_masked_scaled, *_ = residuals
     if not isinstance(grad_y, Tensor):
         raise TypeError(f"grad_y must be Tensor, not {type(grad_y).__name__}")
     N, K = x.shape
@@ -621,9 +638,9 @@ def backward_p_inf(grad_y: Tensor, residuals: PInfResiduals) -> PInfGradients:
             f"grad_y must have shape (N, K) where N = {N}, K = {K}, got {[*grad_y.shape]}"
         )
     grad_x = grad_y.scatter_add(
-        1, size_argmax[:, None], (inv_size_product * (grad_y * x).sum(1))[:, None]
+        1, size_argmax[:, None], (inv_size_or_eps_masked_scaled * (grad_y * x).sum(1))[:, None]
     )
-    grad_x *= inv_size[:, None]
+    grad_x *= inv_size_or_eps[:, None]
     return PInfGradients(grad_x)
 
 
@@ -635,42 +652,51 @@ def double_backward_p_inf(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_y, grad_x, grad_inv_size, grad_inv_size_product.
+        grad_grad_y, grad_x, grad_inv_size_or_eps, grad_inv_size_or_eps_masked_scaled.
     """
-    x, size_argmax, inv_size, inv_size_product, *_ = residuals
-    grad_y_sum = (grad_y * x).sum(1)
-    grad_grad_x_size_argmax = grad_grad_x.gather(1, size_argmax[:, None]).squeeze(1)
-    grad_inv_size_product = grad_grad_x_size_argmax * grad_y_sum * inv_size
-    product = grad_grad_x_size_argmax * inv_size_product
-    grad_inv_size = torch.addcmul((grad_grad_x * grad_y).sum(1), grad_y_sum, product)
-    grad_x = (product * inv_size)[:, None] * grad_y
-    grad_grad_y = torch.addcmul(grad_grad_x, product[:, None], x)
-    grad_grad_y = grad_grad_y * inv_size[:, None]
-    return grad_grad_y, grad_x, grad_inv_size, grad_inv_size_product
+    x, size_argmax, inv_size_or_eps, inv_size_or_eps_masked_scaled, *_ = residuals
+    grad_y_dot_x = (grad_y * x).sum(1)
+    grad_grad_x_at_size_argmax = grad_grad_x.gather(1, size_argmax[:, None]).squeeze(1)
+    grad_inv_size_or_eps_masked_scaled = grad_grad_x_at_size_argmax * grad_y_dot_x * inv_size_or_eps
+    grad_grad_x_at_size_argmax_scaled = grad_grad_x_at_size_argmax * inv_size_or_eps_masked_scaled
+    grad_inv_size_or_eps = torch.addcmul(
+        (grad_grad_x * grad_y).sum(1), grad_grad_x_at_size_argmax_scaled, grad_y_dot_x
+    )
+    grad_x = (grad_grad_x_at_size_argmax_scaled * inv_size_or_eps)[:, None] * grad_y
+    grad_grad_y = torch.addcmul(grad_grad_x, grad_grad_x_at_size_argmax_scaled[:, None], x)
+    grad_grad_y = grad_grad_y * inv_size_or_eps[:, None]
+    return grad_grad_y, grad_x, grad_inv_size_or_eps, grad_inv_size_or_eps_masked_scaled
 
 
 def residuals_backward_p_inf(
-    grad_inv_size: Tensor, grad_inv_size_product: Tensor, residuals: PInfResiduals
+    grad_inv_size_or_eps: Tensor,
+    grad_inv_size_or_eps_masked_scaled: Tensor,
+    residuals: PInfResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_x.
     """
-    x, size_argmax, inv_size, _, eps = residuals
+    x, size_argmax, inv_size_or_eps, _, eps = residuals
     N, K = x.shape
-    size_argmax_x_1 = x.gather(1, size_argmax[:, None]).squeeze(1)
-    size = torch.abs(size_argmax_x_1)
+    x_at_size_argmax_1 = x.gather(1, size_argmax[:, None]).squeeze(1)
+    size = torch.abs(x_at_size_argmax_1)
     size_mask = size <= eps
-    sign_size_argmax_x = torch.sign(size_argmax_x_1)
-    grad_x = grad_inv_size.new_zeros(N, K)
+    sign_x_at_size_argmax = torch.sign(x_at_size_argmax_1)
+    grad_x = grad_inv_size_or_eps.new_zeros(N, K)
     grad_x = grad_x.scatter_add(
         1,
         size_argmax[:, None],
         (
-            ((grad_inv_size_product * sign_size_argmax_x).masked_fill(size_mask, 0) - grad_inv_size)
-            * (inv_size**2).masked_fill(size_mask, 0)
-            * torch.sign(size_argmax_x_1)
+            (
+                (grad_inv_size_or_eps_masked_scaled * sign_x_at_size_argmax).masked_fill(
+                    size_mask, 0
+                )
+                - grad_inv_size_or_eps
+            )
+            * (inv_size_or_eps**2).masked_fill(size_mask, 0)
+            * torch.sign(x_at_size_argmax_1)
         )[:, None],
     )
     return (grad_x,)
@@ -681,8 +707,8 @@ def _value_p_inf(x: Tensor, eps: float) -> Tensor:
     _check_p_inf(x)
     size_argmax = torch.abs(x).argmax(1)
     size = torch.abs(x.gather(1, size_argmax[:, None]).squeeze(1))
-    inv_size = torch.reciprocal(size.clamp(min=eps))
-    y = inv_size[:, None] * x
+    inv_size_or_eps = torch.reciprocal(size.clamp(min=eps))
+    y = inv_size_or_eps[:, None] * x
     return y
 
 
@@ -705,10 +731,17 @@ class _PInfBackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = PInfResiduals(*saved, *ctx.numbers)
-        grad_grad_y, grad_x, grad_inv_size, grad_inv_size_product = double_backward_p_inf(
-            grad_grad_x, grad_y, residuals
+        grad_grad_y, grad_x, grad_inv_size_or_eps, grad_inv_size_or_eps_masked_scaled = (
+            double_backward_p_inf(grad_grad_x, grad_y, residuals)
         )
-        return grad_grad_y, grad_x, None, grad_inv_size, grad_inv_size_product, None
+        return (
+            grad_grad_y,
+            grad_x,
+            None,
+            grad_inv_size_or_eps,
+            grad_inv_size_or_eps_masked_scaled,
+            None,
+        )
 
 
 class _PInfFunction(torch.autograd.Function):
@@ -719,20 +752,25 @@ class _PInfFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, eps: float) -> tuple[Tensor, ...]:
         y, residuals = forward_p_inf(x, eps=eps)
-        return y, residuals.size_argmax, residuals.inv_size, residuals.inv_size_product
+        return (
+            y,
+            residuals.size_argmax,
+            residuals.inv_size_or_eps,
+            residuals.inv_size_or_eps_masked_scaled,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, eps = inputs
-        _, size_argmax, inv_size, inv_size_product = output
-        ctx.save_for_backward(x, size_argmax, inv_size, inv_size_product)
+        _, size_argmax, inv_size_or_eps, inv_size_or_eps_masked_scaled = output
+        ctx.save_for_backward(x, size_argmax, inv_size_or_eps, inv_size_or_eps_masked_scaled)
         ctx.mark_non_differentiable(size_argmax)
         ctx.set_materialize_grads(False)
         ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, _, grad_inv_size, grad_inv_size_product = grad_outputs
+        grad_y, _, grad_inv_size_or_eps, grad_inv_size_or_eps_masked_scaled = grad_outputs
         residuals = PInfResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_x = None
         if grad_y is not None:
@@ -742,12 +780,16 @@ class _PInfFunction(torch.autograd.Function):
                 (grad_x,) = backward_p_inf(grad_y, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_inv_size is not None or grad_inv_size_product is not None:
-            if grad_inv_size is None:
-                grad_inv_size = torch.zeros_like(residuals.inv_size)
-            if grad_inv_size_product is None:
-                grad_inv_size_product = torch.zeros_like(residuals.inv_size_product)
-            (more_x,) = residuals_backward_p_inf(grad_inv_size, grad_inv_size_product, residuals)
+        if grad_inv_size_or_eps is not None or grad_inv_size_or_eps_masked_scaled is not None:
+            if grad_inv_size_or_eps is None:
+                grad_inv_size_or_eps = torch.zeros_like(residuals.inv_size_or_eps)
+            if grad_inv_size_or_eps_masked_scaled is None:
+                grad_inv_size_or_eps_masked_scaled = torch.zeros_like(
+                    residuals.inv_size_or_eps_masked_scaled
+                )
+            (more_x,) = residuals_backward_p_inf(
+                grad_inv_size_or_eps, grad_inv_size_or_eps_masked_scaled, residuals
+            )
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None
 
@@ -767,8 +809,8 @@ class PMinusInfResiduals(NamedTuple):
 
     x: Tensor
     size_argmax_1: Tensor
-    inv_size: Tensor
-    inv_size_product: Tensor
+    inv_size_or_eps: Tensor
+    inv_size_or_eps_masked_scaled: Tensor
     eps: float
 
 
@@ -781,10 +823,10 @@ class PMinusInfGradients(NamedTuple):
 def forward_p_minus_inf(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, PMinusInfResiduals]:
     """Compute y, and the residuals that the backward passes need.
 
-        size_argmax_1[n] = argmax_k(-abs(x[n,k]))
-        size[n]          = abs(x[n,size_argmax_1[n]])
-        inv_size[n]      = 1/max(eps, size[n])
-        y[n,k]           = inv_size[n]*x[n,k]
+        size_argmax_1[n]   = argmax_k(-abs(x[n,k]))
+        size[n]            = abs(x[n,size_argmax_1[n]])
+        inv_size_or_eps[n] = 1/max(eps, size[n])
+        y[n,k]             = inv_size_or_eps[n]*x[n,k]
 
     Args:
         x: shape (N, K).
@@ -797,22 +839,27 @@ def forward_p_minus_inf(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, PMinu
     _check_p_minus_inf(x)
     abs_x = torch.abs(x)
     size_argmax_1 = (-abs_x).argmax(1)
-    size_argmax_1_x = x.gather(1, size_argmax_1[:, None]).squeeze(1)
-    size = torch.abs(size_argmax_1_x)
+    x_at_size_argmax_1 = x.gather(1, size_argmax_1[:, None]).squeeze(1)
+    size = torch.abs(x_at_size_argmax_1)
     size_mask = size <= eps
-    inv_size = torch.reciprocal(size.clamp(min=eps))
-    y = inv_size[:, None] * x
-    inv_size_product = -inv_size.masked_fill(size_mask, 0) * torch.sign(size_argmax_1_x)
-    return y, PMinusInfResiduals(x, size_argmax_1, inv_size, inv_size_product, eps)
+    inv_size_or_eps = torch.reciprocal(size.clamp(min=eps))
+    y = inv_size_or_eps[:, None] * x
+    inv_size_or_eps_masked_scaled = -inv_size_or_eps.masked_fill(size_mask, 0) * torch.sign(
+        x_at_size_argmax_1
+    )
+    return y, PMinusInfResiduals(
+        x, size_argmax_1, inv_size_or_eps, inv_size_or_eps_masked_scaled, eps
+    )
 
 
 def backward_p_minus_inf(grad_y: Tensor, residuals: PMinusInfResiduals) -> PMinusInfGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_x[n,k] = inv_size[n]
+        grad_x[n,k] = inv_size_or_eps[n]
                       *(grad_y[n,k]
-                        - inv_size[n]*delta(k, size_argmax_1[n])*where(eps >= size[n], 0, 1)
-                        *sign(x[n,size_argmax_1[n]])*sum_k(grad_y[n,k]*x[n,k]))
+                        - inv_size_or_eps[n]*delta(k, size_argmax_1[n])
+                        *where(eps >= size[n], 0, 1)*sign(x[n,size_argmax_1[n]])
+                        *sum_k(grad_y[n,k]*x[n,k]))
 
     Args:
         grad_y: the gradient of y, shape (N, K).
@@ -822,7 +869,7 @@ def backward_p_minus_inf(grad_y: Tensor, residuals: PMinusInfResiduals) -> PMinu
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    x, size_argmax_1, inv_size, inv_size_product, *_ = residuals
+    x, size_argmax_1, inv_size_or_eps, inv_size_or_eps_masked_scaled, *_ = residuals
     if not isinstance(grad_y, Tensor):
         raise TypeError(f"grad_y must be Tensor, not {type(grad_y).__name__}")
     N, K = x.shape
@@ -831,9 +878,9 @@ def backward_p_minus_inf(grad_y: Tensor, residuals: PMinusInfResiduals) -> PMinu
             f"grad_y must have shape (N, K) where N = {N}, K = {K}, got {[*grad_y.shape]}"
         )
     grad_x = grad_y.scatter_add(
-        1, size_argmax_1[:, None], (inv_size_product * (grad_y * x).sum(1))[:, None]
+        1, size_argmax_1[:, None], (inv_size_or_eps_masked_scaled * (grad_y * x).sum(1))[:, None]
     )
-    grad_x *= inv_size[:, None]
+    grad_x *= inv_size_or_eps[:, None]
     return PMinusInfGradients(grad_x)
 
 
@@ -845,45 +892,55 @@ def double_backward_p_minus_inf(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_y, grad_x, grad_inv_size, grad_inv_size_product.
+        grad_grad_y, grad_x, grad_inv_size_or_eps, grad_inv_size_or_eps_masked_scaled.
     """
-    x, size_argmax_1, inv_size, inv_size_product, *_ = residuals
-    grad_y_sum = (grad_y * x).sum(1)
-    grad_grad_x_size_argmax_1 = grad_grad_x.gather(1, size_argmax_1[:, None]).squeeze(1)
-    grad_inv_size_product = grad_grad_x_size_argmax_1 * grad_y_sum * inv_size
-    product = grad_grad_x_size_argmax_1 * inv_size_product
-    grad_inv_size = torch.addcmul((grad_grad_x * grad_y).sum(1), grad_y_sum, product)
-    grad_x = (product * inv_size)[:, None] * grad_y
-    grad_grad_y = torch.addcmul(grad_grad_x, product[:, None], x)
-    grad_grad_y = grad_grad_y * inv_size[:, None]
-    return grad_grad_y, grad_x, grad_inv_size, grad_inv_size_product
+    x, size_argmax_1, inv_size_or_eps, inv_size_or_eps_masked_scaled, *_ = residuals
+    grad_y_dot_x = (grad_y * x).sum(1)
+    grad_grad_x_at_size_argmax_1 = grad_grad_x.gather(1, size_argmax_1[:, None]).squeeze(1)
+    grad_inv_size_or_eps_masked_scaled = (
+        grad_grad_x_at_size_argmax_1 * grad_y_dot_x * inv_size_or_eps
+    )
+    grad_grad_x_at_size_argmax_1_scaled = (
+        grad_grad_x_at_size_argmax_1 * inv_size_or_eps_masked_scaled
+    )
+    grad_inv_size_or_eps = torch.addcmul(
+        (grad_grad_x * grad_y).sum(1), grad_grad_x_at_size_argmax_1_scaled, grad_y_dot_x
+    )
+    grad_x = (grad_grad_x_at_size_argmax_1_scaled * inv_size_or_eps)[:, None] * grad_y
+    grad_grad_y = torch.addcmul(grad_grad_x, grad_grad_x_at_size_argmax_1_scaled[:, None], x)
+    grad_grad_y = grad_grad_y * inv_size_or_eps[:, None]
+    return grad_grad_y, grad_x, grad_inv_size_or_eps, grad_inv_size_or_eps_masked_scaled
 
 
 def residuals_backward_p_minus_inf(
-    grad_inv_size: Tensor, grad_inv_size_product: Tensor, residuals: PMinusInfResiduals
+    grad_inv_size_or_eps: Tensor,
+    grad_inv_size_or_eps_masked_scaled: Tensor,
+    residuals: PMinusInfResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_x.
     """
-    x, size_argmax_1, inv_size, _, eps = residuals
+    x, size_argmax_1, inv_size_or_eps, _, eps = residuals
     N, K = x.shape
-    size_argmax_1_x_1 = x.gather(1, size_argmax_1[:, None]).squeeze(1)
-    size = torch.abs(size_argmax_1_x_1)
+    x_at_size_argmax_1_1 = x.gather(1, size_argmax_1[:, None]).squeeze(1)
+    size = torch.abs(x_at_size_argmax_1_1)
     size_mask = size <= eps
-    sign_size_argmax_1_x = torch.sign(size_argmax_1_x_1)
-    grad_x = grad_inv_size.new_zeros(N, K)
+    sign_x_at_size_argmax_1 = torch.sign(x_at_size_argmax_1_1)
+    grad_x = grad_inv_size_or_eps.new_zeros(N, K)
     grad_x = grad_x.scatter_add(
         1,
         size_argmax_1[:, None],
         (
             (
-                (grad_inv_size_product * sign_size_argmax_1_x).masked_fill(size_mask, 0)
-                - grad_inv_size
+                (grad_inv_size_or_eps_masked_scaled * sign_x_at_size_argmax_1).masked_fill(
+                    size_mask, 0
+                )
+                - grad_inv_size_or_eps
             )
-            * (inv_size**2).masked_fill(size_mask, 0)
-            * torch.sign(size_argmax_1_x_1)
+            * (inv_size_or_eps**2).masked_fill(size_mask, 0)
+            * torch.sign(x_at_size_argmax_1_1)
         )[:, None],
     )
     return (grad_x,)
@@ -895,8 +952,8 @@ def _value_p_minus_inf(x: Tensor, eps: float) -> Tensor:
     abs_x = torch.abs(x)
     size_argmax_1 = (-abs_x).argmax(1)
     size = torch.abs(x.gather(1, size_argmax_1[:, None]).squeeze(1))
-    inv_size = torch.reciprocal(size.clamp(min=eps))
-    y = inv_size[:, None] * x
+    inv_size_or_eps = torch.reciprocal(size.clamp(min=eps))
+    y = inv_size_or_eps[:, None] * x
     return y
 
 
@@ -919,10 +976,17 @@ class _PMinusInfBackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = PMinusInfResiduals(*saved, *ctx.numbers)
-        grad_grad_y, grad_x, grad_inv_size, grad_inv_size_product = double_backward_p_minus_inf(
-            grad_grad_x, grad_y, residuals
+        grad_grad_y, grad_x, grad_inv_size_or_eps, grad_inv_size_or_eps_masked_scaled = (
+            double_backward_p_minus_inf(grad_grad_x, grad_y, residuals)
         )
-        return grad_grad_y, grad_x, None, grad_inv_size, grad_inv_size_product, None
+        return (
+            grad_grad_y,
+            grad_x,
+            None,
+            grad_inv_size_or_eps,
+            grad_inv_size_or_eps_masked_scaled,
+            None,
+        )
 
 
 class _PMinusInfFunction(torch.autograd.Function):
@@ -933,20 +997,25 @@ class _PMinusInfFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, eps: float) -> tuple[Tensor, ...]:
         y, residuals = forward_p_minus_inf(x, eps=eps)
-        return y, residuals.size_argmax_1, residuals.inv_size, residuals.inv_size_product
+        return (
+            y,
+            residuals.size_argmax_1,
+            residuals.inv_size_or_eps,
+            residuals.inv_size_or_eps_masked_scaled,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, eps = inputs
-        _, size_argmax_1, inv_size, inv_size_product = output
-        ctx.save_for_backward(x, size_argmax_1, inv_size, inv_size_product)
+        _, size_argmax_1, inv_size_or_eps, inv_size_or_eps_masked_scaled = output
+        ctx.save_for_backward(x, size_argmax_1, inv_size_or_eps, inv_size_or_eps_masked_scaled)
         ctx.mark_non_differentiable(size_argmax_1)
         ctx.set_materialize_grads(False)
         ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, _, grad_inv_size, grad_inv_size_product = grad_outputs
+        grad_y, _, grad_inv_size_or_eps, grad_inv_size_or_eps_masked_scaled = grad_outputs
         residuals = PMinusInfResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_x = None
         if grad_y is not None:
@@ -956,13 +1025,15 @@ class _PMinusInfFunction(torch.autograd.Function):
                 (grad_x,) = backward_p_minus_inf(grad_y, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_inv_size is not None or grad_inv_size_product is not None:
-            if grad_inv_size is None:
-                grad_inv_size = torch.zeros_like(residuals.inv_size)
-            if grad_inv_size_product is None:
-                grad_inv_size_product = torch.zeros_like(residuals.inv_size_product)
+        if grad_inv_size_or_eps is not None or grad_inv_size_or_eps_masked_scaled is not None:
+            if grad_inv_size_or_eps is None:
+                grad_inv_size_or_eps = torch.zeros_like(residuals.inv_size_or_eps)
+            if grad_inv_size_or_eps_masked_scaled is None:
+                grad_inv_size_or_eps_masked_scaled = torch.zeros_like(
+                    residuals.inv_size_or_eps_masked_scaled
+                )
             (more_x,) = residuals_backward_p_minus_inf(
-                grad_inv_size, grad_inv_size_product, residuals
+                grad_inv_size_or_eps, grad_inv_size_or_eps_masked_scaled, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None
@@ -982,8 +1053,8 @@ class PResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     x: Tensor
-    inv_size: Tensor
-    size_abs_product: Tensor
+    inv_size_or_eps: Tensor
+    sign_x_scaled: Tensor
     eps: float
     p: float
 
@@ -997,12 +1068,13 @@ class PGradients(NamedTuple):
 def forward_p(x: Tensor, *, eps: float = 1e-12, p: float = 2.0) -> tuple[Tensor, PResiduals]:
     """Compute y, and the residuals that the backward passes need.
 
-        size_abs[n,k]   = abs(x[n,k])
-        size_abs_sum[n] = sum_k(where(size_abs[n,k] == 0, stop_gradient(size_abs[n,k]**p),
-                                      size_abs[n,k]**p))
-        size[n]         = where(size_abs_sum[n] == 0, 0, size_abs_sum[n]**(1/p))
-        inv_size[n]     = 1/max(eps, size[n])
-        y[n,k]          = inv_size[n]*x[n,k]
+        size_abs[n,k]         = abs(x[n,k])
+        size_abs_power_sum[n] = sum_k(where(size_abs[n,k] == 0, stop_gradient(size_abs[n,k]**p),
+                                            size_abs[n,k]**p))
+        size[n]               = where(size_abs_power_sum[n] == 0, 0,
+                                      size_abs_power_sum[n]**(1/p))
+        inv_size_or_eps[n]    = 1/max(eps, size[n])
+        y[n,k]                = inv_size_or_eps[n]*x[n,k]
 
     Args:
         x: shape (N, K).
@@ -1017,31 +1089,33 @@ def forward_p(x: Tensor, *, eps: float = 1e-12, p: float = 2.0) -> tuple[Tensor,
     size_abs = torch.abs(x)
     size_abs_is_zero = size_abs == 0
     size_abs_power = size_abs**p
-    size_abs_sum = torch.where(size_abs_is_zero, size_abs_power.detach(), size_abs_power).sum(1)
-    size_abs_sum_is_zero = size_abs_sum == 0
-    size = (size_abs_sum ** (1 / p)).masked_fill(size_abs_sum_is_zero, 0)
+    size_abs_power_sum = torch.where(size_abs_is_zero, size_abs_power.detach(), size_abs_power).sum(
+        1
+    )
+    size_abs_power_sum_is_zero = size_abs_power_sum == 0
+    size = (size_abs_power_sum ** (1 / p)).masked_fill(size_abs_power_sum_is_zero, 0)
     size_mask = size <= eps
-    inv_size = torch.reciprocal(size.clamp(min=eps))
-    y = inv_size[:, None] * x
-    size_abs_product = (
+    inv_size_or_eps = torch.reciprocal(size.clamp(min=eps))
+    y = inv_size_or_eps[:, None] * x
+    sign_x_scaled = (
         (size_abs ** (p - 1))
         .masked_fill(size_abs_is_zero, 0)
-        .mul_((size_abs_sum ** (1 / p - 1))[:, None])
-        .masked_fill(size_abs_sum_is_zero[:, None], 0)
+        .mul_((size_abs_power_sum ** (1 / p - 1))[:, None])
+        .masked_fill(size_abs_power_sum_is_zero[:, None], 0)
     )
-    size_abs_product *= inv_size.masked_fill(size_mask, 0)[:, None]
-    size_abs_product.neg_()
-    size_abs_product *= torch.sign(x)
-    return y, PResiduals(x, inv_size, size_abs_product, eps, p)
+    sign_x_scaled *= inv_size_or_eps.masked_fill(size_mask, 0)[:, None]
+    sign_x_scaled.neg_()
+    sign_x_scaled *= torch.sign(x)
+    return y, PResiduals(x, inv_size_or_eps, sign_x_scaled, eps, p)
 
 
 def backward_p(grad_y: Tensor, residuals: PResiduals) -> PGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_x[n,k] = inv_size[n]
+        grad_x[n,k] = inv_size_or_eps[n]
                       *(grad_y[n,k]
-                        - inv_size[n]*where(eps >= size[n], 0, 1)
-                        *where(size_abs_sum[n] == 0, 0, size_abs_sum[n]**(1/p - 1)
+                        - inv_size_or_eps[n]*where(eps >= size[n], 0, 1)
+                        *where(size_abs_power_sum[n] == 0, 0, size_abs_power_sum[n]**(1/p - 1)
                                *where(size_abs[n,k] == 0, 0, size_abs[n,k]**(p - 1)))
                         *sign(x[n,k])*sum_k(grad_y[n,k]*x[n,k]))
 
@@ -1053,7 +1127,7 @@ def backward_p(grad_y: Tensor, residuals: PResiduals) -> PGradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    x, inv_size, size_abs_product, *_ = residuals
+    x, inv_size_or_eps, sign_x_scaled, *_ = residuals
     if not isinstance(grad_y, Tensor):
         raise TypeError(f"grad_y must be Tensor, not {type(grad_y).__name__}")
     N, K = x.shape
@@ -1061,8 +1135,8 @@ def backward_p(grad_y: Tensor, residuals: PResiduals) -> PGradients:
         raise RuntimeError(
             f"grad_y must have shape (N, K) where N = {N}, K = {K}, got {[*grad_y.shape]}"
         )
-    grad_x = torch.addcmul(grad_y, (grad_y * x).sum(1, keepdim=True), size_abs_product)
-    grad_x *= inv_size[:, None]
+    grad_x = torch.addcmul(grad_y, (grad_y * x).sum(1, keepdim=True), sign_x_scaled)
+    grad_x *= inv_size_or_eps[:, None]
     return PGradients(grad_x)
 
 
@@ -1074,79 +1148,82 @@ def double_backward_p(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_y, grad_x, grad_inv_size, grad_size_abs_product.
+        grad_grad_y, grad_x, grad_inv_size_or_eps, grad_sign_x_scaled.
     """
-    x, inv_size, size_abs_product, *_ = residuals
-    grad_y_sum = (grad_y * x).sum(1)
-    grad_size_abs_product = (grad_y_sum * inv_size)[:, None] * grad_grad_x
-    grad_grad_x_sum = (grad_grad_x * size_abs_product).sum(1)
-    grad_inv_size = torch.addcmul((grad_grad_x * grad_y).sum(1), grad_grad_x_sum, grad_y_sum)
-    grad_x = (grad_grad_x_sum * inv_size)[:, None] * grad_y
-    grad_grad_y = torch.addcmul(grad_grad_x, grad_grad_x_sum[:, None], x)
-    grad_grad_y = grad_grad_y * inv_size[:, None]
-    return grad_grad_y, grad_x, grad_inv_size, grad_size_abs_product
+    x, inv_size_or_eps, sign_x_scaled, *_ = residuals
+    grad_y_dot_x = (grad_y * x).sum(1)
+    grad_sign_x_scaled = (grad_y_dot_x * inv_size_or_eps)[:, None] * grad_grad_x
+    grad_grad_x_dot_sign_x_scaled = (grad_grad_x * sign_x_scaled).sum(1)
+    grad_inv_size_or_eps = torch.addcmul(
+        (grad_grad_x * grad_y).sum(1), grad_grad_x_dot_sign_x_scaled, grad_y_dot_x
+    )
+    grad_x = (grad_grad_x_dot_sign_x_scaled * inv_size_or_eps)[:, None] * grad_y
+    grad_grad_y = torch.addcmul(grad_grad_x, grad_grad_x_dot_sign_x_scaled[:, None], x)
+    grad_grad_y = grad_grad_y * inv_size_or_eps[:, None]
+    return grad_grad_y, grad_x, grad_inv_size_or_eps, grad_sign_x_scaled
 
 
 def residuals_backward_p(
-    grad_inv_size: Tensor, grad_size_abs_product: Tensor, residuals: PResiduals
+    grad_inv_size_or_eps: Tensor, grad_sign_x_scaled: Tensor, residuals: PResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_x.
     """
-    x, inv_size, _, eps, p = residuals
+    x, inv_size_or_eps, _, eps, p = residuals
     size_abs = torch.abs(x)
     size_abs_is_zero = size_abs == 0
     size_abs_or_one = size_abs.masked_fill(size_abs_is_zero, 1)
-    size_abs_sum = torch.where(
+    size_abs_power_sum = torch.where(
         size_abs_is_zero,
         (torch.where(size_abs_is_zero, size_abs, 1) ** p).detach(),
         size_abs_or_one**p,
     ).sum(1)
-    size_abs_sum_is_zero = size_abs_sum == 0
-    size_abs_sum_or_one = size_abs_sum.masked_fill(size_abs_sum_is_zero, 1)
-    size = (size_abs_sum_or_one ** (1 / p)).masked_fill(size_abs_sum_is_zero, 0)
+    size_abs_power_sum_is_zero = size_abs_power_sum == 0
+    size_abs_power_sum_or_one = size_abs_power_sum.masked_fill(size_abs_power_sum_is_zero, 1)
+    size = (size_abs_power_sum_or_one ** (1 / p)).masked_fill(size_abs_power_sum_is_zero, 0)
     size_mask = size <= eps
     sign_x = torch.sign(x)
-    size_abs_sum_power = size_abs_sum_or_one ** (1 / p - 1)
-    size_abs_power = size_abs_or_one ** (p - 1)
-    size_abs_power_masked = size_abs_power.masked_fill(size_abs_is_zero, 0)
-    size_abs_product_masked = (size_abs_sum_power[:, None] * size_abs_power_masked).masked_fill(
-        size_abs_sum_is_zero[:, None], 0
-    )
-    inv_size_masked = inv_size.masked_fill(size_mask, 0)
-    inv_size_masked_scaled = (p - 1) * inv_size_masked
+    size_abs_power_sum_or_one_power = size_abs_power_sum_or_one ** (1 / p - 1)
+    size_abs_or_one_power = size_abs_or_one ** (p - 1)
+    size_abs_or_one_power_masked = size_abs_or_one_power.masked_fill(size_abs_is_zero, 0)
+    size_abs_power_masked_scaled_masked = (
+        size_abs_power_sum_or_one_power[:, None] * size_abs_or_one_power_masked
+    ).masked_fill(size_abs_power_sum_is_zero[:, None], 0)
+    inv_size_or_eps_masked = inv_size_or_eps.masked_fill(size_mask, 0)
+    inv_size_or_eps_masked_scaled = (p - 1) * inv_size_or_eps_masked
     grad_x = (
         torch.addcmul(
             (
-                inv_size**2
+                inv_size_or_eps**2
                 * (
                     (
-                        (grad_size_abs_product * sign_x * size_abs_product_masked)
+                        (grad_sign_x_scaled * sign_x * size_abs_power_masked_scaled_masked)
                         .sum(1)
                         .masked_fill(size_mask, 0)
-                        - grad_inv_size
+                        - grad_inv_size_or_eps
                     )
-                    * size_abs_sum_power
-                ).masked_fill(size_abs_sum_is_zero, 0)
+                    * size_abs_power_sum_or_one_power
+                ).masked_fill(size_abs_power_sum_is_zero, 0)
             ).masked_fill(size_mask, 0),
-            inv_size_masked_scaled,
+            inv_size_or_eps_masked_scaled,
             (
-                ((size_abs_sum_or_one ** (1 / p - 2))[:, None] * size_abs_power_masked).masked_fill(
-                    size_abs_sum_is_zero[:, None], 0
-                )
-                * (grad_size_abs_product * sign_x)
+                (
+                    (size_abs_power_sum_or_one ** (1 / p - 2))[:, None]
+                    * size_abs_or_one_power_masked
+                ).masked_fill(size_abs_power_sum_is_zero[:, None], 0)
+                * (grad_sign_x_scaled * sign_x)
             ).sum(1),
         )[:, None]
-        * size_abs_power_masked
+        * size_abs_or_one_power_masked
     )
     grad_x = grad_x.addcmul(
-        inv_size_masked_scaled[:, None] * grad_size_abs_product * sign_x,
+        inv_size_or_eps_masked_scaled[:, None] * grad_sign_x_scaled * sign_x,
         (
             (size_abs_or_one ** (p - 2)).masked_fill(size_abs_is_zero, 0)
-            * size_abs_sum_power[:, None]
-        ).masked_fill(size_abs_sum_is_zero[:, None], 0),
+            * size_abs_power_sum_or_one_power[:, None]
+        ).masked_fill(size_abs_power_sum_is_zero[:, None], 0),
         value=-1,
     )
     grad_x = grad_x * sign_x
@@ -1157,10 +1234,10 @@ def _value_p(x: Tensor, eps: float, p: float) -> Tensor:
     """Compute y alone, without any residuals."""
     _check_p(x)
     size_abs = torch.abs(x)
-    size_abs_sum = (size_abs**p).sum(1)
-    size = (size_abs_sum ** (1 / p)).masked_fill(size_abs_sum == 0, 0)
-    inv_size = torch.reciprocal(size.clamp(min=eps))
-    y = inv_size[:, None] * x
+    size_abs_power_sum = (size_abs**p).sum(1)
+    size = (size_abs_power_sum ** (1 / p)).masked_fill(size_abs_power_sum == 0, 0)
+    inv_size_or_eps = torch.reciprocal(size.clamp(min=eps))
+    y = inv_size_or_eps[:, None] * x
     return y
 
 
@@ -1183,10 +1260,10 @@ class _PBackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = PResiduals(*saved, *ctx.numbers)
-        grad_grad_y, grad_x, grad_inv_size, grad_size_abs_product = double_backward_p(
+        grad_grad_y, grad_x, grad_inv_size_or_eps, grad_sign_x_scaled = double_backward_p(
             grad_grad_x, grad_y, residuals
         )
-        return grad_grad_y, grad_x, grad_inv_size, grad_size_abs_product, None, None
+        return grad_grad_y, grad_x, grad_inv_size_or_eps, grad_sign_x_scaled, None, None
 
 
 class _PFunction(torch.autograd.Function):
@@ -1197,19 +1274,19 @@ class _PFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, eps: float, p: float) -> tuple[Tensor, ...]:
         y, residuals = forward_p(x, eps=eps, p=p)
-        return y, residuals.inv_size, residuals.size_abs_product
+        return y, residuals.inv_size_or_eps, residuals.sign_x_scaled
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, eps, p = inputs
-        _, inv_size, size_abs_product = output
-        ctx.save_for_backward(x, inv_size, size_abs_product)
+        _, inv_size_or_eps, sign_x_scaled = output
+        ctx.save_for_backward(x, inv_size_or_eps, sign_x_scaled)
         ctx.set_materialize_grads(False)
         ctx.numbers = (eps, p)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, grad_inv_size, grad_size_abs_product = grad_outputs
+        grad_y, grad_inv_size_or_eps, grad_sign_x_scaled = grad_outputs
         residuals = PResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_x = None
         if grad_y is not None:
@@ -1219,12 +1296,12 @@ class _PFunction(torch.autograd.Function):
                 (grad_x,) = backward_p(grad_y, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_inv_size is not None or grad_size_abs_product is not None:
-            if grad_inv_size is None:
-                grad_inv_size = torch.zeros_like(residuals.inv_size)
-            if grad_size_abs_product is None:
-                grad_size_abs_product = torch.zeros_like(residuals.size_abs_product)
-            (more_x,) = residuals_backward_p(grad_inv_size, grad_size_abs_product, residuals)
+        if grad_inv_size_or_eps is not None or grad_sign_x_scaled is not None:
+            if grad_inv_size_or_eps is None:
+                grad_inv_size_or_eps = torch.zeros_like(residuals.inv_size_or_eps)
+            if grad_sign_x_scaled is None:
+                grad_sign_x_scaled = torch.zeros_like(residuals.sign_x_scaled)
+            (more_x,) = residuals_backward_p(grad_inv_size_or_eps, grad_sign_x_scaled, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None, None
 

@@ -40,7 +40,7 @@ class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     off: Tensor
-    off_squared_sum_power_masked: Tensor
+    inv_root_off_squared_sum_masked: Tensor
 
 
 class Gradients(NamedTuple):
@@ -67,10 +67,10 @@ def forward(x1: Tensor, x2: Tensor, *, eps: float = 1e-06) -> tuple[Tensor, Resi
     off_squared_sum = (off**2).sum(1)
     off_squared_sum_is_zero = off_squared_sum == 0
     y = torch.sqrt(off_squared_sum).masked_fill(off_squared_sum_is_zero, 0)
-    off_squared_sum_power_masked = torch.rsqrt(off_squared_sum).masked_fill(
+    inv_root_off_squared_sum_masked = torch.rsqrt(off_squared_sum).masked_fill(
         off_squared_sum_is_zero, 0
     )
-    return y, Residuals(off, off_squared_sum_power_masked)
+    return y, Residuals(off, inv_root_off_squared_sum_masked)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -84,13 +84,13 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    off, off_squared_sum_power_masked = residuals
+    off, inv_root_off_squared_sum_masked = residuals
     if not isinstance(grad_y, Tensor):
         raise TypeError(f"grad_y must be Tensor, not {type(grad_y).__name__}")
     N = off.shape[0]
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x1 = (grad_y * off_squared_sum_power_masked)[:, None] * off
+    grad_x1 = (grad_y * inv_root_off_squared_sum_masked)[:, None] * off
     grad_x2 = -grad_x1
     return Gradients(grad_x1, grad_x2)
 
@@ -103,19 +103,19 @@ def double_backward(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_y, grad_off, grad_off_squared_sum_power_masked.
+        grad_grad_y, grad_off, grad_inv_root_off_squared_sum_masked.
     """
-    off, off_squared_sum_power_masked = residuals
+    off, inv_root_off_squared_sum_masked = residuals
     grad_grad_x1_minus_grad_grad_x2 = grad_grad_x1 - grad_grad_x2
-    grad_grad_x1_sum = (grad_grad_x1_minus_grad_grad_x2 * off).sum(1)
-    grad_off_squared_sum_power_masked = grad_grad_x1_sum * grad_y
-    grad_off = (grad_y * off_squared_sum_power_masked)[:, None] * grad_grad_x1_minus_grad_grad_x2
-    grad_grad_y = grad_grad_x1_sum * off_squared_sum_power_masked
-    return grad_grad_y, grad_off, grad_off_squared_sum_power_masked
+    grad_grad_x1_scaled_sum = (grad_grad_x1_minus_grad_grad_x2 * off).sum(1)
+    grad_inv_root_off_squared_sum_masked = grad_grad_x1_scaled_sum * grad_y
+    grad_off = (grad_y * inv_root_off_squared_sum_masked)[:, None] * grad_grad_x1_minus_grad_grad_x2
+    grad_grad_y = grad_grad_x1_scaled_sum * inv_root_off_squared_sum_masked
+    return grad_grad_y, grad_off, grad_inv_root_off_squared_sum_masked
 
 
 def residuals_backward(
-    grad_off: Tensor, grad_off_squared_sum_power_masked: Tensor, residuals: Residuals
+    grad_off: Tensor, grad_inv_root_off_squared_sum_masked: Tensor, residuals: Residuals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
@@ -128,7 +128,7 @@ def residuals_backward(
     grad_x1 = torch.addcmul(
         grad_off,
         (
-            grad_off_squared_sum_power_masked
+            grad_inv_root_off_squared_sum_masked
             * (off_squared_sum.masked_fill(off_squared_sum_is_zero, 1) ** -1.5).masked_fill(
                 off_squared_sum_is_zero, 0
             )
@@ -167,10 +167,10 @@ class _BackwardFunction(torch.autograd.Function):
         grad_grad_x1, grad_grad_x2 = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        grad_grad_y, grad_off, grad_off_squared_sum_power_masked = double_backward(
+        grad_grad_y, grad_off, grad_inv_root_off_squared_sum_masked = double_backward(
             grad_grad_x1, grad_grad_x2, grad_y, residuals
         )
-        return grad_grad_y, grad_off, grad_off_squared_sum_power_masked
+        return grad_grad_y, grad_off, grad_inv_root_off_squared_sum_masked
 
 
 class _Function(torch.autograd.Function):
@@ -181,17 +181,17 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x1: Tensor, x2: Tensor, eps: float) -> tuple[Tensor, ...]:
         y, residuals = forward(x1, x2, eps=eps)
-        return y, residuals.off, residuals.off_squared_sum_power_masked
+        return y, residuals.off, residuals.inv_root_off_squared_sum_masked
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, off, off_squared_sum_power_masked = output
-        ctx.save_for_backward(off, off_squared_sum_power_masked)
+        _, off, inv_root_off_squared_sum_masked = output
+        ctx.save_for_backward(off, inv_root_off_squared_sum_masked)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, grad_off, grad_off_squared_sum_power_masked = grad_outputs
+        grad_y, grad_off, grad_inv_root_off_squared_sum_masked = grad_outputs
         residuals = Residuals(*ctx.saved_tensors)
         grad_x1 = grad_x2 = None
         if grad_y is not None:
@@ -201,15 +201,15 @@ class _Function(torch.autograd.Function):
                 grad_x1, grad_x2 = backward(grad_y, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_off is not None or grad_off_squared_sum_power_masked is not None:
+        if grad_off is not None or grad_inv_root_off_squared_sum_masked is not None:
             if grad_off is None:
                 grad_off = torch.zeros_like(residuals.off)
-            if grad_off_squared_sum_power_masked is None:
-                grad_off_squared_sum_power_masked = torch.zeros_like(
-                    residuals.off_squared_sum_power_masked
+            if grad_inv_root_off_squared_sum_masked is None:
+                grad_inv_root_off_squared_sum_masked = torch.zeros_like(
+                    residuals.inv_root_off_squared_sum_masked
                 )
             more_x1, more_x2 = residuals_backward(
-                grad_off, grad_off_squared_sum_power_masked, residuals
+                grad_off, grad_inv_root_off_squared_sum_masked, residuals
             )
             grad_x1 = more_x1 if grad_x1 is None else grad_x1 + more_x1
             grad_x2 = more_x2 if grad_x2 is None else grad_x2 + more_x2
@@ -471,7 +471,7 @@ class PInfResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     y_argmax: Tensor
-    sign_off_y_argmax: Tensor
+    sign_off_at_y_argmax: Tensor
     K: int
 
 
@@ -485,10 +485,10 @@ class PInfGradients(NamedTuple):
 def forward_p_inf(x1: Tensor, x2: Tensor, *, eps: float = 1e-06) -> tuple[Tensor, PInfResiduals]:
     """Compute y, and the residuals that the backward passes need.
 
-        off[n,k]        = x1[n,k] - x2[n,k] + eps
-        y_argmax[n]     = argmax_k(abs(off[n,k]))
-        off_y_argmax[n] = off[n,y_argmax[n]]
-        y[n]            = abs(off_y_argmax[n])
+        off[n,k]           = x1[n,k] - x2[n,k] + eps
+        y_argmax[n]        = argmax_k(abs(off[n,k]))
+        off_at_y_argmax[n] = off[n,y_argmax[n]]
+        y[n]               = abs(off_at_y_argmax[n])
 
     Args:
         x1: shape (N, K).
@@ -503,16 +503,16 @@ def forward_p_inf(x1: Tensor, x2: Tensor, *, eps: float = 1e-06) -> tuple[Tensor
     K = x1.shape[1]
     off = x1 - x2 + eps
     y_argmax = torch.abs(off).argmax(1)
-    off_y_argmax = off.gather(1, y_argmax[:, None]).squeeze(1)
-    y = torch.abs(off_y_argmax)
-    sign_off_y_argmax = torch.sign(off_y_argmax)
-    return y, PInfResiduals(y_argmax, sign_off_y_argmax, K)
+    off_at_y_argmax = off.gather(1, y_argmax[:, None]).squeeze(1)
+    y = torch.abs(off_at_y_argmax)
+    sign_off_at_y_argmax = torch.sign(off_at_y_argmax)
+    return y, PInfResiduals(y_argmax, sign_off_at_y_argmax, K)
 
 
 def backward_p_inf(grad_y: Tensor, residuals: PInfResiduals) -> PInfGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_x1[n,k] = grad_y[n]*delta(k, y_argmax[n])*sign(off_y_argmax[n])
+        grad_x1[n,k] = grad_y[n]*delta(k, y_argmax[n])*sign(off_at_y_argmax[n])
         grad_x2[n,k] = -grad_x1[n,k]
 
     Args:
@@ -523,14 +523,14 @@ def backward_p_inf(grad_y: Tensor, residuals: PInfResiduals) -> PInfGradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    y_argmax, sign_off_y_argmax, K = residuals
+    y_argmax, sign_off_at_y_argmax, K = residuals
     if not isinstance(grad_y, Tensor):
         raise TypeError(f"grad_y must be Tensor, not {type(grad_y).__name__}")
     (N,) = y_argmax.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
     grad_x1 = grad_y.new_zeros(N, K)
-    grad_x1 = grad_x1.scatter_add(1, y_argmax[:, None], (grad_y * sign_off_y_argmax)[:, None])
+    grad_x1 = grad_x1.scatter_add(1, y_argmax[:, None], (grad_y * sign_off_at_y_argmax)[:, None])
     grad_x2 = -grad_x1
     return PInfGradients(grad_x1, grad_x2)
 
@@ -543,15 +543,15 @@ def double_backward_p_inf(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_y, grad_sign_off_y_argmax.
+        grad_grad_y, grad_sign_off_at_y_argmax.
     """
-    y_argmax, sign_off_y_argmax, *_ = residuals
-    grad_grad_x1_minus_grad_grad_x2 = grad_grad_x1.gather(1, y_argmax[:, None]).squeeze(
+    y_argmax, sign_off_at_y_argmax, *_ = residuals
+    grad_grad_x1_at_y_argmax_adjusted = grad_grad_x1.gather(1, y_argmax[:, None]).squeeze(
         1
     ) - grad_grad_x2.gather(1, y_argmax[:, None]).squeeze(1)
-    grad_sign_off_y_argmax = grad_grad_x1_minus_grad_grad_x2 * grad_y
-    grad_grad_y = grad_grad_x1_minus_grad_grad_x2 * sign_off_y_argmax
-    return grad_grad_y, grad_sign_off_y_argmax
+    grad_sign_off_at_y_argmax = grad_grad_x1_at_y_argmax_adjusted * grad_y
+    grad_grad_y = grad_grad_x1_at_y_argmax_adjusted * sign_off_at_y_argmax
+    return grad_grad_y, grad_sign_off_at_y_argmax
 
 
 def _value_p_inf(x1: Tensor, x2: Tensor, eps: float) -> Tensor:
@@ -559,8 +559,8 @@ def _value_p_inf(x1: Tensor, x2: Tensor, eps: float) -> Tensor:
     _check_p_inf(x1, x2)
     off = x1 - x2 + eps
     y_argmax = torch.abs(off).argmax(1)
-    off_y_argmax = off.gather(1, y_argmax[:, None]).squeeze(1)
-    y = torch.abs(off_y_argmax)
+    off_at_y_argmax = off.gather(1, y_argmax[:, None]).squeeze(1)
+    y = torch.abs(off_at_y_argmax)
     return y
 
 
@@ -583,10 +583,10 @@ class _PInfBackwardFunction(torch.autograd.Function):
         grad_grad_x1, grad_grad_x2 = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = PInfResiduals(*saved, *ctx.numbers)
-        grad_grad_y, grad_sign_off_y_argmax = double_backward_p_inf(
+        grad_grad_y, grad_sign_off_at_y_argmax = double_backward_p_inf(
             grad_grad_x1, grad_grad_x2, grad_y, residuals
         )
-        return grad_grad_y, None, grad_sign_off_y_argmax, None
+        return grad_grad_y, None, grad_sign_off_at_y_argmax, None
 
 
 class _PInfFunction(torch.autograd.Function):
@@ -597,15 +597,15 @@ class _PInfFunction(torch.autograd.Function):
     @staticmethod
     def forward(x1: Tensor, x2: Tensor, eps: float) -> tuple[Tensor, ...]:
         y, residuals = forward_p_inf(x1, x2, eps=eps)
-        return y, residuals.y_argmax, residuals.sign_off_y_argmax
+        return y, residuals.y_argmax, residuals.sign_off_at_y_argmax
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x1, *_ = inputs
-        _, y_argmax, sign_off_y_argmax = output
+        _, y_argmax, sign_off_at_y_argmax = output
         K = x1.shape[1]
-        ctx.save_for_backward(y_argmax, sign_off_y_argmax)
-        ctx.mark_non_differentiable(y_argmax, sign_off_y_argmax)
+        ctx.save_for_backward(y_argmax, sign_off_at_y_argmax)
+        ctx.mark_non_differentiable(y_argmax, sign_off_at_y_argmax)
         ctx.set_materialize_grads(False)
         ctx.numbers = (K,)
 
@@ -636,7 +636,7 @@ class PMinusInfResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     y_argmax_1: Tensor
-    sign_off_y_argmax_1: Tensor
+    sign_off_at_y_argmax_1: Tensor
     K: int
 
 
@@ -652,10 +652,10 @@ def forward_p_minus_inf(
 ) -> tuple[Tensor, PMinusInfResiduals]:
     """Compute y, and the residuals that the backward passes need.
 
-        off[n,k]          = x1[n,k] - x2[n,k] + eps
-        y_argmax_1[n]     = argmax_k(-abs(off[n,k]))
-        off_y_argmax_1[n] = off[n,y_argmax_1[n]]
-        y[n]              = abs(off_y_argmax_1[n])
+        off[n,k]             = x1[n,k] - x2[n,k] + eps
+        y_argmax_1[n]        = argmax_k(-abs(off[n,k]))
+        off_at_y_argmax_1[n] = off[n,y_argmax_1[n]]
+        y[n]                 = abs(off_at_y_argmax_1[n])
 
     Args:
         x1: shape (N, K).
@@ -671,16 +671,16 @@ def forward_p_minus_inf(
     off = x1 - x2 + eps
     abs_off = torch.abs(off)
     y_argmax_1 = (-abs_off).argmax(1)
-    off_y_argmax_1 = off.gather(1, y_argmax_1[:, None]).squeeze(1)
-    y = torch.abs(off_y_argmax_1)
-    sign_off_y_argmax_1 = torch.sign(off_y_argmax_1)
-    return y, PMinusInfResiduals(y_argmax_1, sign_off_y_argmax_1, K)
+    off_at_y_argmax_1 = off.gather(1, y_argmax_1[:, None]).squeeze(1)
+    y = torch.abs(off_at_y_argmax_1)
+    sign_off_at_y_argmax_1 = torch.sign(off_at_y_argmax_1)
+    return y, PMinusInfResiduals(y_argmax_1, sign_off_at_y_argmax_1, K)
 
 
 def backward_p_minus_inf(grad_y: Tensor, residuals: PMinusInfResiduals) -> PMinusInfGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_x1[n,k] = grad_y[n]*delta(k, y_argmax_1[n])*sign(off_y_argmax_1[n])
+        grad_x1[n,k] = grad_y[n]*delta(k, y_argmax_1[n])*sign(off_at_y_argmax_1[n])
         grad_x2[n,k] = -grad_x1[n,k]
 
     Args:
@@ -691,14 +691,16 @@ def backward_p_minus_inf(grad_y: Tensor, residuals: PMinusInfResiduals) -> PMinu
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    y_argmax_1, sign_off_y_argmax_1, K = residuals
+    y_argmax_1, sign_off_at_y_argmax_1, K = residuals
     if not isinstance(grad_y, Tensor):
         raise TypeError(f"grad_y must be Tensor, not {type(grad_y).__name__}")
     (N,) = y_argmax_1.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
     grad_x1 = grad_y.new_zeros(N, K)
-    grad_x1 = grad_x1.scatter_add(1, y_argmax_1[:, None], (grad_y * sign_off_y_argmax_1)[:, None])
+    grad_x1 = grad_x1.scatter_add(
+        1, y_argmax_1[:, None], (grad_y * sign_off_at_y_argmax_1)[:, None]
+    )
     grad_x2 = -grad_x1
     return PMinusInfGradients(grad_x1, grad_x2)
 
@@ -711,15 +713,15 @@ def double_backward_p_minus_inf(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_y, grad_sign_off_y_argmax_1.
+        grad_grad_y, grad_sign_off_at_y_argmax_1.
     """
-    y_argmax_1, sign_off_y_argmax_1, *_ = residuals
-    grad_grad_x1_minus_grad_grad_x2 = grad_grad_x1.gather(1, y_argmax_1[:, None]).squeeze(
+    y_argmax_1, sign_off_at_y_argmax_1, *_ = residuals
+    grad_grad_x1_at_y_argmax_1_adjusted = grad_grad_x1.gather(1, y_argmax_1[:, None]).squeeze(
         1
     ) - grad_grad_x2.gather(1, y_argmax_1[:, None]).squeeze(1)
-    grad_sign_off_y_argmax_1 = grad_grad_x1_minus_grad_grad_x2 * grad_y
-    grad_grad_y = grad_grad_x1_minus_grad_grad_x2 * sign_off_y_argmax_1
-    return grad_grad_y, grad_sign_off_y_argmax_1
+    grad_sign_off_at_y_argmax_1 = grad_grad_x1_at_y_argmax_1_adjusted * grad_y
+    grad_grad_y = grad_grad_x1_at_y_argmax_1_adjusted * sign_off_at_y_argmax_1
+    return grad_grad_y, grad_sign_off_at_y_argmax_1
 
 
 def _value_p_minus_inf(x1: Tensor, x2: Tensor, eps: float) -> Tensor:
@@ -728,8 +730,8 @@ def _value_p_minus_inf(x1: Tensor, x2: Tensor, eps: float) -> Tensor:
     off = x1 - x2 + eps
     abs_off = torch.abs(off)
     y_argmax_1 = (-abs_off).argmax(1)
-    off_y_argmax_1 = off.gather(1, y_argmax_1[:, None]).squeeze(1)
-    y = torch.abs(off_y_argmax_1)
+    off_at_y_argmax_1 = off.gather(1, y_argmax_1[:, None]).squeeze(1)
+    y = torch.abs(off_at_y_argmax_1)
     return y
 
 
@@ -752,10 +754,10 @@ class _PMinusInfBackwardFunction(torch.autograd.Function):
         grad_grad_x1, grad_grad_x2 = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = PMinusInfResiduals(*saved, *ctx.numbers)
-        grad_grad_y, grad_sign_off_y_argmax_1 = double_backward_p_minus_inf(
+        grad_grad_y, grad_sign_off_at_y_argmax_1 = double_backward_p_minus_inf(
             grad_grad_x1, grad_grad_x2, grad_y, residuals
         )
-        return grad_grad_y, None, grad_sign_off_y_argmax_1, None
+        return grad_grad_y, None, grad_sign_off_at_y_argmax_1, None
 
 
 class _PMinusInfFunction(torch.autograd.Function):
@@ -766,15 +768,15 @@ class _PMinusInfFunction(torch.autograd.Function):
     @staticmethod
     def forward(x1: Tensor, x2: Tensor, eps: float) -> tuple[Tensor, ...]:
         y, residuals = forward_p_minus_inf(x1, x2, eps=eps)
-        return y, residuals.y_argmax_1, residuals.sign_off_y_argmax_1
+        return y, residuals.y_argmax_1, residuals.sign_off_at_y_argmax_1
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x1, *_ = inputs
-        _, y_argmax_1, sign_off_y_argmax_1 = output
+        _, y_argmax_1, sign_off_at_y_argmax_1 = output
         K = x1.shape[1]
-        ctx.save_for_backward(y_argmax_1, sign_off_y_argmax_1)
-        ctx.mark_non_differentiable(y_argmax_1, sign_off_y_argmax_1)
+        ctx.save_for_backward(y_argmax_1, sign_off_at_y_argmax_1)
+        ctx.mark_non_differentiable(y_argmax_1, sign_off_at_y_argmax_1)
         ctx.set_materialize_grads(False)
         ctx.numbers = (K,)
 
@@ -806,7 +808,7 @@ class PResiduals(NamedTuple):
 
     off: Tensor
     y_abs: Tensor
-    y_abs_sum: Tensor
+    y_abs_power_sum: Tensor
     p: float
 
 
@@ -822,11 +824,11 @@ def forward_p(
 ) -> tuple[Tensor, PResiduals]:
     """Compute y, and the residuals that the backward passes need.
 
-        off[n,k]     = x1[n,k] - x2[n,k] + eps
-        y_abs[n,k]   = abs(off[n,k])
-        y_abs_sum[n] = sum_k(where(y_abs[n,k] == 0, stop_gradient(y_abs[n,k]**p),
-                                   y_abs[n,k]**p))
-        y[n]         = where(y_abs_sum[n] == 0, 0, y_abs_sum[n]**(1/p))
+        off[n,k]           = x1[n,k] - x2[n,k] + eps
+        y_abs[n,k]         = abs(off[n,k])
+        y_abs_power_sum[n] = sum_k(where(y_abs[n,k] == 0, stop_gradient(y_abs[n,k]**p),
+                                         y_abs[n,k]**p))
+        y[n]               = where(y_abs_power_sum[n] == 0, 0, y_abs_power_sum[n]**(1/p))
 
     Args:
         x1: shape (N, K).
@@ -842,16 +844,16 @@ def forward_p(
     off = x1 - x2 + eps
     y_abs = torch.abs(off)
     y_abs_power = y_abs**p
-    y_abs_sum = torch.where(y_abs == 0, y_abs_power.detach(), y_abs_power).sum(1)
-    y = (y_abs_sum ** (1 / p)).masked_fill(y_abs_sum == 0, 0)
-    return y, PResiduals(off, y_abs, y_abs_sum, p)
+    y_abs_power_sum = torch.where(y_abs == 0, y_abs_power.detach(), y_abs_power).sum(1)
+    y = (y_abs_power_sum ** (1 / p)).masked_fill(y_abs_power_sum == 0, 0)
+    return y, PResiduals(off, y_abs, y_abs_power_sum, p)
 
 
 def backward_p(grad_y: Tensor, residuals: PResiduals) -> PGradients:
     """Compute the gradients. No argument is written to.
 
         grad_x1[n,k] = grad_y[n]
-                       *where(y_abs_sum[n] == 0, 0, y_abs_sum[n]**(1/p - 1)
+                       *where(y_abs_power_sum[n] == 0, 0, y_abs_power_sum[n]**(1/p - 1)
                               *where(y_abs[n,k] == 0, 0, y_abs[n,k]**(p - 1)))*sign(off[n,k])
         grad_x2[n,k] = -grad_x1[n,k]
 
@@ -863,7 +865,7 @@ def backward_p(grad_y: Tensor, residuals: PResiduals) -> PGradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    off, y_abs, y_abs_sum, p = residuals
+    off, y_abs, y_abs_power_sum, p = residuals
     if not isinstance(grad_y, Tensor):
         raise TypeError(f"grad_y must be Tensor, not {type(grad_y).__name__}")
     N = off.shape[0]
@@ -872,8 +874,8 @@ def backward_p(grad_y: Tensor, residuals: PResiduals) -> PGradients:
     grad_x1 = (
         (y_abs ** (p - 1))
         .masked_fill(y_abs == 0, 0)
-        .mul_((y_abs_sum ** (1 / p - 1))[:, None])
-        .masked_fill((y_abs_sum == 0)[:, None], 0)
+        .mul_((y_abs_power_sum ** (1 / p - 1))[:, None])
+        .masked_fill((y_abs_power_sum == 0)[:, None], 0)
     )
     grad_x1 = grad_x1 * grad_y[:, None]
     grad_x1 *= torch.sign(off)
@@ -889,44 +891,47 @@ def double_backward_p(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_y, grad_y_abs, grad_y_abs_sum.
+        grad_grad_y, grad_y_abs, grad_y_abs_power_sum.
     """
-    off, y_abs, y_abs_sum, p = residuals
+    off, y_abs, y_abs_power_sum, p = residuals
     sign_off = torch.sign(off)
-    y_abs_sum_is_zero = y_abs_sum == 0
-    y_abs_sum_or_one = y_abs_sum.masked_fill(y_abs_sum_is_zero, 1)
-    y_abs_sum_power = y_abs_sum_or_one ** (1 / p - 1)
+    y_abs_power_sum_is_zero = y_abs_power_sum == 0
+    y_abs_power_sum_or_one = y_abs_power_sum.masked_fill(y_abs_power_sum_is_zero, 1)
+    y_abs_power_sum_or_one_power = y_abs_power_sum_or_one ** (1 / p - 1)
     y_abs_is_zero = y_abs == 0
     y_abs_or_one = y_abs.masked_fill(y_abs_is_zero, 1)
-    y_abs_power = y_abs_or_one ** (p - 1)
-    y_abs_power_masked = y_abs_power.masked_fill(y_abs_is_zero, 0)
-    y_abs_product_masked = (y_abs_sum_power[:, None] * y_abs_power_masked).masked_fill(
-        y_abs_sum_is_zero[:, None], 0
-    )
+    y_abs_or_one_power = y_abs_or_one ** (p - 1)
+    y_abs_or_one_power_masked = y_abs_or_one_power.masked_fill(y_abs_is_zero, 0)
+    y_abs_power_masked_scaled_masked = (
+        y_abs_power_sum_or_one_power[:, None] * y_abs_or_one_power_masked
+    ).masked_fill(y_abs_power_sum_is_zero[:, None], 0)
     grad_grad_x1_minus_grad_grad_x2 = grad_grad_x1 - grad_grad_x2
-    grad_y_abs_sum = (
+    grad_y_abs_power_sum = (
         (1 - p)
         / p
         * grad_y
         * (
-            ((y_abs_sum_or_one ** (1 / p - 2))[:, None] * y_abs_power_masked).masked_fill(
-                y_abs_sum_is_zero[:, None], 0
-            )
+            (
+                (y_abs_power_sum_or_one ** (1 / p - 2))[:, None] * y_abs_or_one_power_masked
+            ).masked_fill(y_abs_power_sum_is_zero[:, None], 0)
             * (grad_grad_x1_minus_grad_grad_x2 * sign_off)
         ).sum(1)
     )
     grad_y_abs = (
-        (y_abs_or_one ** (p - 2)).masked_fill(y_abs_is_zero, 0) * y_abs_sum_power[:, None]
-    ).masked_fill(y_abs_sum_is_zero[:, None], 0)
+        (y_abs_or_one ** (p - 2)).masked_fill(y_abs_is_zero, 0)
+        * y_abs_power_sum_or_one_power[:, None]
+    ).masked_fill(y_abs_power_sum_is_zero[:, None], 0)
     grad_y_abs = grad_y_abs * (grad_y[:, None] * grad_grad_x1_minus_grad_grad_x2 * sign_off).mul_(
         p - 1
     )
-    grad_grad_y = (grad_grad_x1_minus_grad_grad_x2 * sign_off * y_abs_product_masked).sum(1)
-    return grad_grad_y, grad_y_abs, grad_y_abs_sum
+    grad_grad_y = (
+        grad_grad_x1_minus_grad_grad_x2 * sign_off * y_abs_power_masked_scaled_masked
+    ).sum(1)
+    return grad_grad_y, grad_y_abs, grad_y_abs_power_sum
 
 
 def residuals_backward_p(
-    grad_off: Tensor, grad_y_abs: Tensor, grad_y_abs_sum: Tensor, residuals: PResiduals
+    grad_off: Tensor, grad_y_abs: Tensor, grad_y_abs_power_sum: Tensor, residuals: PResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
@@ -939,7 +944,7 @@ def residuals_backward_p(
         grad_off,
         torch.addcmul(
             grad_y_abs,
-            grad_y_abs_sum[:, None],
+            grad_y_abs_power_sum[:, None],
             (y_abs.masked_fill(y_abs_is_zero, 1) ** (p - 1)).masked_fill(y_abs_is_zero, 0),
             value=p,
         ),
@@ -968,10 +973,10 @@ class _PBackwardFunction(torch.autograd.Function):
         grad_grad_x1, grad_grad_x2 = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = PResiduals(*saved, *ctx.numbers)
-        grad_grad_y, grad_y_abs, grad_y_abs_sum = double_backward_p(
+        grad_grad_y, grad_y_abs, grad_y_abs_power_sum = double_backward_p(
             grad_grad_x1, grad_grad_x2, grad_y, residuals
         )
-        return grad_grad_y, None, grad_y_abs, grad_y_abs_sum, None
+        return grad_grad_y, None, grad_y_abs, grad_y_abs_power_sum, None
 
 
 class _PFunction(torch.autograd.Function):
@@ -982,19 +987,19 @@ class _PFunction(torch.autograd.Function):
     @staticmethod
     def forward(x1: Tensor, x2: Tensor, eps: float, p: float) -> tuple[Tensor, ...]:
         y, residuals = forward_p(x1, x2, eps=eps, p=p)
-        return y, residuals.off, residuals.y_abs, residuals.y_abs_sum
+        return y, residuals.off, residuals.y_abs, residuals.y_abs_power_sum
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, _, _, p = inputs
-        _, off, y_abs, y_abs_sum = output
-        ctx.save_for_backward(off, y_abs, y_abs_sum)
+        _, off, y_abs, y_abs_power_sum = output
+        ctx.save_for_backward(off, y_abs, y_abs_power_sum)
         ctx.set_materialize_grads(False)
         ctx.numbers = (p,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, grad_off, grad_y_abs, grad_y_abs_sum = grad_outputs
+        grad_y, grad_off, grad_y_abs, grad_y_abs_power_sum = grad_outputs
         residuals = PResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_x1 = grad_x2 = None
         if grad_y is not None:
@@ -1004,14 +1009,16 @@ class _PFunction(torch.autograd.Function):
                 grad_x1, grad_x2 = backward_p(grad_y, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_off is not None or grad_y_abs is not None or grad_y_abs_sum is not None:
+        if grad_off is not None or grad_y_abs is not None or grad_y_abs_power_sum is not None:
             if grad_off is None:
                 grad_off = torch.zeros_like(residuals.off)
             if grad_y_abs is None:
                 grad_y_abs = torch.zeros_like(residuals.y_abs)
-            if grad_y_abs_sum is None:
-                grad_y_abs_sum = torch.zeros_like(residuals.y_abs_sum)
-            more_x1, more_x2 = residuals_backward_p(grad_off, grad_y_abs, grad_y_abs_sum, residuals)
+            if grad_y_abs_power_sum is None:
+                grad_y_abs_power_sum = torch.zeros_like(residuals.y_abs_power_sum)
+            more_x1, more_x2 = residuals_backward_p(
+                grad_off, grad_y_abs, grad_y_abs_power_sum, residuals
+            )
             grad_x1 = more_x1 if grad_x1 is None else grad_x1 + more_x1
             grad_x2 = more_x2 if grad_x2 is None else grad_x2 + more_x2
         return grad_x1, grad_x2, None, None

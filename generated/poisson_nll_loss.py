@@ -593,7 +593,7 @@ class FullResiduals(NamedTuple):
 
     target: Tensor
     rate: Tensor
-    target_total: Tensor
+    target_terms: Tensor
 
 
 class FullGradients(NamedTuple):
@@ -632,8 +632,8 @@ def forward_full(x: Tensor, target: Tensor) -> tuple[Tensor, FullResiduals]:
         0,
     )
     loss = each.mean()
-    target_total = torch.where(target_high, 0.5 / target + log_target, 0) - x
-    return loss, FullResiduals(target, rate, target_total)
+    target_terms = torch.where(target_high, 0.5 / target + log_target, 0) - x
+    return loss, FullResiduals(target, rate, target_terms)
 
 
 def backward_full(grad_loss: Tensor, residuals: FullResiduals) -> FullGradients:
@@ -651,14 +651,14 @@ def backward_full(grad_loss: Tensor, residuals: FullResiduals) -> FullGradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, rate, target_total = residuals
+    target, rate, target_terms = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_target = grad_loss_scaled * target_total
+    grad_target = grad_loss_scaled * target_terms
     grad_x = grad_loss_scaled * (rate - target)
     return FullGradients(grad_x, grad_target)
 
@@ -671,23 +671,23 @@ def double_backward_full(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_target, grad_rate, grad_target_total.
+        grad_grad_loss, grad_target, grad_rate, grad_target_terms.
     """
-    target, rate, target_total = residuals
+    target, rate, target_terms = residuals
     (N,) = target.shape
     grad_loss_scaled = grad_loss / N
     rate_minus_target = rate - target
-    grad_target_total = grad_loss_scaled * grad_grad_target
+    grad_target_terms = grad_loss_scaled * grad_grad_target
     grad_rate = grad_loss_scaled * grad_grad_x
     grad_target = -grad_rate
     grad_grad_loss = (
-        (grad_grad_target * target_total).sum() + (grad_grad_x * rate_minus_target).sum()
+        (grad_grad_target * target_terms).sum() + (grad_grad_x * rate_minus_target).sum()
     ) / N
-    return grad_grad_loss, grad_target, grad_rate, grad_target_total
+    return grad_grad_loss, grad_target, grad_rate, grad_target_terms
 
 
 def residuals_backward_full(
-    grad_rate: Tensor, grad_target_total: Tensor, residuals: FullResiduals
+    grad_rate: Tensor, grad_target_terms: Tensor, residuals: FullResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
@@ -697,10 +697,10 @@ def residuals_backward_full(
     target, rate, *_ = residuals
     target_high = target > 1
     target_or_one = torch.where(target_high, target, 1)
-    grad_target = grad_target_total * torch.where(
+    grad_target = grad_target_terms * torch.where(
         target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
     )
-    grad_x = grad_rate * rate - grad_target_total
+    grad_x = grad_rate * rate - grad_target_terms
     return grad_x, grad_target
 
 
@@ -736,10 +736,10 @@ class _FullBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = FullResiduals(*saved)
-        grad_grad_loss, grad_target, grad_rate, grad_target_total = double_backward_full(
+        grad_grad_loss, grad_target, grad_rate, grad_target_terms = double_backward_full(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_target, grad_rate, grad_target_total
+        return grad_grad_loss, grad_target, grad_rate, grad_target_terms
 
 
 class _FullFunction(torch.autograd.Function):
@@ -750,18 +750,18 @@ class _FullFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_full(x, target)
-        return loss, residuals.rate, residuals.target_total
+        return loss, residuals.rate, residuals.target_terms
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target = inputs
-        _, rate, target_total = output
-        ctx.save_for_backward(target, rate, target_total)
+        _, rate, target_terms = output
+        ctx.save_for_backward(target, rate, target_terms)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_rate, grad_target_total = grad_outputs
+        grad_loss, grad_rate, grad_target_terms = grad_outputs
         residuals = FullResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
@@ -771,12 +771,12 @@ class _FullFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_full(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_rate is not None or grad_target_total is not None:
+        if grad_rate is not None or grad_target_terms is not None:
             if grad_rate is None:
                 grad_rate = torch.zeros_like(residuals.rate)
-            if grad_target_total is None:
-                grad_target_total = torch.zeros_like(residuals.target_total)
-            more_x, more_target = residuals_backward_full(grad_rate, grad_target_total, residuals)
+            if grad_target_terms is None:
+                grad_target_terms = torch.zeros_like(residuals.target_terms)
+            more_x, more_target = residuals_backward_full(grad_rate, grad_target_terms, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target
@@ -1199,8 +1199,8 @@ class NoLogInputResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    x_total: Tensor
-    neg_log_x: Tensor
+    x_plus_eps: Tensor
+    neg_log_x_plus_eps: Tensor
 
 
 class NoLogInputGradients(NamedTuple):
@@ -1215,11 +1215,11 @@ def forward_no_log_input(
 ) -> tuple[Tensor, NoLogInputResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        x_total[n] = x[n] + eps
-        log_x[n]   = log(x_total[n])
-        short[n]   = x[n] - target[n]*log_x[n]
-        each[n]    = short[n]
-        loss       = sum_n(short[n])/N
+        x_plus_eps[n]     = x[n] + eps
+        log_x_plus_eps[n] = log(x_plus_eps[n])
+        short[n]          = x[n] - target[n]*log_x_plus_eps[n]
+        each[n]           = short[n]
+        loss              = sum_n(short[n])/N
 
     Args:
         x: shape (N,).
@@ -1231,19 +1231,19 @@ def forward_no_log_input(
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check_no_log_input(x, target)
-    x_total = x + eps
-    log_x = torch.log(x_total)
-    short = torch.addcmul(x, log_x, target, value=-1)
+    x_plus_eps = x + eps
+    log_x_plus_eps = torch.log(x_plus_eps)
+    short = torch.addcmul(x, log_x_plus_eps, target, value=-1)
     loss = short.mean()
-    neg_log_x = -log_x
-    return loss, NoLogInputResiduals(target, x_total, neg_log_x)
+    neg_log_x_plus_eps = -log_x_plus_eps
+    return loss, NoLogInputResiduals(target, x_plus_eps, neg_log_x_plus_eps)
 
 
 def backward_no_log_input(grad_loss: Tensor, residuals: NoLogInputResiduals) -> NoLogInputGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = -grad_loss*log_x[n]/N
-        grad_x[n]      = grad_loss*(1 - target[n]/x_total[n])/N
+        grad_target[n] = -grad_loss*log_x_plus_eps[n]/N
+        grad_x[n]      = grad_loss*(1 - target[n]/x_plus_eps[n])/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1253,15 +1253,15 @@ def backward_no_log_input(grad_loss: Tensor, residuals: NoLogInputResiduals) -> 
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, x_total, neg_log_x = residuals
+    target, x_plus_eps, neg_log_x_plus_eps = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_target = grad_loss_scaled * neg_log_x
-    grad_x = grad_loss_scaled * (1 - target / x_total)
+    grad_target = grad_loss_scaled * neg_log_x_plus_eps
+    grad_x = grad_loss_scaled * (1 - target / x_plus_eps)
     return NoLogInputGradients(grad_x, grad_target)
 
 
@@ -1273,40 +1273,41 @@ def double_backward_no_log_input(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_target, grad_x_total, grad_neg_log_x.
+        grad_grad_loss, grad_target, grad_x_plus_eps, grad_neg_log_x_plus_eps.
     """
-    target, x_total, neg_log_x = residuals
+    target, x_plus_eps, neg_log_x_plus_eps = residuals
     (N,) = target.shape
     grad_loss_scaled = grad_loss / N
-    grad_neg_log_x = grad_loss_scaled * grad_grad_target
-    grad_grad_x_product = grad_loss_scaled * grad_grad_x
-    grad_x_total = x_total**-2 * grad_grad_x_product * target
-    grad_target = -(grad_grad_x_product / x_total)
+    grad_neg_log_x_plus_eps = grad_loss_scaled * grad_grad_target
+    grad_grad_x_times_grad_loss_scaled = grad_loss_scaled * grad_grad_x
+    grad_x_plus_eps = x_plus_eps**-2 * grad_grad_x_times_grad_loss_scaled * target
+    grad_target = -(grad_grad_x_times_grad_loss_scaled / x_plus_eps)
     grad_grad_loss = (
-        ((1 - target / x_total) * grad_grad_x).sum() + (grad_grad_target * neg_log_x).sum()
+        ((1 - target / x_plus_eps) * grad_grad_x).sum()
+        + (grad_grad_target * neg_log_x_plus_eps).sum()
     ) / N
-    return grad_grad_loss, grad_target, grad_x_total, grad_neg_log_x
+    return grad_grad_loss, grad_target, grad_x_plus_eps, grad_neg_log_x_plus_eps
 
 
 def residuals_backward_no_log_input(
-    grad_x_total: Tensor, grad_neg_log_x: Tensor, residuals: NoLogInputResiduals
+    grad_x_plus_eps: Tensor, grad_neg_log_x_plus_eps: Tensor, residuals: NoLogInputResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_x.
     """
-    x_total = residuals.x_total
-    grad_x = grad_x_total - grad_neg_log_x / x_total
+    x_plus_eps = residuals.x_plus_eps
+    grad_x = grad_x_plus_eps - grad_neg_log_x_plus_eps / x_plus_eps
     return (grad_x,)
 
 
 def _value_no_log_input(x: Tensor, target: Tensor, eps: float) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_no_log_input(x, target)
-    x_total = x + eps
-    log_x = torch.log(x_total)
-    short = torch.addcmul(x, log_x, target, value=-1)
+    x_plus_eps = x + eps
+    log_x_plus_eps = torch.log(x_plus_eps)
+    short = torch.addcmul(x, log_x_plus_eps, target, value=-1)
     loss = short.mean()
     return loss
 
@@ -1329,10 +1330,10 @@ class _NoLogInputBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NoLogInputResiduals(*saved)
-        grad_grad_loss, grad_target, grad_x_total, grad_neg_log_x = double_backward_no_log_input(
-            grad_grad_x, grad_grad_target, grad_loss, residuals
+        grad_grad_loss, grad_target, grad_x_plus_eps, grad_neg_log_x_plus_eps = (
+            double_backward_no_log_input(grad_grad_x, grad_grad_target, grad_loss, residuals)
         )
-        return grad_grad_loss, grad_target, grad_x_total, grad_neg_log_x
+        return grad_grad_loss, grad_target, grad_x_plus_eps, grad_neg_log_x_plus_eps
 
 
 class _NoLogInputFunction(torch.autograd.Function):
@@ -1343,18 +1344,18 @@ class _NoLogInputFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input(x, target, eps=eps)
-        return loss, residuals.x_total, residuals.neg_log_x
+        return loss, residuals.x_plus_eps, residuals.neg_log_x_plus_eps
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target, *_ = inputs
-        _, x_total, neg_log_x = output
-        ctx.save_for_backward(target, x_total, neg_log_x)
+        _, x_plus_eps, neg_log_x_plus_eps = output
+        ctx.save_for_backward(target, x_plus_eps, neg_log_x_plus_eps)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_x_total, grad_neg_log_x = grad_outputs
+        grad_loss, grad_x_plus_eps, grad_neg_log_x_plus_eps = grad_outputs
         residuals = NoLogInputResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
@@ -1364,12 +1365,14 @@ class _NoLogInputFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_no_log_input(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_x_total is not None or grad_neg_log_x is not None:
-            if grad_x_total is None:
-                grad_x_total = torch.zeros_like(residuals.x_total)
-            if grad_neg_log_x is None:
-                grad_neg_log_x = torch.zeros_like(residuals.neg_log_x)
-            (more_x,) = residuals_backward_no_log_input(grad_x_total, grad_neg_log_x, residuals)
+        if grad_x_plus_eps is not None or grad_neg_log_x_plus_eps is not None:
+            if grad_x_plus_eps is None:
+                grad_x_plus_eps = torch.zeros_like(residuals.x_plus_eps)
+            if grad_neg_log_x_plus_eps is None:
+                grad_neg_log_x_plus_eps = torch.zeros_like(residuals.neg_log_x_plus_eps)
+            (more_x,) = residuals_backward_no_log_input(
+                grad_x_plus_eps, grad_neg_log_x_plus_eps, residuals
+            )
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, grad_target, None
 
@@ -1388,7 +1391,7 @@ class NoLogInputSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    x_total: Tensor
+    x_plus_eps: Tensor
     dloss_dtarget: Tensor
 
 
@@ -1404,11 +1407,11 @@ def forward_no_log_input_sum(
 ) -> tuple[Tensor, NoLogInputSumResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        x_total[n] = x[n] + eps
-        log_x[n]   = log(x_total[n])
-        short[n]   = x[n] - target[n]*log_x[n]
-        each[n]    = short[n]
-        loss       = sum_n(short[n])
+        x_plus_eps[n]     = x[n] + eps
+        log_x_plus_eps[n] = log(x_plus_eps[n])
+        short[n]          = x[n] - target[n]*log_x_plus_eps[n]
+        each[n]           = short[n]
+        loss              = sum_n(short[n])
 
     Args:
         x: shape (N,).
@@ -1420,12 +1423,12 @@ def forward_no_log_input_sum(
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check_no_log_input_sum(x, target)
-    x_total = x + eps
-    log_x = torch.log(x_total)
-    short = torch.addcmul(x, log_x, target, value=-1)
+    x_plus_eps = x + eps
+    log_x_plus_eps = torch.log(x_plus_eps)
+    short = torch.addcmul(x, log_x_plus_eps, target, value=-1)
     loss = short.sum()
-    dloss_dtarget = -log_x
-    return loss, NoLogInputSumResiduals(target, x_total, dloss_dtarget)
+    dloss_dtarget = -log_x_plus_eps
+    return loss, NoLogInputSumResiduals(target, x_plus_eps, dloss_dtarget)
 
 
 def backward_no_log_input_sum(
@@ -1433,8 +1436,8 @@ def backward_no_log_input_sum(
 ) -> NoLogInputSumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = -grad_loss*log_x[n]
-        grad_x[n]      = grad_loss*(1 - target[n]/x_total[n])
+        grad_target[n] = -grad_loss*log_x_plus_eps[n]
+        grad_x[n]      = grad_loss*(1 - target[n]/x_plus_eps[n])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1444,13 +1447,13 @@ def backward_no_log_input_sum(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, x_total, dloss_dtarget = residuals
+    target, x_plus_eps, dloss_dtarget = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_target = grad_loss * dloss_dtarget
-    grad_x = grad_loss * (1 - target / x_total)
+    grad_x = grad_loss * (1 - target / x_plus_eps)
     return NoLogInputSumGradients(grad_x, grad_target)
 
 
@@ -1465,38 +1468,38 @@ def double_backward_no_log_input_sum(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_target, grad_x_total, grad_dloss_dtarget.
+        grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget.
     """
-    target, x_total, dloss_dtarget = residuals
+    target, x_plus_eps, dloss_dtarget = residuals
     grad_dloss_dtarget = grad_loss * grad_grad_target
-    grad_grad_x_product = grad_loss * grad_grad_x
-    grad_x_total = x_total**-2 * grad_grad_x_product * target
-    grad_target = -(grad_grad_x_product / x_total)
-    grad_grad_loss = ((1 - target / x_total) * grad_grad_x).sum() + (
+    grad_grad_x_times_grad_loss = grad_loss * grad_grad_x
+    grad_x_plus_eps = x_plus_eps**-2 * grad_grad_x_times_grad_loss * target
+    grad_target = -(grad_grad_x_times_grad_loss / x_plus_eps)
+    grad_grad_loss = ((1 - target / x_plus_eps) * grad_grad_x).sum() + (
         dloss_dtarget * grad_grad_target
     ).sum()
-    return grad_grad_loss, grad_target, grad_x_total, grad_dloss_dtarget
+    return grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget
 
 
 def residuals_backward_no_log_input_sum(
-    grad_x_total: Tensor, grad_dloss_dtarget: Tensor, residuals: NoLogInputSumResiduals
+    grad_x_plus_eps: Tensor, grad_dloss_dtarget: Tensor, residuals: NoLogInputSumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_x.
     """
-    x_total = residuals.x_total
-    grad_x = grad_x_total - grad_dloss_dtarget / x_total
+    x_plus_eps = residuals.x_plus_eps
+    grad_x = grad_x_plus_eps - grad_dloss_dtarget / x_plus_eps
     return (grad_x,)
 
 
 def _value_no_log_input_sum(x: Tensor, target: Tensor, eps: float) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_no_log_input_sum(x, target)
-    x_total = x + eps
-    log_x = torch.log(x_total)
-    short = torch.addcmul(x, log_x, target, value=-1)
+    x_plus_eps = x + eps
+    log_x_plus_eps = torch.log(x_plus_eps)
+    short = torch.addcmul(x, log_x_plus_eps, target, value=-1)
     loss = short.sum()
     return loss
 
@@ -1519,10 +1522,10 @@ class _NoLogInputSumBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NoLogInputSumResiduals(*saved)
-        grad_grad_loss, grad_target, grad_x_total, grad_dloss_dtarget = (
+        grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget = (
             double_backward_no_log_input_sum(grad_grad_x, grad_grad_target, grad_loss, residuals)
         )
-        return grad_grad_loss, grad_target, grad_x_total, grad_dloss_dtarget
+        return grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget
 
 
 class _NoLogInputSumFunction(torch.autograd.Function):
@@ -1533,18 +1536,18 @@ class _NoLogInputSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_sum(x, target, eps=eps)
-        return loss, residuals.x_total, residuals.dloss_dtarget
+        return loss, residuals.x_plus_eps, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target, *_ = inputs
-        _, x_total, dloss_dtarget = output
-        ctx.save_for_backward(target, x_total, dloss_dtarget)
+        _, x_plus_eps, dloss_dtarget = output
+        ctx.save_for_backward(target, x_plus_eps, dloss_dtarget)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_x_total, grad_dloss_dtarget = grad_outputs
+        grad_loss, grad_x_plus_eps, grad_dloss_dtarget = grad_outputs
         residuals = NoLogInputSumResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
@@ -1554,13 +1557,13 @@ class _NoLogInputSumFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_no_log_input_sum(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_x_total is not None or grad_dloss_dtarget is not None:
-            if grad_x_total is None:
-                grad_x_total = torch.zeros_like(residuals.x_total)
+        if grad_x_plus_eps is not None or grad_dloss_dtarget is not None:
+            if grad_x_plus_eps is None:
+                grad_x_plus_eps = torch.zeros_like(residuals.x_plus_eps)
             if grad_dloss_dtarget is None:
                 grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
             (more_x,) = residuals_backward_no_log_input_sum(
-                grad_x_total, grad_dloss_dtarget, residuals
+                grad_x_plus_eps, grad_dloss_dtarget, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, grad_target, None
@@ -1580,7 +1583,7 @@ class NoLogInputNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    x_total: Tensor
+    x_plus_eps: Tensor
     dloss_dtarget: Tensor
 
 
@@ -1596,11 +1599,11 @@ def forward_no_log_input_none(
 ) -> tuple[Tensor, NoLogInputNoneResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        x_total[n] = x[n] + eps
-        log_x[n]   = log(x_total[n])
-        short[n]   = x[n] - target[n]*log_x[n]
-        each[n]    = short[n]
-        loss[n]    = short[n]
+        x_plus_eps[n]     = x[n] + eps
+        log_x_plus_eps[n] = log(x_plus_eps[n])
+        short[n]          = x[n] - target[n]*log_x_plus_eps[n]
+        each[n]           = short[n]
+        loss[n]           = short[n]
 
     Args:
         x: shape (N,).
@@ -1612,11 +1615,11 @@ def forward_no_log_input_none(
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check_no_log_input_none(x, target)
-    x_total = x + eps
-    log_x = torch.log(x_total)
-    loss = torch.addcmul(x, log_x, target, value=-1)
-    dloss_dtarget = -log_x
-    return loss, NoLogInputNoneResiduals(target, x_total, dloss_dtarget)
+    x_plus_eps = x + eps
+    log_x_plus_eps = torch.log(x_plus_eps)
+    loss = torch.addcmul(x, log_x_plus_eps, target, value=-1)
+    dloss_dtarget = -log_x_plus_eps
+    return loss, NoLogInputNoneResiduals(target, x_plus_eps, dloss_dtarget)
 
 
 def backward_no_log_input_none(
@@ -1624,8 +1627,8 @@ def backward_no_log_input_none(
 ) -> NoLogInputNoneGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = -grad_loss[n]*log_x[n]
-        grad_x[n]      = grad_loss[n]*(1 - target[n]/x_total[n])
+        grad_target[n] = -grad_loss[n]*log_x_plus_eps[n]
+        grad_x[n]      = grad_loss[n]*(1 - target[n]/x_plus_eps[n])
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -1635,7 +1638,7 @@ def backward_no_log_input_none(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, x_total, dloss_dtarget = residuals
+    target, x_plus_eps, dloss_dtarget = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     (N,) = target.shape
@@ -1644,7 +1647,7 @@ def backward_no_log_input_none(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_target = dloss_dtarget * grad_loss
-    grad_x = (1 - target / x_total) * grad_loss
+    grad_x = (1 - target / x_plus_eps) * grad_loss
     return NoLogInputNoneGradients(grad_x, grad_target)
 
 
@@ -1659,38 +1662,38 @@ def double_backward_no_log_input_none(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_target, grad_x_total, grad_dloss_dtarget.
+        grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget.
     """
-    target, x_total, dloss_dtarget = residuals
+    target, x_plus_eps, dloss_dtarget = residuals
     grad_dloss_dtarget = grad_grad_target * grad_loss
     grad_grad_x_times_grad_loss = grad_grad_x * grad_loss
-    grad_x_total = x_total**-2 * grad_grad_x_times_grad_loss * target
-    grad_target = -(grad_grad_x_times_grad_loss / x_total)
+    grad_x_plus_eps = x_plus_eps**-2 * grad_grad_x_times_grad_loss * target
+    grad_target = -(grad_grad_x_times_grad_loss / x_plus_eps)
     grad_grad_loss = torch.addcmul(
-        (1 - target / x_total) * grad_grad_x, dloss_dtarget, grad_grad_target
+        (1 - target / x_plus_eps) * grad_grad_x, dloss_dtarget, grad_grad_target
     )
-    return grad_grad_loss, grad_target, grad_x_total, grad_dloss_dtarget
+    return grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget
 
 
 def residuals_backward_no_log_input_none(
-    grad_x_total: Tensor, grad_dloss_dtarget: Tensor, residuals: NoLogInputNoneResiduals
+    grad_x_plus_eps: Tensor, grad_dloss_dtarget: Tensor, residuals: NoLogInputNoneResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_x.
     """
-    x_total = residuals.x_total
-    grad_x = grad_x_total - grad_dloss_dtarget / x_total
+    x_plus_eps = residuals.x_plus_eps
+    grad_x = grad_x_plus_eps - grad_dloss_dtarget / x_plus_eps
     return (grad_x,)
 
 
 def _value_no_log_input_none(x: Tensor, target: Tensor, eps: float) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_no_log_input_none(x, target)
-    x_total = x + eps
-    log_x = torch.log(x_total)
-    loss = torch.addcmul(x, log_x, target, value=-1)
+    x_plus_eps = x + eps
+    log_x_plus_eps = torch.log(x_plus_eps)
+    loss = torch.addcmul(x, log_x_plus_eps, target, value=-1)
     return loss
 
 
@@ -1712,10 +1715,10 @@ class _NoLogInputNoneBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NoLogInputNoneResiduals(*saved)
-        grad_grad_loss, grad_target, grad_x_total, grad_dloss_dtarget = (
+        grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget = (
             double_backward_no_log_input_none(grad_grad_x, grad_grad_target, grad_loss, residuals)
         )
-        return grad_grad_loss, grad_target, grad_x_total, grad_dloss_dtarget
+        return grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget
 
 
 class _NoLogInputNoneFunction(torch.autograd.Function):
@@ -1726,18 +1729,18 @@ class _NoLogInputNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_none(x, target, eps=eps)
-        return loss, residuals.x_total, residuals.dloss_dtarget
+        return loss, residuals.x_plus_eps, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target, *_ = inputs
-        _, x_total, dloss_dtarget = output
-        ctx.save_for_backward(target, x_total, dloss_dtarget)
+        _, x_plus_eps, dloss_dtarget = output
+        ctx.save_for_backward(target, x_plus_eps, dloss_dtarget)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_x_total, grad_dloss_dtarget = grad_outputs
+        grad_loss, grad_x_plus_eps, grad_dloss_dtarget = grad_outputs
         residuals = NoLogInputNoneResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
@@ -1747,13 +1750,13 @@ class _NoLogInputNoneFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_no_log_input_none(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_x_total is not None or grad_dloss_dtarget is not None:
-            if grad_x_total is None:
-                grad_x_total = torch.zeros_like(residuals.x_total)
+        if grad_x_plus_eps is not None or grad_dloss_dtarget is not None:
+            if grad_x_plus_eps is None:
+                grad_x_plus_eps = torch.zeros_like(residuals.x_plus_eps)
             if grad_dloss_dtarget is None:
                 grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
             (more_x,) = residuals_backward_no_log_input_none(
-                grad_x_total, grad_dloss_dtarget, residuals
+                grad_x_plus_eps, grad_dloss_dtarget, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, grad_target, None
@@ -1773,8 +1776,8 @@ class NoLogInputFullResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    x_total: Tensor
-    log_x_total: Tensor
+    x_plus_eps: Tensor
+    log_x_plus_eps_terms: Tensor
 
 
 class NoLogInputFullGradients(NamedTuple):
@@ -1789,13 +1792,13 @@ def forward_no_log_input_full(
 ) -> tuple[Tensor, NoLogInputFullResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        x_total[n] = x[n] + eps
-        log_x[n]   = log(x_total[n])
-        short[n]   = x[n] - target[n]*log_x[n]
-        each[n]    = short[n]
-                     + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2
-                             - target[n], 0)
-        loss       = sum_n(each[n])/N
+        x_plus_eps[n]     = x[n] + eps
+        log_x_plus_eps[n] = log(x_plus_eps[n])
+        short[n]          = x[n] - target[n]*log_x_plus_eps[n]
+        each[n]           = short[n]
+                            + where(target[n] > 1, target[n]*log(target[n])
+                                    + log(2*pi*target[n])/2 - target[n], 0)
+        loss              = sum_n(each[n])/N
 
     Args:
         x: shape (N,).
@@ -1807,9 +1810,9 @@ def forward_no_log_input_full(
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check_no_log_input_full(x, target)
-    x_total = x + eps
-    log_x = torch.log(x_total)
-    short = torch.addcmul(x, log_x, target, value=-1)
+    x_plus_eps = x + eps
+    log_x_plus_eps = torch.log(x_plus_eps)
+    short = torch.addcmul(x, log_x_plus_eps, target, value=-1)
     target_high = target > 1
     log_target = torch.log(target)
     each = short + torch.where(
@@ -1818,8 +1821,8 @@ def forward_no_log_input_full(
         0,
     )
     loss = each.mean()
-    log_x_total = torch.where(target_high, 0.5 / target + log_target, 0) - log_x
-    return loss, NoLogInputFullResiduals(target, x_total, log_x_total)
+    log_x_plus_eps_terms = torch.where(target_high, 0.5 / target + log_target, 0) - log_x_plus_eps
+    return loss, NoLogInputFullResiduals(target, x_plus_eps, log_x_plus_eps_terms)
 
 
 def backward_no_log_input_full(
@@ -1828,9 +1831,9 @@ def backward_no_log_input_full(
     """Compute the gradients. No argument is written to.
 
         grad_target[n] = grad_loss
-                         *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) - log_x[n])
-                         /N
-        grad_x[n]      = grad_loss*(1 - target[n]/x_total[n])/N
+                         *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0)
+                           - log_x_plus_eps[n])/N
+        grad_x[n]      = grad_loss*(1 - target[n]/x_plus_eps[n])/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1840,15 +1843,15 @@ def backward_no_log_input_full(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, x_total, log_x_total = residuals
+    target, x_plus_eps, log_x_plus_eps_terms = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_target = grad_loss_scaled * log_x_total
-    grad_x = grad_loss_scaled * (1 - target / x_total)
+    grad_target = grad_loss_scaled * log_x_plus_eps_terms
+    grad_x = grad_loss_scaled * (1 - target / x_plus_eps)
     return NoLogInputFullGradients(grad_x, grad_target)
 
 
@@ -1863,45 +1866,46 @@ def double_backward_no_log_input_full(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_target, grad_x_total, grad_log_x_total.
+        grad_grad_loss, grad_target, grad_x_plus_eps, grad_log_x_plus_eps_terms.
     """
-    target, x_total, log_x_total = residuals
+    target, x_plus_eps, log_x_plus_eps_terms = residuals
     (N,) = target.shape
     grad_loss_scaled = grad_loss / N
-    grad_log_x_total = grad_loss_scaled * grad_grad_target
-    grad_grad_x_product = grad_loss_scaled * grad_grad_x
-    grad_x_total = x_total**-2 * grad_grad_x_product * target
-    grad_target = -(grad_grad_x_product / x_total)
+    grad_log_x_plus_eps_terms = grad_loss_scaled * grad_grad_target
+    grad_grad_x_times_grad_loss_scaled = grad_loss_scaled * grad_grad_x
+    grad_x_plus_eps = x_plus_eps**-2 * grad_grad_x_times_grad_loss_scaled * target
+    grad_target = -(grad_grad_x_times_grad_loss_scaled / x_plus_eps)
     grad_grad_loss = (
-        ((1 - target / x_total) * grad_grad_x).sum() + (grad_grad_target * log_x_total).sum()
+        ((1 - target / x_plus_eps) * grad_grad_x).sum()
+        + (grad_grad_target * log_x_plus_eps_terms).sum()
     ) / N
-    return grad_grad_loss, grad_target, grad_x_total, grad_log_x_total
+    return grad_grad_loss, grad_target, grad_x_plus_eps, grad_log_x_plus_eps_terms
 
 
 def residuals_backward_no_log_input_full(
-    grad_x_total: Tensor, grad_log_x_total: Tensor, residuals: NoLogInputFullResiduals
+    grad_x_plus_eps: Tensor, grad_log_x_plus_eps_terms: Tensor, residuals: NoLogInputFullResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_x, grad_target.
     """
-    target, x_total, *_ = residuals
+    target, x_plus_eps, *_ = residuals
     target_high = target > 1
     target_or_one = torch.where(target_high, target, 1)
-    grad_target = grad_log_x_total * torch.where(
+    grad_target = grad_log_x_plus_eps_terms * torch.where(
         target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
     )
-    grad_x = grad_x_total - grad_log_x_total / x_total
+    grad_x = grad_x_plus_eps - grad_log_x_plus_eps_terms / x_plus_eps
     return grad_x, grad_target
 
 
 def _value_no_log_input_full(x: Tensor, target: Tensor, eps: float) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_no_log_input_full(x, target)
-    x_total = x + eps
-    log_x = torch.log(x_total)
-    short = torch.addcmul(x, log_x, target, value=-1)
+    x_plus_eps = x + eps
+    log_x_plus_eps = torch.log(x_plus_eps)
+    short = torch.addcmul(x, log_x_plus_eps, target, value=-1)
     each = short + torch.where(
         target > 1,
         torch.add(target * torch.log(target), torch.log(2 * torch.pi * target), alpha=0.5) - target,
@@ -1929,10 +1933,10 @@ class _NoLogInputFullBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NoLogInputFullResiduals(*saved)
-        grad_grad_loss, grad_target, grad_x_total, grad_log_x_total = (
+        grad_grad_loss, grad_target, grad_x_plus_eps, grad_log_x_plus_eps_terms = (
             double_backward_no_log_input_full(grad_grad_x, grad_grad_target, grad_loss, residuals)
         )
-        return grad_grad_loss, grad_target, grad_x_total, grad_log_x_total
+        return grad_grad_loss, grad_target, grad_x_plus_eps, grad_log_x_plus_eps_terms
 
 
 class _NoLogInputFullFunction(torch.autograd.Function):
@@ -1943,18 +1947,18 @@ class _NoLogInputFullFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_full(x, target, eps=eps)
-        return loss, residuals.x_total, residuals.log_x_total
+        return loss, residuals.x_plus_eps, residuals.log_x_plus_eps_terms
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target, *_ = inputs
-        _, x_total, log_x_total = output
-        ctx.save_for_backward(target, x_total, log_x_total)
+        _, x_plus_eps, log_x_plus_eps_terms = output
+        ctx.save_for_backward(target, x_plus_eps, log_x_plus_eps_terms)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_x_total, grad_log_x_total = grad_outputs
+        grad_loss, grad_x_plus_eps, grad_log_x_plus_eps_terms = grad_outputs
         residuals = NoLogInputFullResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
@@ -1964,13 +1968,13 @@ class _NoLogInputFullFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_no_log_input_full(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_x_total is not None or grad_log_x_total is not None:
-            if grad_x_total is None:
-                grad_x_total = torch.zeros_like(residuals.x_total)
-            if grad_log_x_total is None:
-                grad_log_x_total = torch.zeros_like(residuals.log_x_total)
+        if grad_x_plus_eps is not None or grad_log_x_plus_eps_terms is not None:
+            if grad_x_plus_eps is None:
+                grad_x_plus_eps = torch.zeros_like(residuals.x_plus_eps)
+            if grad_log_x_plus_eps_terms is None:
+                grad_log_x_plus_eps_terms = torch.zeros_like(residuals.log_x_plus_eps_terms)
             more_x, more_target = residuals_backward_no_log_input_full(
-                grad_x_total, grad_log_x_total, residuals
+                grad_x_plus_eps, grad_log_x_plus_eps_terms, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -1991,7 +1995,7 @@ class NoLogInputFullSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    x_total: Tensor
+    x_plus_eps: Tensor
     dloss_dtarget: Tensor
 
 
@@ -2007,13 +2011,13 @@ def forward_no_log_input_full_sum(
 ) -> tuple[Tensor, NoLogInputFullSumResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        x_total[n] = x[n] + eps
-        log_x[n]   = log(x_total[n])
-        short[n]   = x[n] - target[n]*log_x[n]
-        each[n]    = short[n]
-                     + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2
-                             - target[n], 0)
-        loss       = sum_n(each[n])
+        x_plus_eps[n]     = x[n] + eps
+        log_x_plus_eps[n] = log(x_plus_eps[n])
+        short[n]          = x[n] - target[n]*log_x_plus_eps[n]
+        each[n]           = short[n]
+                            + where(target[n] > 1, target[n]*log(target[n])
+                                    + log(2*pi*target[n])/2 - target[n], 0)
+        loss              = sum_n(each[n])
 
     Args:
         x: shape (N,).
@@ -2025,9 +2029,9 @@ def forward_no_log_input_full_sum(
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check_no_log_input_full_sum(x, target)
-    x_total = x + eps
-    log_x = torch.log(x_total)
-    short = torch.addcmul(x, log_x, target, value=-1)
+    x_plus_eps = x + eps
+    log_x_plus_eps = torch.log(x_plus_eps)
+    short = torch.addcmul(x, log_x_plus_eps, target, value=-1)
     target_high = target > 1
     log_target = torch.log(target)
     each = short + torch.where(
@@ -2036,8 +2040,8 @@ def forward_no_log_input_full_sum(
         0,
     )
     loss = each.sum()
-    dloss_dtarget = torch.where(target_high, 0.5 / target + log_target, 0) - log_x
-    return loss, NoLogInputFullSumResiduals(target, x_total, dloss_dtarget)
+    dloss_dtarget = torch.where(target_high, 0.5 / target + log_target, 0) - log_x_plus_eps
+    return loss, NoLogInputFullSumResiduals(target, x_plus_eps, dloss_dtarget)
 
 
 def backward_no_log_input_full_sum(
@@ -2046,8 +2050,9 @@ def backward_no_log_input_full_sum(
     """Compute the gradients. No argument is written to.
 
         grad_target[n] = grad_loss
-                         *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) - log_x[n])
-        grad_x[n]      = grad_loss*(1 - target[n]/x_total[n])
+                         *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0)
+                           - log_x_plus_eps[n])
+        grad_x[n]      = grad_loss*(1 - target[n]/x_plus_eps[n])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -2057,13 +2062,13 @@ def backward_no_log_input_full_sum(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, x_total, dloss_dtarget = residuals
+    target, x_plus_eps, dloss_dtarget = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_target = grad_loss * dloss_dtarget
-    grad_x = grad_loss * (1 - target / x_total)
+    grad_x = grad_loss * (1 - target / x_plus_eps)
     return NoLogInputFullSumGradients(grad_x, grad_target)
 
 
@@ -2078,43 +2083,43 @@ def double_backward_no_log_input_full_sum(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_target, grad_x_total, grad_dloss_dtarget.
+        grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget.
     """
-    target, x_total, dloss_dtarget = residuals
+    target, x_plus_eps, dloss_dtarget = residuals
     grad_dloss_dtarget = grad_loss * grad_grad_target
-    grad_grad_x_product = grad_loss * grad_grad_x
-    grad_x_total = x_total**-2 * grad_grad_x_product * target
-    grad_target = -(grad_grad_x_product / x_total)
-    grad_grad_loss = ((1 - target / x_total) * grad_grad_x).sum() + (
+    grad_grad_x_times_grad_loss = grad_loss * grad_grad_x
+    grad_x_plus_eps = x_plus_eps**-2 * grad_grad_x_times_grad_loss * target
+    grad_target = -(grad_grad_x_times_grad_loss / x_plus_eps)
+    grad_grad_loss = ((1 - target / x_plus_eps) * grad_grad_x).sum() + (
         dloss_dtarget * grad_grad_target
     ).sum()
-    return grad_grad_loss, grad_target, grad_x_total, grad_dloss_dtarget
+    return grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget
 
 
 def residuals_backward_no_log_input_full_sum(
-    grad_x_total: Tensor, grad_dloss_dtarget: Tensor, residuals: NoLogInputFullSumResiduals
+    grad_x_plus_eps: Tensor, grad_dloss_dtarget: Tensor, residuals: NoLogInputFullSumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_x, grad_target.
     """
-    target, x_total, *_ = residuals
+    target, x_plus_eps, *_ = residuals
     target_high = target > 1
     target_or_one = torch.where(target_high, target, 1)
     grad_target = grad_dloss_dtarget * torch.where(
         target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
     )
-    grad_x = grad_x_total - grad_dloss_dtarget / x_total
+    grad_x = grad_x_plus_eps - grad_dloss_dtarget / x_plus_eps
     return grad_x, grad_target
 
 
 def _value_no_log_input_full_sum(x: Tensor, target: Tensor, eps: float) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_no_log_input_full_sum(x, target)
-    x_total = x + eps
-    log_x = torch.log(x_total)
-    short = torch.addcmul(x, log_x, target, value=-1)
+    x_plus_eps = x + eps
+    log_x_plus_eps = torch.log(x_plus_eps)
+    short = torch.addcmul(x, log_x_plus_eps, target, value=-1)
     each = short + torch.where(
         target > 1,
         torch.add(target * torch.log(target), torch.log(2 * torch.pi * target), alpha=0.5) - target,
@@ -2144,12 +2149,12 @@ class _NoLogInputFullSumBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NoLogInputFullSumResiduals(*saved)
-        grad_grad_loss, grad_target, grad_x_total, grad_dloss_dtarget = (
+        grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget = (
             double_backward_no_log_input_full_sum(
                 grad_grad_x, grad_grad_target, grad_loss, residuals
             )
         )
-        return grad_grad_loss, grad_target, grad_x_total, grad_dloss_dtarget
+        return grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget
 
 
 class _NoLogInputFullSumFunction(torch.autograd.Function):
@@ -2160,18 +2165,18 @@ class _NoLogInputFullSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_full_sum(x, target, eps=eps)
-        return loss, residuals.x_total, residuals.dloss_dtarget
+        return loss, residuals.x_plus_eps, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target, *_ = inputs
-        _, x_total, dloss_dtarget = output
-        ctx.save_for_backward(target, x_total, dloss_dtarget)
+        _, x_plus_eps, dloss_dtarget = output
+        ctx.save_for_backward(target, x_plus_eps, dloss_dtarget)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_x_total, grad_dloss_dtarget = grad_outputs
+        grad_loss, grad_x_plus_eps, grad_dloss_dtarget = grad_outputs
         residuals = NoLogInputFullSumResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
@@ -2183,13 +2188,13 @@ class _NoLogInputFullSumFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_no_log_input_full_sum(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_x_total is not None or grad_dloss_dtarget is not None:
-            if grad_x_total is None:
-                grad_x_total = torch.zeros_like(residuals.x_total)
+        if grad_x_plus_eps is not None or grad_dloss_dtarget is not None:
+            if grad_x_plus_eps is None:
+                grad_x_plus_eps = torch.zeros_like(residuals.x_plus_eps)
             if grad_dloss_dtarget is None:
                 grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
             more_x, more_target = residuals_backward_no_log_input_full_sum(
-                grad_x_total, grad_dloss_dtarget, residuals
+                grad_x_plus_eps, grad_dloss_dtarget, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -2210,7 +2215,7 @@ class NoLogInputFullNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    x_total: Tensor
+    x_plus_eps: Tensor
     dloss_dtarget: Tensor
 
 
@@ -2226,13 +2231,13 @@ def forward_no_log_input_full_none(
 ) -> tuple[Tensor, NoLogInputFullNoneResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        x_total[n] = x[n] + eps
-        log_x[n]   = log(x_total[n])
-        short[n]   = x[n] - target[n]*log_x[n]
-        each[n]    = short[n]
-                     + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2
-                             - target[n], 0)
-        loss[n]    = each[n]
+        x_plus_eps[n]     = x[n] + eps
+        log_x_plus_eps[n] = log(x_plus_eps[n])
+        short[n]          = x[n] - target[n]*log_x_plus_eps[n]
+        each[n]           = short[n]
+                            + where(target[n] > 1, target[n]*log(target[n])
+                                    + log(2*pi*target[n])/2 - target[n], 0)
+        loss[n]           = each[n]
 
     Args:
         x: shape (N,).
@@ -2244,9 +2249,9 @@ def forward_no_log_input_full_none(
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check_no_log_input_full_none(x, target)
-    x_total = x + eps
-    log_x = torch.log(x_total)
-    short = torch.addcmul(x, log_x, target, value=-1)
+    x_plus_eps = x + eps
+    log_x_plus_eps = torch.log(x_plus_eps)
+    short = torch.addcmul(x, log_x_plus_eps, target, value=-1)
     target_high = target > 1
     log_target = torch.log(target)
     loss = short + torch.where(
@@ -2254,8 +2259,8 @@ def forward_no_log_input_full_none(
         torch.add(log_target * target, torch.log(2 * torch.pi * target), alpha=0.5) - target,
         0,
     )
-    dloss_dtarget = torch.where(target_high, 0.5 / target + log_target, 0) - log_x
-    return loss, NoLogInputFullNoneResiduals(target, x_total, dloss_dtarget)
+    dloss_dtarget = torch.where(target_high, 0.5 / target + log_target, 0) - log_x_plus_eps
+    return loss, NoLogInputFullNoneResiduals(target, x_plus_eps, dloss_dtarget)
 
 
 def backward_no_log_input_full_none(
@@ -2264,8 +2269,9 @@ def backward_no_log_input_full_none(
     """Compute the gradients. No argument is written to.
 
         grad_target[n] = grad_loss[n]
-                         *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) - log_x[n])
-        grad_x[n]      = grad_loss[n]*(1 - target[n]/x_total[n])
+                         *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0)
+                           - log_x_plus_eps[n])
+        grad_x[n]      = grad_loss[n]*(1 - target[n]/x_plus_eps[n])
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -2275,7 +2281,7 @@ def backward_no_log_input_full_none(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, x_total, dloss_dtarget = residuals
+    target, x_plus_eps, dloss_dtarget = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     (N,) = target.shape
@@ -2284,7 +2290,7 @@ def backward_no_log_input_full_none(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_target = dloss_dtarget * grad_loss
-    grad_x = (1 - target / x_total) * grad_loss
+    grad_x = (1 - target / x_plus_eps) * grad_loss
     return NoLogInputFullNoneGradients(grad_x, grad_target)
 
 
@@ -2299,43 +2305,43 @@ def double_backward_no_log_input_full_none(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_target, grad_x_total, grad_dloss_dtarget.
+        grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget.
     """
-    target, x_total, dloss_dtarget = residuals
+    target, x_plus_eps, dloss_dtarget = residuals
     grad_dloss_dtarget = grad_grad_target * grad_loss
     grad_grad_x_times_grad_loss = grad_grad_x * grad_loss
-    grad_x_total = x_total**-2 * grad_grad_x_times_grad_loss * target
-    grad_target = -(grad_grad_x_times_grad_loss / x_total)
+    grad_x_plus_eps = x_plus_eps**-2 * grad_grad_x_times_grad_loss * target
+    grad_target = -(grad_grad_x_times_grad_loss / x_plus_eps)
     grad_grad_loss = torch.addcmul(
-        (1 - target / x_total) * grad_grad_x, dloss_dtarget, grad_grad_target
+        (1 - target / x_plus_eps) * grad_grad_x, dloss_dtarget, grad_grad_target
     )
-    return grad_grad_loss, grad_target, grad_x_total, grad_dloss_dtarget
+    return grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget
 
 
 def residuals_backward_no_log_input_full_none(
-    grad_x_total: Tensor, grad_dloss_dtarget: Tensor, residuals: NoLogInputFullNoneResiduals
+    grad_x_plus_eps: Tensor, grad_dloss_dtarget: Tensor, residuals: NoLogInputFullNoneResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_x, grad_target.
     """
-    target, x_total, *_ = residuals
+    target, x_plus_eps, *_ = residuals
     target_high = target > 1
     target_or_one = torch.where(target_high, target, 1)
     grad_target = grad_dloss_dtarget * torch.where(
         target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
     )
-    grad_x = grad_x_total - grad_dloss_dtarget / x_total
+    grad_x = grad_x_plus_eps - grad_dloss_dtarget / x_plus_eps
     return grad_x, grad_target
 
 
 def _value_no_log_input_full_none(x: Tensor, target: Tensor, eps: float) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_no_log_input_full_none(x, target)
-    x_total = x + eps
-    log_x = torch.log(x_total)
-    short = torch.addcmul(x, log_x, target, value=-1)
+    x_plus_eps = x + eps
+    log_x_plus_eps = torch.log(x_plus_eps)
+    short = torch.addcmul(x, log_x_plus_eps, target, value=-1)
     loss = short + torch.where(
         target > 1,
         torch.add(target * torch.log(target), torch.log(2 * torch.pi * target), alpha=0.5) - target,
@@ -2364,12 +2370,12 @@ class _NoLogInputFullNoneBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NoLogInputFullNoneResiduals(*saved)
-        grad_grad_loss, grad_target, grad_x_total, grad_dloss_dtarget = (
+        grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget = (
             double_backward_no_log_input_full_none(
                 grad_grad_x, grad_grad_target, grad_loss, residuals
             )
         )
-        return grad_grad_loss, grad_target, grad_x_total, grad_dloss_dtarget
+        return grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget
 
 
 class _NoLogInputFullNoneFunction(torch.autograd.Function):
@@ -2380,18 +2386,18 @@ class _NoLogInputFullNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_full_none(x, target, eps=eps)
-        return loss, residuals.x_total, residuals.dloss_dtarget
+        return loss, residuals.x_plus_eps, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target, *_ = inputs
-        _, x_total, dloss_dtarget = output
-        ctx.save_for_backward(target, x_total, dloss_dtarget)
+        _, x_plus_eps, dloss_dtarget = output
+        ctx.save_for_backward(target, x_plus_eps, dloss_dtarget)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_x_total, grad_dloss_dtarget = grad_outputs
+        grad_loss, grad_x_plus_eps, grad_dloss_dtarget = grad_outputs
         residuals = NoLogInputFullNoneResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
@@ -2403,13 +2409,13 @@ class _NoLogInputFullNoneFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_no_log_input_full_none(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_x_total is not None or grad_dloss_dtarget is not None:
-            if grad_x_total is None:
-                grad_x_total = torch.zeros_like(residuals.x_total)
+        if grad_x_plus_eps is not None or grad_dloss_dtarget is not None:
+            if grad_x_plus_eps is None:
+                grad_x_plus_eps = torch.zeros_like(residuals.x_plus_eps)
             if grad_dloss_dtarget is None:
                 grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
             more_x, more_target = residuals_backward_no_log_input_full_none(
-                grad_x_total, grad_dloss_dtarget, residuals
+                grad_x_plus_eps, grad_dloss_dtarget, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target

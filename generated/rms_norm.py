@@ -110,21 +110,26 @@ def double_backward(
     weight, rstd, x_hat = residuals
     C = x_hat.shape[1]
     first_grad_x_hat = weight * grad_y
-    grad_x_mean = (first_grad_x_hat * x_hat).mean(1)
-    grad_grad_x_sum = (grad_grad_x * x_hat).sum(1)
-    grad_grad_x_sum_scaled = grad_grad_x_sum / C
-    grad_grad_x_hat = torch.addcmul(grad_grad_x, grad_grad_x_sum_scaled[:, None], x_hat, value=-1)
+    grad_x_hat_times_x_hat_mean = (first_grad_x_hat * x_hat).mean(1)
+    grad_grad_x_dot_x_hat = (grad_grad_x * x_hat).sum(1)
+    grad_grad_x_dot_x_hat_scaled = grad_grad_x_dot_x_hat / C
+    grad_grad_x_hat = torch.addcmul(
+        grad_grad_x, grad_grad_x_dot_x_hat_scaled[:, None], x_hat, value=-1
+    )
     grad_grad_x_hat = grad_grad_x_hat * rstd[:, None]
     grad_x_hat = grad_grad_weight * grad_y
     grad_x_hat = grad_x_hat.addcmul(
         rstd[:, None],
-        (grad_grad_x_sum_scaled[:, None] * first_grad_x_hat).addcmul(
-            grad_x_mean[:, None], grad_grad_x
+        (grad_grad_x_dot_x_hat_scaled[:, None] * first_grad_x_hat).addcmul(
+            grad_x_hat_times_x_hat_mean[:, None], grad_grad_x
         ),
         value=-1,
     )
     grad_rstd = torch.addcmul(
-        (first_grad_x_hat * grad_grad_x).sum(1), grad_grad_x_sum, grad_x_mean, value=-1
+        (first_grad_x_hat * grad_grad_x).sum(1),
+        grad_grad_x_dot_x_hat,
+        grad_x_hat_times_x_hat_mean,
+        value=-1,
     )
     grad_weight = (grad_grad_x_hat * grad_y).sum(0)
     grad_grad_y = grad_grad_weight * x_hat
@@ -298,16 +303,16 @@ def double_backward_no_weight(
         grad_grad_y, grad_rstd, grad_y.
     """
     rstd, y, C = residuals
-    grad_y_mean = (first_grad_y * y).mean(1)
-    grad_grad_x_sum = (grad_grad_x * y).sum(1)
-    grad_grad_x_sum_scaled = grad_grad_x_sum / C
-    grad_y = grad_grad_x_sum_scaled[:, None] * first_grad_y
-    grad_y = grad_y.addcmul(grad_y_mean[:, None], grad_grad_x)
+    grad_y_times_y_mean = (first_grad_y * y).mean(1)
+    grad_grad_x_dot_y = (grad_grad_x * y).sum(1)
+    grad_grad_x_dot_y_scaled = grad_grad_x_dot_y / C
+    grad_y = grad_grad_x_dot_y_scaled[:, None] * first_grad_y
+    grad_y = grad_y.addcmul(grad_y_times_y_mean[:, None], grad_grad_x)
     grad_y = grad_y * (-rstd)[:, None]
     grad_rstd = torch.addcmul(
-        (first_grad_y * grad_grad_x).sum(1), grad_grad_x_sum, grad_y_mean, value=-1
+        (first_grad_y * grad_grad_x).sum(1), grad_grad_x_dot_y, grad_y_times_y_mean, value=-1
     )
-    grad_grad_y = torch.addcmul(grad_grad_x, grad_grad_x_sum_scaled[:, None], y, value=-1)
+    grad_grad_y = torch.addcmul(grad_grad_x, grad_grad_x_dot_y_scaled[:, None], y, value=-1)
     grad_grad_y = grad_grad_y * rstd[:, None]
     return grad_grad_y, grad_rstd, grad_y
 

@@ -104,12 +104,12 @@ def double_backward(
     (N,) = off.shape
     abs_off = torch.abs(off)
     abs_off_mask = abs_off >= beta
-    off_chosen = torch.where(abs_off_mask, torch.sign(off), off / beta)
+    sign_off_or_off_scaled = torch.where(abs_off_mask, torch.sign(off), off / beta)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
     grad_off = (grad_loss / (beta * N) * grad_grad_x_minus_grad_grad_target).masked_fill(
         abs_off_mask, 0
     )
-    grad_grad_loss = (grad_grad_x_minus_grad_grad_target * off_chosen).mean()
+    grad_grad_loss = (grad_grad_x_minus_grad_grad_target * sign_off_or_off_scaled).mean()
     return grad_grad_loss, grad_off
 
 
@@ -432,10 +432,10 @@ def double_backward_sum(
     off, beta = residuals
     abs_off = torch.abs(off)
     abs_off_mask = abs_off >= beta
-    off_chosen = torch.where(abs_off_mask, torch.sign(off), off / beta)
+    sign_off_or_off_scaled = torch.where(abs_off_mask, torch.sign(off), off / beta)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
     grad_off = (grad_loss / beta * grad_grad_x_minus_grad_grad_target).masked_fill(abs_off_mask, 0)
-    grad_grad_loss = (grad_grad_x_minus_grad_grad_target * off_chosen).sum()
+    grad_grad_loss = (grad_grad_x_minus_grad_grad_target * sign_off_or_off_scaled).sum()
     return grad_grad_loss, grad_off
 
 
@@ -743,10 +743,10 @@ def double_backward_none(
     off, beta = residuals
     abs_off = torch.abs(off)
     abs_off_mask = abs_off >= beta
-    off_chosen = torch.where(abs_off_mask, torch.sign(off), off / beta)
+    sign_off_or_off_scaled = torch.where(abs_off_mask, torch.sign(off), off / beta)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
     grad_off = (grad_grad_x_minus_grad_grad_target / beta * grad_loss).masked_fill(abs_off_mask, 0)
-    grad_grad_loss = grad_grad_x_minus_grad_grad_target * off_chosen
+    grad_grad_loss = grad_grad_x_minus_grad_grad_target * sign_off_or_off_scaled
     return grad_grad_loss, grad_off
 
 

@@ -3,12 +3,12 @@
 # definition sha256:4e7016d59a999aa1bf01e869b9d2b8968577335a1328d66160b38055e4d5e036
 """log(1 + exp(-target*x)), target 1 or -1.
 
-    loss                  = sum_n(log(1 + exp(-x[n]*target[n])))/N
-    sigmoid_neg_target[n] = 1/(1 + exp(x[n]*target[n]))
+    loss                          = sum_n(log(1 + exp(-x[n]*target[n])))/N
+    sigmoid_neg_target_times_x[n] = 1/(1 + exp(x[n]*target[n]))
 
 The gradients, given grad_loss:
 
-    grad_x[n] = -grad_loss*target[n]*sigmoid_neg_target[n]/N
+    grad_x[n] = -grad_loss*target[n]*sigmoid_neg_target_times_x[n]/N
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    sigmoid_neg_target: Tensor
+    sigmoid_neg_target_times_x: Tensor
 
 
 class Gradients(NamedTuple):
@@ -56,10 +56,10 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check(x, target)
-    target_times_x = -target * x
-    loss = torch.logaddexp(target_times_x, x.new_full((), 0)).mean()
-    sigmoid_neg_target = torch.sigmoid(target_times_x)
-    return loss, Residuals(target, sigmoid_neg_target)
+    neg_target_times_x = -target * x
+    loss = torch.logaddexp(neg_target_times_x, x.new_full((), 0)).mean()
+    sigmoid_neg_target_times_x = torch.sigmoid(neg_target_times_x)
+    return loss, Residuals(target, sigmoid_neg_target_times_x)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -73,13 +73,13 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, sigmoid_neg_target = residuals
+    target, sigmoid_neg_target_times_x = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_x = grad_loss * target * sigmoid_neg_target / -N
+    grad_x = grad_loss * target * sigmoid_neg_target_times_x / -N
     return Gradients(grad_x)
 
 
@@ -91,23 +91,30 @@ def double_backward(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_sigmoid_neg_target.
+        grad_grad_loss, grad_sigmoid_neg_target_times_x.
     """
-    target, sigmoid_neg_target = residuals
+    target, sigmoid_neg_target_times_x = residuals
     (N,) = target.shape
-    grad_sigmoid_neg_target = grad_loss * grad_grad_x * target / -N
-    grad_grad_loss = -(grad_grad_x * target * sigmoid_neg_target).mean()
-    return grad_grad_loss, grad_sigmoid_neg_target
+    grad_sigmoid_neg_target_times_x = grad_loss * grad_grad_x * target / -N
+    grad_grad_loss = -(grad_grad_x * target * sigmoid_neg_target_times_x).mean()
+    return grad_grad_loss, grad_sigmoid_neg_target_times_x
 
 
-def residuals_backward(grad_sigmoid_neg_target: Tensor, residuals: Residuals) -> tuple[Tensor, ...]:
+def residuals_backward(
+    grad_sigmoid_neg_target_times_x: Tensor, residuals: Residuals
+) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_x.
     """
-    target, sigmoid_neg_target = residuals
-    grad_x = (sigmoid_neg_target - 1) * grad_sigmoid_neg_target * target * sigmoid_neg_target
+    target, sigmoid_neg_target_times_x = residuals
+    grad_x = (
+        (sigmoid_neg_target_times_x - 1)
+        * grad_sigmoid_neg_target_times_x
+        * target
+        * sigmoid_neg_target_times_x
+    )
     return (grad_x,)
 
 
@@ -118,10 +125,10 @@ def value_and_grad(x: Tensor, target: Tensor) -> tuple[Tensor, Gradients]:
     """
     _check(x, target)
     (N,) = x.shape
-    target_times_x = -target * x
-    loss = torch.logaddexp(target_times_x, x.new_full((), 0)).mean()
-    sigmoid_neg_target = torch.sigmoid(target_times_x)
-    grad_x = target / -N * sigmoid_neg_target
+    neg_target_times_x = -target * x
+    loss = torch.logaddexp(neg_target_times_x, x.new_full((), 0)).mean()
+    sigmoid_neg_target_times_x = torch.sigmoid(neg_target_times_x)
+    grad_x = target / -N * sigmoid_neg_target_times_x
     return loss, Gradients(grad_x)
 
 
@@ -143,8 +150,10 @@ class _BackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        grad_grad_loss, grad_sigmoid_neg_target = double_backward(grad_grad_x, grad_loss, residuals)
-        return grad_grad_loss, None, grad_sigmoid_neg_target
+        grad_grad_loss, grad_sigmoid_neg_target_times_x = double_backward(
+            grad_grad_x, grad_loss, residuals
+        )
+        return grad_grad_loss, None, grad_sigmoid_neg_target_times_x
 
 
 class _Function(torch.autograd.Function):
@@ -155,18 +164,18 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward(x, target)
-        return loss, residuals.sigmoid_neg_target
+        return loss, residuals.sigmoid_neg_target_times_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target = inputs
-        _, sigmoid_neg_target = output
-        ctx.save_for_backward(target, sigmoid_neg_target)
+        _, sigmoid_neg_target_times_x = output
+        ctx.save_for_backward(target, sigmoid_neg_target_times_x)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_sigmoid_neg_target = grad_outputs
+        grad_loss, grad_sigmoid_neg_target_times_x = grad_outputs
         residuals = Residuals(*ctx.saved_tensors)
         grad_x = None
         if grad_loss is not None:
@@ -176,8 +185,8 @@ class _Function(torch.autograd.Function):
                 (grad_x,) = backward(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_sigmoid_neg_target is not None:
-            (more_x,) = residuals_backward(grad_sigmoid_neg_target, residuals)
+        if grad_sigmoid_neg_target_times_x is not None:
+            (more_x,) = residuals_backward(grad_sigmoid_neg_target_times_x, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None
 
@@ -189,7 +198,7 @@ class SumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    sigmoid_neg_target: Tensor
+    sigmoid_neg_target_times_x: Tensor
 
 
 class SumGradients(NamedTuple):
@@ -201,8 +210,8 @@ class SumGradients(NamedTuple):
 def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        loss                  = sum_n(log(1 + exp(-x[n]*target[n])))
-        sigmoid_neg_target[n] = 1/(1 + exp(x[n]*target[n]))
+        loss                          = sum_n(log(1 + exp(-x[n]*target[n])))
+        sigmoid_neg_target_times_x[n] = 1/(1 + exp(x[n]*target[n]))
 
     Args:
         x: shape (N,).
@@ -213,16 +222,16 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check_sum(x, target)
-    target_times_x = -target * x
-    loss = torch.logaddexp(target_times_x, x.new_full((), 0)).sum()
-    sigmoid_neg_target = torch.sigmoid(target_times_x)
-    return loss, SumResiduals(target, sigmoid_neg_target)
+    neg_target_times_x = -target * x
+    loss = torch.logaddexp(neg_target_times_x, x.new_full((), 0)).sum()
+    sigmoid_neg_target_times_x = torch.sigmoid(neg_target_times_x)
+    return loss, SumResiduals(target, sigmoid_neg_target_times_x)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_x[n] = -grad_loss*target[n]*sigmoid_neg_target[n]
+        grad_x[n] = -grad_loss*target[n]*sigmoid_neg_target_times_x[n]
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -232,12 +241,12 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, sigmoid_neg_target = residuals
+    target, sigmoid_neg_target_times_x = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_x = -(grad_loss * target * sigmoid_neg_target)
+    grad_x = -(grad_loss * target * sigmoid_neg_target_times_x)
     return SumGradients(grad_x)
 
 
@@ -249,25 +258,30 @@ def double_backward_sum(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_sigmoid_neg_target.
+        grad_grad_loss, grad_sigmoid_neg_target_times_x.
     """
-    target, sigmoid_neg_target = residuals
-    grad_sigmoid_neg_target = -(grad_loss * grad_grad_x * target)
-    grad_grad_x_sum = (grad_grad_x * target * sigmoid_neg_target).sum()
-    grad_grad_loss = -grad_grad_x_sum
-    return grad_grad_loss, grad_sigmoid_neg_target
+    target, sigmoid_neg_target_times_x = residuals
+    grad_sigmoid_neg_target_times_x = -(grad_loss * grad_grad_x * target)
+    grad_grad_x_scaled_sum = (grad_grad_x * target * sigmoid_neg_target_times_x).sum()
+    grad_grad_loss = -grad_grad_x_scaled_sum
+    return grad_grad_loss, grad_sigmoid_neg_target_times_x
 
 
 def residuals_backward_sum(
-    grad_sigmoid_neg_target: Tensor, residuals: SumResiduals
+    grad_sigmoid_neg_target_times_x: Tensor, residuals: SumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_x.
     """
-    target, sigmoid_neg_target = residuals
-    grad_x = (sigmoid_neg_target - 1) * grad_sigmoid_neg_target * target * sigmoid_neg_target
+    target, sigmoid_neg_target_times_x = residuals
+    grad_x = (
+        (sigmoid_neg_target_times_x - 1)
+        * grad_sigmoid_neg_target_times_x
+        * target
+        * sigmoid_neg_target_times_x
+    )
     return (grad_x,)
 
 
@@ -289,10 +303,10 @@ class _SumBackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = SumResiduals(*saved)
-        grad_grad_loss, grad_sigmoid_neg_target = double_backward_sum(
+        grad_grad_loss, grad_sigmoid_neg_target_times_x = double_backward_sum(
             grad_grad_x, grad_loss, residuals
         )
-        return grad_grad_loss, None, grad_sigmoid_neg_target
+        return grad_grad_loss, None, grad_sigmoid_neg_target_times_x
 
 
 class _SumFunction(torch.autograd.Function):
@@ -303,18 +317,18 @@ class _SumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(x, target)
-        return loss, residuals.sigmoid_neg_target
+        return loss, residuals.sigmoid_neg_target_times_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target = inputs
-        _, sigmoid_neg_target = output
-        ctx.save_for_backward(target, sigmoid_neg_target)
+        _, sigmoid_neg_target_times_x = output
+        ctx.save_for_backward(target, sigmoid_neg_target_times_x)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_sigmoid_neg_target = grad_outputs
+        grad_loss, grad_sigmoid_neg_target_times_x = grad_outputs
         residuals = SumResiduals(*ctx.saved_tensors)
         grad_x = None
         if grad_loss is not None:
@@ -324,8 +338,8 @@ class _SumFunction(torch.autograd.Function):
                 (grad_x,) = backward_sum(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_sigmoid_neg_target is not None:
-            (more_x,) = residuals_backward_sum(grad_sigmoid_neg_target, residuals)
+        if grad_sigmoid_neg_target_times_x is not None:
+            (more_x,) = residuals_backward_sum(grad_sigmoid_neg_target_times_x, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None
 
@@ -337,7 +351,7 @@ class NoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    sigmoid_neg_target: Tensor
+    sigmoid_neg_target_times_x: Tensor
 
 
 class NoneGradients(NamedTuple):
@@ -349,8 +363,8 @@ class NoneGradients(NamedTuple):
 def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        loss[n]               = log(1 + exp(-x[n]*target[n]))
-        sigmoid_neg_target[n] = 1/(1 + exp(x[n]*target[n]))
+        loss[n]                       = log(1 + exp(-x[n]*target[n]))
+        sigmoid_neg_target_times_x[n] = 1/(1 + exp(x[n]*target[n]))
 
     Args:
         x: shape (N,).
@@ -361,16 +375,16 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check_none(x, target)
-    target_times_x = -target * x
-    loss = torch.logaddexp(target_times_x, x.new_full((), 0))
-    sigmoid_neg_target = torch.sigmoid(target_times_x)
-    return loss, NoneResiduals(target, sigmoid_neg_target)
+    neg_target_times_x = -target * x
+    loss = torch.logaddexp(neg_target_times_x, x.new_full((), 0))
+    sigmoid_neg_target_times_x = torch.sigmoid(neg_target_times_x)
+    return loss, NoneResiduals(target, sigmoid_neg_target_times_x)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_x[n] = -grad_loss[n]*target[n]*sigmoid_neg_target[n]
+        grad_x[n] = -grad_loss[n]*target[n]*sigmoid_neg_target_times_x[n]
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -380,7 +394,7 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, sigmoid_neg_target = residuals
+    target, sigmoid_neg_target_times_x = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     (N,) = target.shape
@@ -388,7 +402,7 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_x = -(grad_loss * target * sigmoid_neg_target)
+    grad_x = -(grad_loss * target * sigmoid_neg_target_times_x)
     return NoneGradients(grad_x)
 
 
@@ -400,25 +414,30 @@ def double_backward_none(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_sigmoid_neg_target.
+        grad_grad_loss, grad_sigmoid_neg_target_times_x.
     """
-    target, sigmoid_neg_target = residuals
+    target, sigmoid_neg_target_times_x = residuals
     grad_grad_x_times_target = grad_grad_x * target
-    grad_sigmoid_neg_target = -grad_grad_x_times_target * grad_loss
-    grad_grad_loss = -grad_grad_x_times_target * sigmoid_neg_target
-    return grad_grad_loss, grad_sigmoid_neg_target
+    grad_sigmoid_neg_target_times_x = -grad_grad_x_times_target * grad_loss
+    grad_grad_loss = -grad_grad_x_times_target * sigmoid_neg_target_times_x
+    return grad_grad_loss, grad_sigmoid_neg_target_times_x
 
 
 def residuals_backward_none(
-    grad_sigmoid_neg_target: Tensor, residuals: NoneResiduals
+    grad_sigmoid_neg_target_times_x: Tensor, residuals: NoneResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_x.
     """
-    target, sigmoid_neg_target = residuals
-    grad_x = (sigmoid_neg_target - 1) * grad_sigmoid_neg_target * target * sigmoid_neg_target
+    target, sigmoid_neg_target_times_x = residuals
+    grad_x = (
+        (sigmoid_neg_target_times_x - 1)
+        * grad_sigmoid_neg_target_times_x
+        * target
+        * sigmoid_neg_target_times_x
+    )
     return (grad_x,)
 
 
@@ -440,10 +459,10 @@ class _NoneBackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NoneResiduals(*saved)
-        grad_grad_loss, grad_sigmoid_neg_target = double_backward_none(
+        grad_grad_loss, grad_sigmoid_neg_target_times_x = double_backward_none(
             grad_grad_x, grad_loss, residuals
         )
-        return grad_grad_loss, None, grad_sigmoid_neg_target
+        return grad_grad_loss, None, grad_sigmoid_neg_target_times_x
 
 
 class _NoneFunction(torch.autograd.Function):
@@ -454,18 +473,18 @@ class _NoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(x, target)
-        return loss, residuals.sigmoid_neg_target
+        return loss, residuals.sigmoid_neg_target_times_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, target = inputs
-        _, sigmoid_neg_target = output
-        ctx.save_for_backward(target, sigmoid_neg_target)
+        _, sigmoid_neg_target_times_x = output
+        ctx.save_for_backward(target, sigmoid_neg_target_times_x)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_sigmoid_neg_target = grad_outputs
+        grad_loss, grad_sigmoid_neg_target_times_x = grad_outputs
         residuals = NoneResiduals(*ctx.saved_tensors)
         grad_x = None
         if grad_loss is not None:
@@ -475,8 +494,8 @@ class _NoneFunction(torch.autograd.Function):
                 (grad_x,) = backward_none(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_sigmoid_neg_target is not None:
-            (more_x,) = residuals_backward_none(grad_sigmoid_neg_target, residuals)
+        if grad_sigmoid_neg_target_times_x is not None:
+            (more_x,) = residuals_backward_none(grad_sigmoid_neg_target_times_x, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None
 

@@ -88,12 +88,12 @@ def double_backward(
         grad_grad_p, grad_p.
     """
     p = residuals.p
-    grad_p_sum = (first_grad_p * p).sum(1)
-    grad_p_centred = first_grad_p - grad_p_sum[:, None]
-    grad_grad_x_sum = (grad_grad_x * p).sum(1)
-    grad_grad_x_centred = grad_grad_x - grad_grad_x_sum[:, None]
+    grad_p_dot_p = (first_grad_p * p).sum(1)
+    grad_p_centred = first_grad_p - grad_p_dot_p[:, None]
+    grad_grad_x_dot_p = (grad_grad_x * p).sum(1)
+    grad_grad_x_centred = grad_grad_x - grad_grad_x_dot_p[:, None]
     grad_p = grad_grad_x_centred * grad_p_centred
-    grad_p = grad_p.addcmul(grad_grad_x_sum[:, None], grad_p_sum[:, None], value=-1)
+    grad_p = grad_p.addcmul(grad_grad_x_dot_p[:, None], grad_p_dot_p[:, None], value=-1)
     grad_grad_p = grad_grad_x_centred * p
     return grad_grad_p, grad_p
 

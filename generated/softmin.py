@@ -88,13 +88,13 @@ def double_backward(
         grad_grad_p, grad_p.
     """
     p = residuals.p
-    grad_p_sum = (first_grad_p * p).sum(1)
-    grad_p_shifted = grad_p_sum[:, None] - first_grad_p
-    grad_grad_x_sum = (grad_grad_x * p).sum(1)
-    grad_p = grad_grad_x - grad_grad_x_sum[:, None]
+    grad_p_dot_p = (first_grad_p * p).sum(1)
+    grad_p_shifted = grad_p_dot_p[:, None] - first_grad_p
+    grad_grad_x_dot_p = (grad_grad_x * p).sum(1)
+    grad_p = grad_grad_x - grad_grad_x_dot_p[:, None]
     grad_p = grad_p * grad_p_shifted
-    grad_p = grad_p.addcmul(grad_grad_x_sum[:, None], grad_p_sum[:, None])
-    grad_grad_p = grad_grad_x_sum[:, None] - grad_grad_x
+    grad_p = grad_p.addcmul(grad_grad_x_dot_p[:, None], grad_p_dot_p[:, None])
+    grad_grad_p = grad_grad_x_dot_p[:, None] - grad_grad_x
     grad_grad_p = grad_grad_p * p
     return grad_grad_p, grad_p
 

@@ -92,13 +92,13 @@ def double_backward(
     x_scaled, _, threshold = residuals
     x_scaled_mask = x_scaled > threshold
     sigmoid_x_scaled = torch.sigmoid(x_scaled)
-    inverse_x_scaled_total_or_one = sigmoid_x_scaled.masked_fill(x_scaled_mask, 1)
+    sigmoid_x_scaled_or_one = sigmoid_x_scaled.masked_fill(x_scaled_mask, 1)
     grad_x_scaled = (
         grad_grad_x
         * grad_y
         * (sigmoid_x_scaled * torch.sigmoid(-x_scaled)).masked_fill(x_scaled_mask, 0)
     )
-    grad_grad_y = grad_grad_x * inverse_x_scaled_total_or_one
+    grad_grad_y = grad_grad_x * sigmoid_x_scaled_or_one
     return grad_grad_y, grad_x_scaled
 
 

@@ -3,12 +3,12 @@
 # definition sha256:69ebda97377c0c32afa674e13a01fb55bc70e6678434fdb145c9f458ceefe847
 """x/(1 + |x|).
 
-    inv_abs_x[n] = 1/(1 + abs(x[n]))
-    y[n]         = x[n]*inv_abs_x[n]
+    inv_one_plus_abs_x[n] = 1/(1 + abs(x[n]))
+    y[n]                  = x[n]*inv_one_plus_abs_x[n]
 
 The gradients, given grad_y:
 
-    grad_x[n] = grad_y[n]*inv_abs_x[n]**2
+    grad_x[n] = grad_y[n]*inv_one_plus_abs_x[n]**2
 """
 
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ def _check(x: Tensor) -> None:
 class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    inv_abs_x: Tensor
+    inv_one_plus_abs_x: Tensor
 
 
 class Gradients(NamedTuple):
@@ -48,9 +48,9 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check(x)
-    inv_abs_x = torch.reciprocal(torch.abs(x) + 1)
-    y = x * inv_abs_x
-    return y, Residuals(inv_abs_x)
+    inv_one_plus_abs_x = torch.reciprocal(torch.abs(x) + 1)
+    y = x * inv_one_plus_abs_x
+    return y, Residuals(inv_one_plus_abs_x)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -64,13 +64,13 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    inv_abs_x = residuals.inv_abs_x
+    inv_one_plus_abs_x = residuals.inv_one_plus_abs_x
     if not isinstance(grad_y, Tensor):
         raise TypeError(f"grad_y must be Tensor, not {type(grad_y).__name__}")
-    (N,) = inv_abs_x.shape
+    (N,) = inv_one_plus_abs_x.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = inv_abs_x**2 * grad_y
+    grad_x = inv_one_plus_abs_x**2 * grad_y
     return Gradients(grad_x)
 
 
@@ -82,24 +82,24 @@ def double_backward(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_y, grad_inv_abs_x.
+        grad_grad_y, grad_inv_one_plus_abs_x.
     """
-    inv_abs_x = residuals.inv_abs_x
-    grad_inv_abs_x = 2 * (grad_grad_x * grad_y * inv_abs_x)
-    grad_grad_y = inv_abs_x**2 * grad_grad_x
-    return grad_grad_y, grad_inv_abs_x
+    inv_one_plus_abs_x = residuals.inv_one_plus_abs_x
+    grad_inv_one_plus_abs_x = 2 * (grad_grad_x * grad_y * inv_one_plus_abs_x)
+    grad_grad_y = inv_one_plus_abs_x**2 * grad_grad_x
+    return grad_grad_y, grad_inv_one_plus_abs_x
 
 
 def residuals_backward(
-    grad_inv_abs_x: Tensor, x: Tensor, residuals: Residuals
+    grad_inv_one_plus_abs_x: Tensor, x: Tensor, residuals: Residuals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_x.
     """
-    inv_abs_x = residuals.inv_abs_x
-    grad_x = -(inv_abs_x**2 * grad_inv_abs_x) * torch.sign(x)
+    inv_one_plus_abs_x = residuals.inv_one_plus_abs_x
+    grad_x = -(inv_one_plus_abs_x**2 * grad_inv_one_plus_abs_x) * torch.sign(x)
     return (grad_x,)
 
 
@@ -121,8 +121,8 @@ class _BackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        grad_grad_y, grad_inv_abs_x = double_backward(grad_grad_x, grad_y, residuals)
-        return grad_grad_y, grad_inv_abs_x
+        grad_grad_y, grad_inv_one_plus_abs_x = double_backward(grad_grad_x, grad_y, residuals)
+        return grad_grad_y, grad_inv_one_plus_abs_x
 
 
 class _Function(torch.autograd.Function):
@@ -133,18 +133,18 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, ...]:
         y, residuals = forward(x)
-        return y, residuals.inv_abs_x
+        return y, residuals.inv_one_plus_abs_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         (x,) = inputs
-        _, inv_abs_x = output
-        ctx.save_for_backward(x, inv_abs_x)
+        _, inv_one_plus_abs_x = output
+        ctx.save_for_backward(x, inv_one_plus_abs_x)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, grad_inv_abs_x = grad_outputs
+        grad_y, grad_inv_one_plus_abs_x = grad_outputs
         x, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
         grad_x = None
@@ -155,8 +155,8 @@ class _Function(torch.autograd.Function):
                 (grad_x,) = backward(grad_y, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_inv_abs_x is not None:
-            (more_x,) = residuals_backward(grad_inv_abs_x, x, residuals)
+        if grad_inv_one_plus_abs_x is not None:
+            (more_x,) = residuals_backward(grad_inv_one_plus_abs_x, x, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return (grad_x,)
 

@@ -35,7 +35,7 @@ class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     x_centred: Tensor
-    square_power_masked: Tensor
+    inv_root_square_masked: Tensor
     correction: float
 
 
@@ -63,8 +63,8 @@ def forward(x: Tensor, *, correction: float = 1) -> tuple[Tensor, Residuals]:
     square = (x_centred**2).sum(1) / max(K - correction, 0)
     square_is_zero = square == 0
     y = torch.sqrt(square).masked_fill(square_is_zero, 0)
-    square_power_masked = torch.rsqrt(square).masked_fill(square_is_zero, 0)
-    return y, Residuals(x_centred, square_power_masked, correction)
+    inv_root_square_masked = torch.rsqrt(square).masked_fill(square_is_zero, 0)
+    return y, Residuals(x_centred, inv_root_square_masked, correction)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -78,13 +78,13 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    x_centred, square_power_masked, correction = residuals
+    x_centred, inv_root_square_masked, correction = residuals
     if not isinstance(grad_y, Tensor):
         raise TypeError(f"grad_y must be Tensor, not {type(grad_y).__name__}")
     N, K = x_centred.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = (grad_y * square_power_masked / max(K - correction, 0))[:, None] * x_centred
+    grad_x = (grad_y * inv_root_square_masked / max(K - correction, 0))[:, None] * x_centred
     return Gradients(grad_x)
 
 
@@ -96,20 +96,20 @@ def double_backward(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_y, grad_x_centred, grad_square_power_masked.
+        grad_grad_y, grad_x_centred, grad_inv_root_square_masked.
     """
-    x_centred, square_power_masked, correction = residuals
+    x_centred, inv_root_square_masked, correction = residuals
     K = x_centred.shape[1]
-    grad_grad_x_sum = (grad_grad_x * x_centred).sum(1)
-    grad_square_power_masked = grad_grad_x_sum / max(K - correction, 0) * grad_y
-    square_power_masked_scaled = square_power_masked / max(K - correction, 0)
-    grad_x_centred = (grad_y * square_power_masked_scaled)[:, None] * grad_grad_x
-    grad_grad_y = grad_grad_x_sum * square_power_masked_scaled
-    return grad_grad_y, grad_x_centred, grad_square_power_masked
+    grad_grad_x_dot_x_centred = (grad_grad_x * x_centred).sum(1)
+    grad_inv_root_square_masked = grad_grad_x_dot_x_centred / max(K - correction, 0) * grad_y
+    inv_root_square_masked_scaled = inv_root_square_masked / max(K - correction, 0)
+    grad_x_centred = (grad_y * inv_root_square_masked_scaled)[:, None] * grad_grad_x
+    grad_grad_y = grad_grad_x_dot_x_centred * inv_root_square_masked_scaled
+    return grad_grad_y, grad_x_centred, grad_inv_root_square_masked
 
 
 def residuals_backward(
-    grad_x_centred: Tensor, grad_square_power_masked: Tensor, residuals: Residuals
+    grad_x_centred: Tensor, grad_inv_root_square_masked: Tensor, residuals: Residuals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
@@ -123,7 +123,7 @@ def residuals_backward(
     grad_x = grad_x_centred - grad_x_centred.mean(1, keepdim=True)
     grad_x = grad_x.addcmul(
         (
-            grad_square_power_masked
+            grad_inv_root_square_masked
             * (square.masked_fill(square_is_zero, 1) ** -1.5).masked_fill(square_is_zero, 0)
         )[:, None],
         x_centred,
@@ -162,10 +162,10 @@ class _BackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = Residuals(*saved, *ctx.numbers)
-        grad_grad_y, grad_x_centred, grad_square_power_masked = double_backward(
+        grad_grad_y, grad_x_centred, grad_inv_root_square_masked = double_backward(
             grad_grad_x, grad_y, residuals
         )
-        return grad_grad_y, grad_x_centred, grad_square_power_masked, None
+        return grad_grad_y, grad_x_centred, grad_inv_root_square_masked, None
 
 
 class _Function(torch.autograd.Function):
@@ -176,19 +176,19 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, correction: float) -> tuple[Tensor, ...]:
         y, residuals = forward(x, correction=correction)
-        return y, residuals.x_centred, residuals.square_power_masked
+        return y, residuals.x_centred, residuals.inv_root_square_masked
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, correction = inputs
-        _, x_centred, square_power_masked = output
-        ctx.save_for_backward(x_centred, square_power_masked)
+        _, x_centred, inv_root_square_masked = output
+        ctx.save_for_backward(x_centred, inv_root_square_masked)
         ctx.set_materialize_grads(False)
         ctx.numbers = (correction,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, grad_x_centred, grad_square_power_masked = grad_outputs
+        grad_y, grad_x_centred, grad_inv_root_square_masked = grad_outputs
         residuals = Residuals(*ctx.saved_tensors, *ctx.numbers)
         grad_x = None
         if grad_y is not None:
@@ -198,12 +198,12 @@ class _Function(torch.autograd.Function):
                 (grad_x,) = backward(grad_y, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_x_centred is not None or grad_square_power_masked is not None:
+        if grad_x_centred is not None or grad_inv_root_square_masked is not None:
             if grad_x_centred is None:
                 grad_x_centred = torch.zeros_like(residuals.x_centred)
-            if grad_square_power_masked is None:
-                grad_square_power_masked = torch.zeros_like(residuals.square_power_masked)
-            (more_x,) = residuals_backward(grad_x_centred, grad_square_power_masked, residuals)
+            if grad_inv_root_square_masked is None:
+                grad_inv_root_square_masked = torch.zeros_like(residuals.inv_root_square_masked)
+            (more_x,) = residuals_backward(grad_x_centred, grad_inv_root_square_masked, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return grad_x, None
 

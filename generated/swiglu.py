@@ -109,17 +109,19 @@ def double_backward(
     a, b, sigmoid_a = residuals
     grad_y_times_sigmoid_a = grad_y * sigmoid_a
     one_minus_sigmoid_a = 1 - sigmoid_a
-    a_total_1 = a * one_minus_sigmoid_a + 1
-    b_times_grad_grad_a = b * grad_grad_a
-    a_total = a * grad_grad_b
-    a_total = a_total.addcmul(a_total_1, b_times_grad_grad_a)
-    grad_grad_a_product = grad_grad_a * grad_y_times_sigmoid_a
-    grad_sigmoid_a = a_total * grad_y
-    grad_sigmoid_a = grad_sigmoid_a.addcmul(a * b, grad_grad_a_product, value=-1)
-    grad_b = a_total_1 * grad_grad_a_product
-    grad_a = torch.addcmul(grad_grad_b, b_times_grad_grad_a, one_minus_sigmoid_a)
+    a_terms = a * one_minus_sigmoid_a + 1
+    grad_grad_a_times_b = b * grad_grad_a
+    grad_grad_a_terms = a * grad_grad_b
+    grad_grad_a_terms = grad_grad_a_terms.addcmul(a_terms, grad_grad_a_times_b)
+    grad_grad_a_times_grad_y_times_sigmoid_a = grad_grad_a * grad_y_times_sigmoid_a
+    grad_sigmoid_a = grad_grad_a_terms * grad_y
+    grad_sigmoid_a = grad_sigmoid_a.addcmul(
+        a * b, grad_grad_a_times_grad_y_times_sigmoid_a, value=-1
+    )
+    grad_b = a_terms * grad_grad_a_times_grad_y_times_sigmoid_a
+    grad_a = torch.addcmul(grad_grad_b, grad_grad_a_times_b, one_minus_sigmoid_a)
     grad_a = grad_a * grad_y_times_sigmoid_a
-    grad_grad_y = a_total * sigmoid_a
+    grad_grad_y = grad_grad_a_terms * sigmoid_a
     return grad_grad_y, grad_a, grad_b, grad_sigmoid_a
 
 

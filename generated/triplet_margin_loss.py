@@ -91,8 +91,8 @@ def forward(
     near = torch.sqrt((off_near**2).sum(1))
     off_far = anchor - negative + eps
     far = torch.sqrt((off_far**2).sum(1))
-    far_total = near - far + margin
-    loss = far_total.clamp(min=0).mean()
+    near_adjusted = near - far + margin
+    loss = near_adjusted.clamp(min=0).mean()
     return loss, Residuals(off_near, near, off_far, far, margin)
 
 
@@ -113,14 +113,14 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     N = off_near.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    far_total_negative = near - far + margin < 0
+    far_mask = near - far + margin < 0
     grad_loss_scaled = grad_loss / N
-    grad_negative = (grad_loss_scaled * torch.reciprocal(far).masked_fill(far_total_negative, 0))[
+    grad_negative = (grad_loss_scaled * torch.reciprocal(far).masked_fill(far_mask, 0))[
         :, None
     ] * off_far
-    grad_positive = (
-        -(grad_loss_scaled * torch.reciprocal(near).masked_fill(far_total_negative, 0))
-    )[:, None] * off_near
+    grad_positive = (-(grad_loss_scaled * torch.reciprocal(near).masked_fill(far_mask, 0)))[
+        :, None
+    ] * off_near
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return Gradients(grad_anchor, grad_positive, grad_negative)
@@ -143,28 +143,30 @@ def double_backward(
     off_near, near, off_far, far, margin = residuals
     N = off_near.shape[0]
     grad_loss_scaled = grad_loss / N
-    far_total_negative = near - far + margin < 0
-    far_or_one = far.masked_fill(far_total_negative, 1)
-    inverse_far_masked = torch.reciprocal(far_or_one).masked_fill(far_total_negative, 0)
-    near_or_one = near.masked_fill(far_total_negative, 1)
-    inverse_near_masked = torch.reciprocal(near_or_one).masked_fill(far_total_negative, 0)
-    total_1 = grad_grad_negative - grad_grad_anchor
-    grad_grad_anchor_sum_1 = (off_far * total_1).sum(1)
-    grad_far = -(grad_loss_scaled * grad_grad_anchor_sum_1) * (far_or_one**-2).masked_fill(
-        far_total_negative, 0
+    far_mask = near - far + margin < 0
+    far_or_one = far.masked_fill(far_mask, 1)
+    inv_far_masked = torch.reciprocal(far_or_one).masked_fill(far_mask, 0)
+    near_or_one = near.masked_fill(far_mask, 1)
+    inv_near_masked = torch.reciprocal(near_or_one).masked_fill(far_mask, 0)
+    grad_grad_negative_minus_grad_grad_anchor = grad_grad_negative - grad_grad_anchor
+    grad_grad_anchor_scaled_sum_1 = (grad_grad_negative_minus_grad_grad_anchor * off_far).sum(1)
+    grad_far = -(grad_loss_scaled * grad_grad_anchor_scaled_sum_1) * (far_or_one**-2).masked_fill(
+        far_mask, 0
     )
-    grad_off_far = (grad_loss_scaled * inverse_far_masked)[:, None] * total_1
-    total = grad_grad_positive - grad_grad_anchor
-    grad_grad_anchor_sum = (off_near * total).sum(1)
+    grad_off_far = (grad_loss_scaled * inv_far_masked)[
+        :, None
+    ] * grad_grad_negative_minus_grad_grad_anchor
+    grad_grad_positive_minus_grad_grad_anchor = grad_grad_positive - grad_grad_anchor
+    grad_grad_anchor_scaled_sum = (grad_grad_positive_minus_grad_grad_anchor * off_near).sum(1)
     grad_near = (
-        grad_loss_scaled
-        * grad_grad_anchor_sum
-        * (near_or_one**-2).masked_fill(far_total_negative, 0)
+        grad_loss_scaled * grad_grad_anchor_scaled_sum * (near_or_one**-2).masked_fill(far_mask, 0)
     )
-    grad_off_near = (-(grad_loss_scaled * inverse_near_masked))[:, None] * total
+    grad_off_near = (-(grad_loss_scaled * inv_near_masked))[
+        :, None
+    ] * grad_grad_positive_minus_grad_grad_anchor
     grad_grad_loss = (
-        (grad_grad_anchor_sum_1 * inverse_far_masked).sum()
-        - (grad_grad_anchor_sum * inverse_near_masked).sum()
+        (grad_grad_anchor_scaled_sum_1 * inv_far_masked).sum()
+        - (grad_grad_anchor_scaled_sum * inv_near_masked).sum()
     ) / N
     return grad_grad_loss, grad_off_near, grad_near, grad_off_far, grad_far
 
@@ -204,15 +206,15 @@ def value_and_grad(
     near = torch.sqrt((off_near**2).sum(1))
     off_far = anchor - negative + eps
     far = torch.sqrt((off_far**2).sum(1))
-    far_total = near - far + margin
-    far_total_negative = far_total < 0
-    loss = far_total.clamp(min=0).mean()
-    far_total_negative_chosen = torch.where(
-        far_total_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), 1
+    near_adjusted = near - far + margin
+    far_mask = near_adjusted < 0
+    loss = near_adjusted.clamp(min=0).mean()
+    far_mask_chosen = torch.where(
+        far_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), 1
     )
-    far_total_negative_chosen_scaled = far_total_negative_chosen / N
-    grad_negative = (far_total_negative_chosen_scaled / far)[:, None] * off_far
-    grad_positive = (-(far_total_negative_chosen_scaled / near))[:, None] * off_near
+    far_mask_chosen_scaled = far_mask_chosen / N
+    grad_negative = (far_mask_chosen_scaled / far)[:, None] * off_far
+    grad_positive = (-(far_mask_chosen_scaled / near))[:, None] * off_near
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return loss, Gradients(grad_anchor, grad_positive, grad_negative)
@@ -354,8 +356,8 @@ def forward_sum(
     near = torch.sqrt((off_near**2).sum(1))
     off_far = anchor - negative + eps
     far = torch.sqrt((off_far**2).sum(1))
-    far_total = near - far + margin
-    loss = far_total.clamp(min=0).sum()
+    near_adjusted = near - far + margin
+    loss = near_adjusted.clamp(min=0).sum()
     return loss, SumResiduals(off_near, near, off_far, far, margin)
 
 
@@ -381,11 +383,9 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    far_total_negative = near - far + margin < 0
-    grad_negative = (grad_loss * torch.reciprocal(far).masked_fill(far_total_negative, 0))[
-        :, None
-    ] * off_far
-    grad_positive = (-(grad_loss * torch.reciprocal(near).masked_fill(far_total_negative, 0)))[
+    far_mask = near - far + margin < 0
+    grad_negative = (grad_loss * torch.reciprocal(far).masked_fill(far_mask, 0))[:, None] * off_far
+    grad_positive = (-(grad_loss * torch.reciprocal(near).masked_fill(far_mask, 0)))[
         :, None
     ] * off_near
     grad_anchor = -grad_negative
@@ -408,25 +408,25 @@ def double_backward_sum(
         grad_grad_loss, grad_off_near, grad_near, grad_off_far, grad_far.
     """
     off_near, near, off_far, far, margin = residuals
-    far_total_negative = near - far + margin < 0
-    far_or_one = far.masked_fill(far_total_negative, 1)
-    inverse_far_masked = torch.reciprocal(far_or_one).masked_fill(far_total_negative, 0)
-    near_or_one = near.masked_fill(far_total_negative, 1)
-    inverse_near_masked = torch.reciprocal(near_or_one).masked_fill(far_total_negative, 0)
-    total_1 = grad_grad_negative - grad_grad_anchor
-    grad_grad_anchor_sum_1 = (off_far * total_1).sum(1)
-    grad_far = -(grad_loss * grad_grad_anchor_sum_1) * (far_or_one**-2).masked_fill(
-        far_total_negative, 0
+    far_mask = near - far + margin < 0
+    far_or_one = far.masked_fill(far_mask, 1)
+    inv_far_masked = torch.reciprocal(far_or_one).masked_fill(far_mask, 0)
+    near_or_one = near.masked_fill(far_mask, 1)
+    inv_near_masked = torch.reciprocal(near_or_one).masked_fill(far_mask, 0)
+    grad_grad_negative_minus_grad_grad_anchor = grad_grad_negative - grad_grad_anchor
+    grad_grad_anchor_scaled_sum_1 = (grad_grad_negative_minus_grad_grad_anchor * off_far).sum(1)
+    grad_far = -(grad_loss * grad_grad_anchor_scaled_sum_1) * (far_or_one**-2).masked_fill(
+        far_mask, 0
     )
-    grad_off_far = (grad_loss * inverse_far_masked)[:, None] * total_1
-    total = grad_grad_positive - grad_grad_anchor
-    grad_grad_anchor_sum = (off_near * total).sum(1)
-    grad_near = (
-        grad_loss * grad_grad_anchor_sum * (near_or_one**-2).masked_fill(far_total_negative, 0)
-    )
-    grad_off_near = (-(grad_loss * inverse_near_masked))[:, None] * total
-    grad_grad_loss = (grad_grad_anchor_sum_1 * inverse_far_masked).sum() - (
-        grad_grad_anchor_sum * inverse_near_masked
+    grad_off_far = (grad_loss * inv_far_masked)[:, None] * grad_grad_negative_minus_grad_grad_anchor
+    grad_grad_positive_minus_grad_grad_anchor = grad_grad_positive - grad_grad_anchor
+    grad_grad_anchor_scaled_sum = (grad_grad_positive_minus_grad_grad_anchor * off_near).sum(1)
+    grad_near = grad_loss * grad_grad_anchor_scaled_sum * (near_or_one**-2).masked_fill(far_mask, 0)
+    grad_off_near = (-(grad_loss * inv_near_masked))[
+        :, None
+    ] * grad_grad_positive_minus_grad_grad_anchor
+    grad_grad_loss = (grad_grad_anchor_scaled_sum_1 * inv_far_masked).sum() - (
+        grad_grad_anchor_scaled_sum * inv_near_masked
     ).sum()
     return grad_grad_loss, grad_off_near, grad_near, grad_off_far, grad_far
 
@@ -588,8 +588,8 @@ def forward_none(
     near = torch.sqrt((off_near**2).sum(1))
     off_far = anchor - negative + eps
     far = torch.sqrt((off_far**2).sum(1))
-    far_total = near - far + margin
-    loss = far_total.clamp(min=0)
+    near_adjusted = near - far + margin
+    loss = near_adjusted.clamp(min=0)
     return loss, NoneResiduals(off_near, near, off_far, far, margin)
 
 
@@ -640,20 +640,20 @@ def double_backward_none(
         grad_grad_loss, grad_off_near, grad_near, grad_off_far, grad_far.
     """
     off_near, near, off_far, far, margin = residuals
-    far_total_negative = near - far + margin < 0
-    first_grad_near = grad_loss.masked_fill(far_total_negative, 0)
+    far_mask = near - far + margin < 0
+    first_grad_near = grad_loss.masked_fill(far_mask, 0)
     grad_grad_positive_total = grad_grad_positive - grad_grad_anchor
     grad_grad_negative_total = grad_grad_negative - grad_grad_anchor
-    grad_grad_negative_total_sum = (grad_grad_negative_total * off_far).sum(1)
-    grad_far = -(far**-2 * first_grad_near * grad_grad_negative_total_sum)
+    grad_grad_negative_total_dot_off_far = (grad_grad_negative_total * off_far).sum(1)
+    grad_far = -(far**-2 * first_grad_near * grad_grad_negative_total_dot_off_far)
     grad_off_far = (first_grad_near / far)[:, None] * grad_grad_negative_total
-    grad_grad_positive_total_sum = (grad_grad_positive_total * off_near).sum(1)
-    grad_near = near**-2 * first_grad_near * grad_grad_positive_total_sum
+    grad_grad_positive_total_dot_off_near = (grad_grad_positive_total * off_near).sum(1)
+    grad_near = near**-2 * first_grad_near * grad_grad_positive_total_dot_off_near
     grad_off_near = (-(first_grad_near / near))[:, None] * grad_grad_positive_total
     grad_grad_loss = (
-        grad_grad_negative_total_sum / far.masked_fill(far_total_negative, 1)
-        - grad_grad_positive_total_sum / near.masked_fill(far_total_negative, 1)
-    ).masked_fill(far_total_negative, 0)
+        grad_grad_negative_total_dot_off_far / far.masked_fill(far_mask, 1)
+        - grad_grad_positive_total_dot_off_near / near.masked_fill(far_mask, 1)
+    ).masked_fill(far_mask, 0)
     return grad_grad_loss, grad_off_near, grad_near, grad_off_far, grad_far
 
 
@@ -777,7 +777,7 @@ class SwapResiduals(NamedTuple):
     far: Tensor
     off_between: Tensor
     between: Tensor
-    near_total_negative: Tensor
+    near_adjusted_negative: Tensor
 
 
 class SwapGradients(NamedTuple):
@@ -800,8 +800,8 @@ def forward_swap(
         off_between[n,d] = positive[n,d] - negative[n,d] + eps
         between[n]       = sqrt(sum_d(off_between[n,d]**2))
         other[n]         = min(between[n], far[n])
-        near_total[n]    = near[n] - other[n] + margin
-        loss             = sum_n(where(near_total[n] < 0, 0, near_total[n]))/N
+        near_adjusted[n] = near[n] - other[n] + margin
+        loss             = sum_n(where(near_adjusted[n] < 0, 0, near_adjusted[n]))/N
 
     Args:
         anchor: shape (N, D).
@@ -822,26 +822,26 @@ def forward_swap(
     off_between = positive - negative + eps
     between = torch.sqrt((off_between**2).sum(1))
     other = torch.where(between <= far, between, far)
-    near_total = near - other + margin
-    near_total_negative = near_total < 0
-    loss = near_total.clamp(min=0).mean()
+    near_adjusted = near - other + margin
+    near_adjusted_negative = near_adjusted < 0
+    loss = near_adjusted.clamp(min=0).mean()
     return loss, SwapResiduals(
-        off_near, near, off_far, far, off_between, between, near_total_negative
+        off_near, near, off_far, far, off_between, between, near_adjusted_negative
     )
 
 
 def backward_swap(grad_loss: Tensor, residuals: SwapResiduals) -> SwapGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_negative[n,d] = grad_loss*where(near_total[n] < 0, 0, 1)
+        grad_negative[n,d] = grad_loss*where(near_adjusted[n] < 0, 0, 1)
                              *(off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n]
                                + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
                              /N
-        grad_positive[n,d] = -grad_loss*where(near_total[n] < 0, 0, 1)
+        grad_positive[n,d] = -grad_loss*where(near_adjusted[n] < 0, 0, 1)
                              *(off_near[n,d]/near[n]
                                + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
                              /N
-        grad_anchor[n,d]   = grad_loss*where(near_total[n] < 0, 0, 1)
+        grad_anchor[n,d]   = grad_loss*where(near_adjusted[n] < 0, 0, 1)
                              *(off_near[n,d]/near[n]
                                - off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n])/N
 
@@ -853,25 +853,29 @@ def backward_swap(grad_loss: Tensor, residuals: SwapResiduals) -> SwapGradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    off_near, near, off_far, far, off_between, between, near_total_negative = residuals
+    off_near, near, off_far, far, off_between, between, near_adjusted_negative = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     N = off_near.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     between_mask = between <= far
-    off_far_product = torch.reciprocal(far).masked_fill(between_mask, 0)[:, None] * off_far
-    off_between_product = (
+    inv_far_masked_times_off_far = (
+        torch.reciprocal(far).masked_fill(between_mask, 0)[:, None] * off_far
+    )
+    inv_between_masked_times_off_between = (
         torch.where(between_mask, torch.reciprocal(between), 0)[:, None] * off_between
     )
     grad_loss_scaled = grad_loss / N
-    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_total_negative, 0)
-    grad_negative = off_between_product + off_far_product
+    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_adjusted_negative, 0)
+    grad_negative = inv_between_masked_times_off_between + inv_far_masked_times_off_far
     grad_negative = grad_negative * grad_loss_scaled_masked[:, None]
-    off_near_product = off_near / near[:, None]
-    grad_positive = off_between_product + off_near_product
-    grad_positive = grad_positive * (-grad_loss_scaled).masked_fill(near_total_negative, 0)[:, None]
-    grad_anchor = off_near_product - off_far_product
+    off_near_over_near = off_near / near[:, None]
+    grad_positive = inv_between_masked_times_off_between + off_near_over_near
+    grad_positive = (
+        grad_positive * (-grad_loss_scaled).masked_fill(near_adjusted_negative, 0)[:, None]
+    )
+    grad_anchor = off_near_over_near - inv_far_masked_times_off_far
     grad_anchor = grad_anchor * grad_loss_scaled_masked[:, None]
     return SwapGradients(grad_anchor, grad_positive, grad_negative)
 
@@ -891,46 +895,53 @@ def double_backward_swap(
         grad_grad_loss, grad_off_near, grad_near, grad_off_far, grad_far, grad_off_between,
         grad_between.
     """
-    off_near, near, off_far, far, off_between, between, near_total_negative = residuals
+    off_near, near, off_far, far, off_between, between, near_adjusted_negative = residuals
     N = off_near.shape[0]
     between_mask = between <= far
     far_or_one = far.masked_fill(between_mask, 1)
-    inverse_far_or_one_masked = torch.reciprocal(far_or_one).masked_fill(between_mask, 0)
-    off_far_product = inverse_far_or_one_masked[:, None] * off_far
+    inv_far_or_one_masked = torch.reciprocal(far_or_one).masked_fill(between_mask, 0)
+    inv_far_masked_times_off_far = inv_far_or_one_masked[:, None] * off_far
     between_or_one = torch.where(between_mask, between, 1)
-    inverse_between_or_one_masked = torch.where(between_mask, torch.reciprocal(between_or_one), 0)
-    off_between_product = inverse_between_or_one_masked[:, None] * off_between
+    inv_between_or_one_masked = torch.where(between_mask, torch.reciprocal(between_or_one), 0)
+    inv_between_masked_times_off_between = inv_between_or_one_masked[:, None] * off_between
     grad_loss_scaled = grad_loss / N
-    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_total_negative, 0)
-    off_near_product = off_near / near[:, None]
-    product = grad_loss_scaled_masked[:, None] * grad_grad_negative
-    grad_grad_negative_total = torch.addcmul(
-        product, grad_loss_scaled_masked[:, None], grad_grad_positive, value=-1
+    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_adjusted_negative, 0)
+    off_near_over_near = off_near / near[:, None]
+    grad_grad_negative_scaled = grad_loss_scaled_masked[:, None] * grad_grad_negative
+    grad_grad_negative_terms = torch.addcmul(
+        grad_grad_negative_scaled, grad_loss_scaled_masked[:, None], grad_grad_positive, value=-1
     )
-    grad_between = -(grad_grad_negative_total * off_between).sum(1) * torch.where(
+    grad_between = -(grad_grad_negative_terms * off_between).sum(1) * torch.where(
         between_mask, between_or_one**-2, 0
     )
-    grad_off_between = inverse_between_or_one_masked[:, None] * grad_grad_negative_total
-    grad_grad_anchor_total = torch.addcmul(
-        product, grad_loss_scaled_masked[:, None], grad_grad_anchor, value=-1
+    grad_off_between = inv_between_or_one_masked[:, None] * grad_grad_negative_terms
+    grad_grad_anchor_terms = torch.addcmul(
+        grad_grad_negative_scaled, grad_loss_scaled_masked[:, None], grad_grad_anchor, value=-1
     )
-    grad_far = -(grad_grad_anchor_total * off_far).sum(1) * (far_or_one**-2).masked_fill(
+    grad_far = -(grad_grad_anchor_terms * off_far).sum(1) * (far_or_one**-2).masked_fill(
         between_mask, 0
     )
-    grad_off_far = inverse_far_or_one_masked[:, None] * grad_grad_anchor_total
-    total = grad_grad_anchor - grad_grad_positive
-    grad_loss_scaled_masked_product = grad_loss_scaled_masked / near
-    grad_near = -grad_loss_scaled_masked_product * (off_near_product * total).sum(1)
-    grad_off_near = grad_loss_scaled_masked_product[:, None] * total
+    grad_off_far = inv_far_or_one_masked[:, None] * grad_grad_anchor_terms
+    grad_grad_anchor_minus_grad_grad_positive = grad_grad_anchor - grad_grad_positive
+    grad_loss_scaled_masked_over_near = grad_loss_scaled_masked / near
+    grad_near = -grad_loss_scaled_masked_over_near * (
+        grad_grad_anchor_minus_grad_grad_positive * off_near_over_near
+    ).sum(1)
+    grad_off_near = (
+        grad_loss_scaled_masked_over_near[:, None] * grad_grad_anchor_minus_grad_grad_positive
+    )
     grad_grad_loss = (
         (
-            ((off_near_product - off_far_product) * grad_grad_anchor).sum(1)
-            + ((off_between_product + off_far_product) * grad_grad_negative).sum(1)
+            ((off_near_over_near - inv_far_masked_times_off_far) * grad_grad_anchor).sum(1)
+            + (
+                (inv_between_masked_times_off_between + inv_far_masked_times_off_far)
+                * grad_grad_negative
+            ).sum(1)
         )
-        .masked_fill(near_total_negative, 0)
+        .masked_fill(near_adjusted_negative, 0)
         .sum()
-        - ((off_between_product + off_near_product) * grad_grad_positive)
-        .masked_fill(near_total_negative[:, None], 0)
+        - ((inv_between_masked_times_off_between + off_near_over_near) * grad_grad_positive)
+        .masked_fill(near_adjusted_negative[:, None], 0)
         .sum()
     ) / N
     return (
@@ -959,19 +970,19 @@ def residuals_backward_swap(
         grad_anchor, grad_positive, grad_negative.
     """
     off_near, near, off_far, far, off_between, between, *_ = residuals
-    off_far_product = (grad_far / far)[:, None] * off_far
-    off_between_product = (grad_between / between)[:, None] * off_between
-    grad_negative = -grad_off_between
+    grad_far_scaled = (grad_far / far)[:, None] * off_far
+    grad_between_scaled = (grad_between / between)[:, None] * off_between
+    grad_negative = -grad_between_scaled
+    grad_negative = grad_negative - grad_far_scaled
+    grad_negative = grad_negative - grad_off_between
     grad_negative = grad_negative - grad_off_far
-    grad_negative = grad_negative - off_between_product
-    grad_negative = grad_negative - off_far_product
-    off_near_product = (grad_near / near)[:, None] * off_near
-    grad_positive = grad_off_between - grad_off_near
-    grad_positive = grad_positive - off_near_product
-    grad_positive = grad_positive + off_between_product
-    grad_anchor = grad_off_far + grad_off_near
-    grad_anchor = grad_anchor + off_far_product
-    grad_anchor = grad_anchor + off_near_product
+    grad_near_scaled = (grad_near / near)[:, None] * off_near
+    grad_positive = grad_between_scaled - grad_near_scaled
+    grad_positive = grad_positive - grad_off_near
+    grad_positive = grad_positive + grad_off_between
+    grad_anchor = grad_far_scaled + grad_near_scaled
+    grad_anchor = grad_anchor + grad_off_far
+    grad_anchor = grad_anchor + grad_off_near
     return grad_anchor, grad_positive, grad_negative
 
 
@@ -987,8 +998,8 @@ def _value_swap(
     off_between = positive - negative + eps
     between = torch.sqrt((off_between**2).sum(1))
     other = torch.where(between <= far, between, far)
-    near_total = near - other + margin
-    loss = near_total.clamp(min=0).mean()
+    near_adjusted = near - other + margin
+    loss = near_adjusted.clamp(min=0).mean()
     return loss
 
 
@@ -1051,16 +1062,16 @@ class _SwapFunction(torch.autograd.Function):
             residuals.far,
             residuals.off_between,
             residuals.between,
-            residuals.near_total_negative,
+            residuals.near_adjusted_negative,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, off_near, near, off_far, far, off_between, between, near_total_negative = output
+        _, off_near, near, off_far, far, off_between, between, near_adjusted_negative = output
         ctx.save_for_backward(
-            off_near, near, off_far, far, off_between, between, near_total_negative
+            off_near, near, off_far, far, off_between, between, near_adjusted_negative
         )
-        ctx.mark_non_differentiable(near_total_negative)
+        ctx.mark_non_differentiable(near_adjusted_negative)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -1144,7 +1155,7 @@ class SwapSumResiduals(NamedTuple):
     far: Tensor
     off_between: Tensor
     between: Tensor
-    near_total_negative: Tensor
+    near_adjusted_negative: Tensor
 
 
 class SwapSumGradients(NamedTuple):
@@ -1167,8 +1178,8 @@ def forward_swap_sum(
         off_between[n,d] = positive[n,d] - negative[n,d] + eps
         between[n]       = sqrt(sum_d(off_between[n,d]**2))
         other[n]         = min(between[n], far[n])
-        near_total[n]    = near[n] - other[n] + margin
-        loss             = sum_n(where(near_total[n] < 0, 0, near_total[n]))
+        near_adjusted[n] = near[n] - other[n] + margin
+        loss             = sum_n(where(near_adjusted[n] < 0, 0, near_adjusted[n]))
 
     Args:
         anchor: shape (N, D).
@@ -1189,24 +1200,24 @@ def forward_swap_sum(
     off_between = positive - negative + eps
     between = torch.sqrt((off_between**2).sum(1))
     other = torch.where(between <= far, between, far)
-    near_total = near - other + margin
-    near_total_negative = near_total < 0
-    loss = near_total.clamp(min=0).sum()
+    near_adjusted = near - other + margin
+    near_adjusted_negative = near_adjusted < 0
+    loss = near_adjusted.clamp(min=0).sum()
     return loss, SwapSumResiduals(
-        off_near, near, off_far, far, off_between, between, near_total_negative
+        off_near, near, off_far, far, off_between, between, near_adjusted_negative
     )
 
 
 def backward_swap_sum(grad_loss: Tensor, residuals: SwapSumResiduals) -> SwapSumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_negative[n,d] = grad_loss*where(near_total[n] < 0, 0, 1)
+        grad_negative[n,d] = grad_loss*where(near_adjusted[n] < 0, 0, 1)
                              *(off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n]
                                + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
-        grad_positive[n,d] = -grad_loss*where(near_total[n] < 0, 0, 1)
+        grad_positive[n,d] = -grad_loss*where(near_adjusted[n] < 0, 0, 1)
                              *(off_near[n,d]/near[n]
                                + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
-        grad_anchor[n,d]   = grad_loss*where(near_total[n] < 0, 0, 1)
+        grad_anchor[n,d]   = grad_loss*where(near_adjusted[n] < 0, 0, 1)
                              *(off_near[n,d]/near[n]
                                - off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n])
 
@@ -1218,23 +1229,25 @@ def backward_swap_sum(grad_loss: Tensor, residuals: SwapSumResiduals) -> SwapSum
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    off_near, near, off_far, far, off_between, between, near_total_negative = residuals
+    off_near, near, off_far, far, off_between, between, near_adjusted_negative = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     between_mask = between <= far
-    off_far_product = torch.reciprocal(far).masked_fill(between_mask, 0)[:, None] * off_far
-    off_between_product = (
+    inv_far_masked_times_off_far = (
+        torch.reciprocal(far).masked_fill(between_mask, 0)[:, None] * off_far
+    )
+    inv_between_masked_times_off_between = (
         torch.where(between_mask, torch.reciprocal(between), 0)[:, None] * off_between
     )
-    grad_loss_masked = grad_loss.masked_fill(near_total_negative, 0)
-    grad_negative = off_between_product + off_far_product
+    grad_loss_masked = grad_loss.masked_fill(near_adjusted_negative, 0)
+    grad_negative = inv_between_masked_times_off_between + inv_far_masked_times_off_far
     grad_negative = grad_negative * grad_loss_masked[:, None]
-    off_near_product = off_near / near[:, None]
-    grad_positive = off_between_product + off_near_product
-    grad_positive = grad_positive * (-grad_loss).masked_fill(near_total_negative, 0)[:, None]
-    grad_anchor = off_near_product - off_far_product
+    off_near_over_near = off_near / near[:, None]
+    grad_positive = inv_between_masked_times_off_between + off_near_over_near
+    grad_positive = grad_positive * (-grad_loss).masked_fill(near_adjusted_negative, 0)[:, None]
+    grad_anchor = off_near_over_near - inv_far_masked_times_off_far
     grad_anchor = grad_anchor * grad_loss_masked[:, None]
     return SwapSumGradients(grad_anchor, grad_positive, grad_negative)
 
@@ -1254,41 +1267,52 @@ def double_backward_swap_sum(
         grad_grad_loss, grad_off_near, grad_near, grad_off_far, grad_far, grad_off_between,
         grad_between.
     """
-    off_near, near, off_far, far, off_between, between, near_total_negative = residuals
+    off_near, near, off_far, far, off_between, between, near_adjusted_negative = residuals
     between_mask = between <= far
     far_or_one = far.masked_fill(between_mask, 1)
-    inverse_far_or_one_masked = torch.reciprocal(far_or_one).masked_fill(between_mask, 0)
-    off_far_product = inverse_far_or_one_masked[:, None] * off_far
+    inv_far_or_one_masked = torch.reciprocal(far_or_one).masked_fill(between_mask, 0)
+    inv_far_masked_times_off_far = inv_far_or_one_masked[:, None] * off_far
     between_or_one = torch.where(between_mask, between, 1)
-    inverse_between_or_one_masked = torch.where(between_mask, torch.reciprocal(between_or_one), 0)
-    off_between_product = inverse_between_or_one_masked[:, None] * off_between
-    grad_loss_masked = grad_loss.masked_fill(near_total_negative, 0)
-    off_near_product = off_near / near[:, None]
-    product = grad_loss_masked[:, None] * grad_grad_negative
-    grad_grad_negative_total = torch.addcmul(
-        product, grad_loss_masked[:, None], grad_grad_positive, value=-1
+    inv_between_or_one_masked = torch.where(between_mask, torch.reciprocal(between_or_one), 0)
+    inv_between_masked_times_off_between = inv_between_or_one_masked[:, None] * off_between
+    grad_loss_masked = grad_loss.masked_fill(near_adjusted_negative, 0)
+    off_near_over_near = off_near / near[:, None]
+    grad_grad_negative_times_grad_loss_masked = grad_loss_masked[:, None] * grad_grad_negative
+    grad_grad_negative_terms = torch.addcmul(
+        grad_grad_negative_times_grad_loss_masked,
+        grad_loss_masked[:, None],
+        grad_grad_positive,
+        value=-1,
     )
-    grad_between = -(grad_grad_negative_total * off_between).sum(1) * torch.where(
+    grad_between = -(grad_grad_negative_terms * off_between).sum(1) * torch.where(
         between_mask, between_or_one**-2, 0
     )
-    grad_off_between = inverse_between_or_one_masked[:, None] * grad_grad_negative_total
-    grad_grad_anchor_total = torch.addcmul(
-        product, grad_loss_masked[:, None], grad_grad_anchor, value=-1
+    grad_off_between = inv_between_or_one_masked[:, None] * grad_grad_negative_terms
+    grad_grad_anchor_terms = torch.addcmul(
+        grad_grad_negative_times_grad_loss_masked,
+        grad_loss_masked[:, None],
+        grad_grad_anchor,
+        value=-1,
     )
-    grad_far = -(grad_grad_anchor_total * off_far).sum(1) * (far_or_one**-2).masked_fill(
+    grad_far = -(grad_grad_anchor_terms * off_far).sum(1) * (far_or_one**-2).masked_fill(
         between_mask, 0
     )
-    grad_off_far = inverse_far_or_one_masked[:, None] * grad_grad_anchor_total
-    total = grad_grad_anchor - grad_grad_positive
-    grad_loss_masked_product = grad_loss_masked / near
-    grad_near = -grad_loss_masked_product * (off_near_product * total).sum(1)
-    grad_off_near = grad_loss_masked_product[:, None] * total
+    grad_off_far = inv_far_or_one_masked[:, None] * grad_grad_anchor_terms
+    grad_grad_anchor_minus_grad_grad_positive = grad_grad_anchor - grad_grad_positive
+    grad_loss_masked_over_near = grad_loss_masked / near
+    grad_near = -grad_loss_masked_over_near * (
+        grad_grad_anchor_minus_grad_grad_positive * off_near_over_near
+    ).sum(1)
+    grad_off_near = grad_loss_masked_over_near[:, None] * grad_grad_anchor_minus_grad_grad_positive
     grad_grad_loss = (
-        ((off_near_product - off_far_product) * grad_grad_anchor).sum(1)
-        + ((off_between_product + off_far_product) * grad_grad_negative).sum(1)
-    ).masked_fill(near_total_negative, 0).sum() - (
-        (off_between_product + off_near_product) * grad_grad_positive
-    ).masked_fill(near_total_negative[:, None], 0).sum()
+        ((off_near_over_near - inv_far_masked_times_off_far) * grad_grad_anchor).sum(1)
+        + (
+            (inv_between_masked_times_off_between + inv_far_masked_times_off_far)
+            * grad_grad_negative
+        ).sum(1)
+    ).masked_fill(near_adjusted_negative, 0).sum() - (
+        (inv_between_masked_times_off_between + off_near_over_near) * grad_grad_positive
+    ).masked_fill(near_adjusted_negative[:, None], 0).sum()
     return (
         grad_grad_loss,
         grad_off_near,
@@ -1315,19 +1339,19 @@ def residuals_backward_swap_sum(
         grad_anchor, grad_positive, grad_negative.
     """
     off_near, near, off_far, far, off_between, between, *_ = residuals
-    off_far_product = (grad_far / far)[:, None] * off_far
-    off_between_product = (grad_between / between)[:, None] * off_between
-    grad_negative = -grad_off_between
+    grad_far_scaled = (grad_far / far)[:, None] * off_far
+    grad_between_scaled = (grad_between / between)[:, None] * off_between
+    grad_negative = -grad_between_scaled
+    grad_negative = grad_negative - grad_far_scaled
+    grad_negative = grad_negative - grad_off_between
     grad_negative = grad_negative - grad_off_far
-    grad_negative = grad_negative - off_between_product
-    grad_negative = grad_negative - off_far_product
-    off_near_product = (grad_near / near)[:, None] * off_near
-    grad_positive = grad_off_between - grad_off_near
-    grad_positive = grad_positive - off_near_product
-    grad_positive = grad_positive + off_between_product
-    grad_anchor = grad_off_far + grad_off_near
-    grad_anchor = grad_anchor + off_far_product
-    grad_anchor = grad_anchor + off_near_product
+    grad_near_scaled = (grad_near / near)[:, None] * off_near
+    grad_positive = grad_between_scaled - grad_near_scaled
+    grad_positive = grad_positive - grad_off_near
+    grad_positive = grad_positive + grad_off_between
+    grad_anchor = grad_far_scaled + grad_near_scaled
+    grad_anchor = grad_anchor + grad_off_far
+    grad_anchor = grad_anchor + grad_off_near
     return grad_anchor, grad_positive, grad_negative
 
 
@@ -1343,8 +1367,8 @@ def _value_swap_sum(
     off_between = positive - negative + eps
     between = torch.sqrt((off_between**2).sum(1))
     other = torch.where(between <= far, between, far)
-    near_total = near - other + margin
-    loss = near_total.clamp(min=0).sum()
+    near_adjusted = near - other + margin
+    loss = near_adjusted.clamp(min=0).sum()
     return loss
 
 
@@ -1407,16 +1431,16 @@ class _SwapSumFunction(torch.autograd.Function):
             residuals.far,
             residuals.off_between,
             residuals.between,
-            residuals.near_total_negative,
+            residuals.near_adjusted_negative,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, off_near, near, off_far, far, off_between, between, near_total_negative = output
+        _, off_near, near, off_far, far, off_between, between, near_adjusted_negative = output
         ctx.save_for_backward(
-            off_near, near, off_far, far, off_between, between, near_total_negative
+            off_near, near, off_far, far, off_between, between, near_adjusted_negative
         )
-        ctx.mark_non_differentiable(near_total_negative)
+        ctx.mark_non_differentiable(near_adjusted_negative)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -1500,7 +1524,7 @@ class SwapNoneResiduals(NamedTuple):
     far: Tensor
     off_between: Tensor
     between: Tensor
-    near_total_negative: Tensor
+    near_adjusted_negative: Tensor
 
 
 class SwapNoneGradients(NamedTuple):
@@ -1523,8 +1547,8 @@ def forward_swap_none(
         off_between[n,d] = positive[n,d] - negative[n,d] + eps
         between[n]       = sqrt(sum_d(off_between[n,d]**2))
         other[n]         = min(between[n], far[n])
-        near_total[n]    = near[n] - other[n] + margin
-        loss[n]          = where(near_total[n] < 0, 0, near_total[n])
+        near_adjusted[n] = near[n] - other[n] + margin
+        loss[n]          = where(near_adjusted[n] < 0, 0, near_adjusted[n])
 
     Args:
         anchor: shape (N, D).
@@ -1545,18 +1569,18 @@ def forward_swap_none(
     off_between = positive - negative + eps
     between = torch.sqrt((off_between**2).sum(1))
     other = torch.where(between <= far, between, far)
-    near_total = near - other + margin
-    near_total_negative = near_total < 0
-    loss = near_total.clamp(min=0)
+    near_adjusted = near - other + margin
+    near_adjusted_negative = near_adjusted < 0
+    loss = near_adjusted.clamp(min=0)
     return loss, SwapNoneResiduals(
-        off_near, near, off_far, far, off_between, between, near_total_negative
+        off_near, near, off_far, far, off_between, between, near_adjusted_negative
     )
 
 
 def backward_swap_none(grad_loss: Tensor, residuals: SwapNoneResiduals) -> SwapNoneGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_near[n]       = grad_loss[n]*where(near_total[n] < 0, 0, 1)
+        grad_near[n]       = grad_loss[n]*where(near_adjusted[n] < 0, 0, 1)
         grad_negative[n,d] = grad_near[n]
                              *(off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n]
                                + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
@@ -1575,7 +1599,7 @@ def backward_swap_none(grad_loss: Tensor, residuals: SwapNoneResiduals) -> SwapN
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    off_near, near, off_far, far, off_between, between, near_total_negative = residuals
+    off_near, near, off_far, far, off_between, between, near_adjusted_negative = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     N = off_near.shape[0]
@@ -1583,18 +1607,20 @@ def backward_swap_none(grad_loss: Tensor, residuals: SwapNoneResiduals) -> SwapN
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_near = grad_loss.masked_fill(near_total_negative, 0)
+    grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
     between_mask = between <= far
-    off_far_product = torch.reciprocal(far).masked_fill(between_mask, 0)[:, None] * off_far
-    off_between_product = (
+    inv_far_masked_times_off_far = (
+        torch.reciprocal(far).masked_fill(between_mask, 0)[:, None] * off_far
+    )
+    inv_between_masked_times_off_between = (
         torch.where(between_mask, torch.reciprocal(between), 0)[:, None] * off_between
     )
-    grad_negative = off_between_product + off_far_product
+    grad_negative = inv_between_masked_times_off_between + inv_far_masked_times_off_far
     grad_negative = grad_negative * grad_near[:, None]
-    off_near_product = off_near / near[:, None]
-    grad_positive = off_between_product + off_near_product
+    off_near_over_near = off_near / near[:, None]
+    grad_positive = inv_between_masked_times_off_between + off_near_over_near
     grad_positive = grad_positive * (-grad_near)[:, None]
-    grad_anchor = off_near_product - off_far_product
+    grad_anchor = off_near_over_near - inv_far_masked_times_off_far
     grad_anchor = grad_anchor * grad_near[:, None]
     return SwapNoneGradients(grad_anchor, grad_positive, grad_negative)
 
@@ -1614,47 +1640,49 @@ def double_backward_swap_none(
         grad_grad_loss, grad_off_near, grad_near, grad_off_far, grad_far, grad_off_between,
         grad_between.
     """
-    off_near, near, off_far, far, off_between, between, near_total_negative = residuals
-    first_grad_near = grad_loss.masked_fill(near_total_negative, 0)
-    off_near_product = off_near / near[:, None]
-    grad_grad_positive_sum_1 = (grad_grad_positive * off_between).sum(1)
-    grad_grad_negative_sum_1 = (grad_grad_negative * off_between).sum(1)
+    off_near, near, off_far, far, off_between, between, near_adjusted_negative = residuals
+    first_grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
+    off_near_over_near = off_near / near[:, None]
+    grad_grad_positive_dot_off_between = (grad_grad_positive * off_between).sum(1)
+    grad_grad_negative_dot_off_between = (grad_grad_negative * off_between).sum(1)
     between_mask = between <= far
     between_or_one = torch.where(between_mask, between, 1)
     grad_between = (
-        (grad_grad_positive_sum_1 - grad_grad_negative_sum_1)
+        (grad_grad_positive_dot_off_between - grad_grad_negative_dot_off_between)
         * first_grad_near
         * torch.where(between_mask, between_or_one**-2, 0)
     )
-    inverse_between_or_one_masked = torch.where(between_mask, torch.reciprocal(between_or_one), 0)
+    inv_between_or_one_masked = torch.where(between_mask, torch.reciprocal(between_or_one), 0)
     grad_off_between = grad_grad_negative - grad_grad_positive
-    grad_off_between = grad_off_between * (first_grad_near * inverse_between_or_one_masked)[:, None]
-    grad_grad_negative_sum = (grad_grad_negative * off_far).sum(1)
-    grad_grad_anchor_sum_1 = (grad_grad_anchor * off_far).sum(1)
+    grad_off_between = grad_off_between * (first_grad_near * inv_between_or_one_masked)[:, None]
+    grad_grad_negative_dot_off_far = (grad_grad_negative * off_far).sum(1)
+    grad_grad_anchor_dot_off_far = (grad_grad_anchor * off_far).sum(1)
     far_or_one = far.masked_fill(between_mask, 1)
     grad_far = (
-        (grad_grad_anchor_sum_1 - grad_grad_negative_sum)
+        (grad_grad_anchor_dot_off_far - grad_grad_negative_dot_off_far)
         * first_grad_near
         * (far_or_one**-2).masked_fill(between_mask, 0)
     )
-    inverse_far_or_one_masked = torch.reciprocal(far_or_one).masked_fill(between_mask, 0)
+    inv_far_or_one_masked = torch.reciprocal(far_or_one).masked_fill(between_mask, 0)
     grad_off_far = grad_grad_negative - grad_grad_anchor
-    grad_off_far = grad_off_far * (first_grad_near * inverse_far_or_one_masked)[:, None]
-    grad_grad_positive_sum = (grad_grad_positive * off_near_product).sum(1)
-    grad_grad_anchor_sum = (grad_grad_anchor * off_near_product).sum(1)
-    first_grad_near_product = first_grad_near / near
-    grad_near = (grad_grad_positive_sum - grad_grad_anchor_sum) * first_grad_near_product
+    grad_off_far = grad_off_far * (first_grad_near * inv_far_or_one_masked)[:, None]
+    grad_grad_positive_dot_off_near_over_near = (grad_grad_positive * off_near_over_near).sum(1)
+    grad_grad_anchor_dot_off_near_over_near = (grad_grad_anchor * off_near_over_near).sum(1)
+    first_grad_near_over_near = first_grad_near / near
+    grad_near = (
+        grad_grad_positive_dot_off_near_over_near - grad_grad_anchor_dot_off_near_over_near
+    ) * first_grad_near_over_near
     grad_off_near = grad_grad_anchor - grad_grad_positive
-    grad_off_near = grad_off_near * first_grad_near_product[:, None]
+    grad_off_near = grad_off_near * first_grad_near_over_near[:, None]
     grad_grad_loss = torch.addcmul(
         torch.addcmul(
-            grad_grad_anchor_sum - grad_grad_positive_sum,
-            grad_grad_negative_sum - grad_grad_anchor_sum_1,
-            inverse_far_or_one_masked,
+            grad_grad_anchor_dot_off_near_over_near - grad_grad_positive_dot_off_near_over_near,
+            grad_grad_negative_dot_off_far - grad_grad_anchor_dot_off_far,
+            inv_far_or_one_masked,
         ),
-        grad_grad_negative_sum_1 - grad_grad_positive_sum_1,
-        inverse_between_or_one_masked,
-    ).masked_fill(near_total_negative, 0)
+        grad_grad_negative_dot_off_between - grad_grad_positive_dot_off_between,
+        inv_between_or_one_masked,
+    ).masked_fill(near_adjusted_negative, 0)
     return (
         grad_grad_loss,
         grad_off_near,
@@ -1681,19 +1709,19 @@ def residuals_backward_swap_none(
         grad_anchor, grad_positive, grad_negative.
     """
     off_near, near, off_far, far, off_between, between, *_ = residuals
-    off_far_product = (grad_far / far)[:, None] * off_far
-    off_between_product = (grad_between / between)[:, None] * off_between
-    grad_negative = -grad_off_between
+    grad_far_scaled = (grad_far / far)[:, None] * off_far
+    grad_between_scaled = (grad_between / between)[:, None] * off_between
+    grad_negative = -grad_between_scaled
+    grad_negative = grad_negative - grad_far_scaled
+    grad_negative = grad_negative - grad_off_between
     grad_negative = grad_negative - grad_off_far
-    grad_negative = grad_negative - off_between_product
-    grad_negative = grad_negative - off_far_product
-    off_near_product = (grad_near / near)[:, None] * off_near
-    grad_positive = grad_off_between - grad_off_near
-    grad_positive = grad_positive - off_near_product
-    grad_positive = grad_positive + off_between_product
-    grad_anchor = grad_off_far + grad_off_near
-    grad_anchor = grad_anchor + off_far_product
-    grad_anchor = grad_anchor + off_near_product
+    grad_near_scaled = (grad_near / near)[:, None] * off_near
+    grad_positive = grad_between_scaled - grad_near_scaled
+    grad_positive = grad_positive - grad_off_near
+    grad_positive = grad_positive + grad_off_between
+    grad_anchor = grad_far_scaled + grad_near_scaled
+    grad_anchor = grad_anchor + grad_off_far
+    grad_anchor = grad_anchor + grad_off_near
     return grad_anchor, grad_positive, grad_negative
 
 
@@ -1709,8 +1737,8 @@ def _value_swap_none(
     off_between = positive - negative + eps
     between = torch.sqrt((off_between**2).sum(1))
     other = torch.where(between <= far, between, far)
-    near_total = near - other + margin
-    loss = near_total.clamp(min=0)
+    near_adjusted = near - other + margin
+    loss = near_adjusted.clamp(min=0)
     return loss
 
 
@@ -1773,16 +1801,16 @@ class _SwapNoneFunction(torch.autograd.Function):
             residuals.far,
             residuals.off_between,
             residuals.between,
-            residuals.near_total_negative,
+            residuals.near_adjusted_negative,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, off_near, near, off_far, far, off_between, between, near_total_negative = output
+        _, off_near, near, off_far, far, off_between, between, near_adjusted_negative = output
         ctx.save_for_backward(
-            off_near, near, off_far, far, off_between, between, near_total_negative
+            off_near, near, off_far, far, off_between, between, near_adjusted_negative
         )
-        ctx.mark_non_differentiable(near_total_negative)
+        ctx.mark_non_differentiable(near_adjusted_negative)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -1860,8 +1888,8 @@ _check_p_1 = _check
 class P1Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    off_far_product: Tensor
-    off_near_product: Tensor
+    sign_off_far_scaled: Tensor
+    sign_off_near_scaled: Tensor
 
 
 class P1Gradients(NamedTuple):
@@ -1877,13 +1905,13 @@ def forward_p_1(
 ) -> tuple[Tensor, P1Residuals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        off_near[n,d] = anchor[n,d] - positive[n,d] + eps
-        near[n]       = sum_d(abs(off_near[n,d]))
-        off_far[n,d]  = anchor[n,d] - negative[n,d] + eps
-        far[n]        = sum_d(abs(off_far[n,d]))
-        other[n]      = far[n]
-        far_total[n]  = near[n] - far[n] + margin
-        loss          = sum_n(where(far_total[n] < 0, 0, far_total[n]))/N
+        off_near[n,d]    = anchor[n,d] - positive[n,d] + eps
+        near[n]          = sum_d(abs(off_near[n,d]))
+        off_far[n,d]     = anchor[n,d] - negative[n,d] + eps
+        far[n]           = sum_d(abs(off_far[n,d]))
+        other[n]         = far[n]
+        near_adjusted[n] = near[n] - far[n] + margin
+        loss             = sum_n(where(near_adjusted[n] < 0, 0, near_adjusted[n]))/N
 
     Args:
         anchor: shape (N, D).
@@ -1901,23 +1929,23 @@ def forward_p_1(
     near = torch.abs(off_near).sum(1)
     off_far = anchor - negative + eps
     far = torch.abs(off_far).sum(1)
-    far_total = near - far + margin
-    far_total_negative = far_total < 0
-    loss = far_total.clamp(min=0).mean()
-    off_far_product = torch.where(
-        far_total_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), 1
+    near_adjusted = near - far + margin
+    near_adjusted_negative = near_adjusted < 0
+    loss = near_adjusted.clamp(min=0).mean()
+    sign_off_far_scaled = torch.where(
+        near_adjusted_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), 1
     )[:, None] * torch.sign(off_far)
-    off_near_product = torch.where(
-        far_total_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
+    sign_off_near_scaled = torch.where(
+        near_adjusted_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
     )[:, None] * torch.sign(off_near)
-    return loss, P1Residuals(off_far_product, off_near_product)
+    return loss, P1Residuals(sign_off_far_scaled, sign_off_near_scaled)
 
 
 def backward_p_1(grad_loss: Tensor, residuals: P1Residuals) -> P1Gradients:
     """Compute the gradients. No argument is written to.
 
-        grad_negative[n,d] = grad_loss*where(far_total[n] < 0, 0, 1)*sign(off_far[n,d])/N
-        grad_positive[n,d] = -grad_loss*where(far_total[n] < 0, 0, 1)*sign(off_near[n,d])/N
+        grad_negative[n,d] = grad_loss*where(near_adjusted[n] < 0, 0, 1)*sign(off_far[n,d])/N
+        grad_positive[n,d] = -grad_loss*where(near_adjusted[n] < 0, 0, 1)*sign(off_near[n,d])/N
         grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
 
     Args:
@@ -1928,15 +1956,15 @@ def backward_p_1(grad_loss: Tensor, residuals: P1Residuals) -> P1Gradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    off_far_product, off_near_product = residuals
+    sign_off_far_scaled, sign_off_near_scaled = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
-    N = off_far_product.shape[0]
+    N = sign_off_far_scaled.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_negative = grad_loss_scaled * off_far_product
-    grad_positive = grad_loss_scaled * off_near_product
+    grad_negative = grad_loss_scaled * sign_off_far_scaled
+    grad_positive = grad_loss_scaled * sign_off_near_scaled
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return P1Gradients(grad_anchor, grad_positive, grad_negative)
@@ -1954,17 +1982,20 @@ def double_backward_p_1(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_off_far_product, grad_off_near_product.
+        grad_grad_loss, grad_sign_off_far_scaled, grad_sign_off_near_scaled.
     """
-    off_far_product, off_near_product = residuals
-    N = off_far_product.shape[0]
+    sign_off_far_scaled, sign_off_near_scaled = residuals
+    N = sign_off_far_scaled.shape[0]
     grad_loss_scaled = grad_loss / N
-    total = grad_grad_positive - grad_grad_anchor
-    grad_off_near_product = grad_loss_scaled * total
-    total_1 = grad_grad_negative - grad_grad_anchor
-    grad_off_far_product = grad_loss_scaled * total_1
-    grad_grad_loss = ((off_far_product * total_1).sum() + (off_near_product * total).sum()) / N
-    return grad_grad_loss, grad_off_far_product, grad_off_near_product
+    grad_grad_positive_minus_grad_grad_anchor = grad_grad_positive - grad_grad_anchor
+    grad_sign_off_near_scaled = grad_loss_scaled * grad_grad_positive_minus_grad_grad_anchor
+    grad_grad_negative_minus_grad_grad_anchor = grad_grad_negative - grad_grad_anchor
+    grad_sign_off_far_scaled = grad_loss_scaled * grad_grad_negative_minus_grad_grad_anchor
+    grad_grad_loss = (
+        (grad_grad_negative_minus_grad_grad_anchor * sign_off_far_scaled).sum()
+        + (grad_grad_positive_minus_grad_grad_anchor * sign_off_near_scaled).sum()
+    ) / N
+    return grad_grad_loss, grad_sign_off_far_scaled, grad_sign_off_near_scaled
 
 
 def _value_p_1(
@@ -1976,8 +2007,8 @@ def _value_p_1(
     near = torch.abs(off_near).sum(1)
     off_far = anchor - negative + eps
     far = torch.abs(off_far).sum(1)
-    far_total = near - far + margin
-    loss = far_total.clamp(min=0).mean()
+    near_adjusted = near - far + margin
+    loss = near_adjusted.clamp(min=0).mean()
     return loss
 
 
@@ -1999,10 +2030,10 @@ class _P1BackwardFunction(torch.autograd.Function):
         grad_grad_anchor, grad_grad_positive, grad_grad_negative = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = P1Residuals(*saved)
-        grad_grad_loss, grad_off_far_product, grad_off_near_product = double_backward_p_1(
+        grad_grad_loss, grad_sign_off_far_scaled, grad_sign_off_near_scaled = double_backward_p_1(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
-        return grad_grad_loss, grad_off_far_product, grad_off_near_product
+        return grad_grad_loss, grad_sign_off_far_scaled, grad_sign_off_near_scaled
 
 
 class _P1Function(torch.autograd.Function):
@@ -2015,13 +2046,13 @@ class _P1Function(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_p_1(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.off_far_product, residuals.off_near_product
+        return loss, residuals.sign_off_far_scaled, residuals.sign_off_near_scaled
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, off_far_product, off_near_product = output
-        ctx.save_for_backward(off_far_product, off_near_product)
-        ctx.mark_non_differentiable(off_far_product, off_near_product)
+        _, sign_off_far_scaled, sign_off_near_scaled = output
+        ctx.save_for_backward(sign_off_far_scaled, sign_off_near_scaled)
+        ctx.mark_non_differentiable(sign_off_far_scaled, sign_off_near_scaled)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -2069,13 +2100,13 @@ def forward_p_1_sum(
 ) -> tuple[Tensor, P1SumResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        off_near[n,d] = anchor[n,d] - positive[n,d] + eps
-        near[n]       = sum_d(abs(off_near[n,d]))
-        off_far[n,d]  = anchor[n,d] - negative[n,d] + eps
-        far[n]        = sum_d(abs(off_far[n,d]))
-        other[n]      = far[n]
-        far_total[n]  = near[n] - far[n] + margin
-        loss          = sum_n(where(far_total[n] < 0, 0, far_total[n]))
+        off_near[n,d]    = anchor[n,d] - positive[n,d] + eps
+        near[n]          = sum_d(abs(off_near[n,d]))
+        off_far[n,d]     = anchor[n,d] - negative[n,d] + eps
+        far[n]           = sum_d(abs(off_far[n,d]))
+        other[n]         = far[n]
+        near_adjusted[n] = near[n] - far[n] + margin
+        loss             = sum_n(where(near_adjusted[n] < 0, 0, near_adjusted[n]))
 
     Args:
         anchor: shape (N, D).
@@ -2093,14 +2124,14 @@ def forward_p_1_sum(
     near = torch.abs(off_near).sum(1)
     off_far = anchor - negative + eps
     far = torch.abs(off_far).sum(1)
-    far_total = near - far + margin
-    far_total_negative = far_total < 0
-    loss = far_total.clamp(min=0).sum()
+    near_adjusted = near - far + margin
+    near_adjusted_negative = near_adjusted < 0
+    loss = near_adjusted.clamp(min=0).sum()
     dloss_dnegative = torch.where(
-        far_total_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), 1
+        near_adjusted_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), 1
     )[:, None] * torch.sign(off_far)
     dloss_dpositive = torch.where(
-        far_total_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
+        near_adjusted_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
     )[:, None] * torch.sign(off_near)
     return loss, P1SumResiduals(dloss_dnegative, dloss_dpositive)
 
@@ -2108,8 +2139,8 @@ def forward_p_1_sum(
 def backward_p_1_sum(grad_loss: Tensor, residuals: P1SumResiduals) -> P1SumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_negative[n,d] = grad_loss*where(far_total[n] < 0, 0, 1)*sign(off_far[n,d])
-        grad_positive[n,d] = -grad_loss*where(far_total[n] < 0, 0, 1)*sign(off_near[n,d])
+        grad_negative[n,d] = grad_loss*where(near_adjusted[n] < 0, 0, 1)*sign(off_far[n,d])
+        grad_positive[n,d] = -grad_loss*where(near_adjusted[n] < 0, 0, 1)*sign(off_near[n,d])
         grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
 
     Args:
@@ -2147,11 +2178,13 @@ def double_backward_p_1_sum(
         grad_grad_loss, grad_dloss_dnegative, grad_dloss_dpositive.
     """
     dloss_dnegative, dloss_dpositive = residuals
-    total = grad_grad_positive - grad_grad_anchor
-    grad_dloss_dpositive = grad_loss * total
-    total_1 = grad_grad_negative - grad_grad_anchor
-    grad_dloss_dnegative = grad_loss * total_1
-    grad_grad_loss = (dloss_dnegative * total_1).sum() + (dloss_dpositive * total).sum()
+    grad_grad_positive_minus_grad_grad_anchor = grad_grad_positive - grad_grad_anchor
+    grad_dloss_dpositive = grad_loss * grad_grad_positive_minus_grad_grad_anchor
+    grad_grad_negative_minus_grad_grad_anchor = grad_grad_negative - grad_grad_anchor
+    grad_dloss_dnegative = grad_loss * grad_grad_negative_minus_grad_grad_anchor
+    grad_grad_loss = (dloss_dnegative * grad_grad_negative_minus_grad_grad_anchor).sum() + (
+        dloss_dpositive * grad_grad_positive_minus_grad_grad_anchor
+    ).sum()
     return grad_grad_loss, grad_dloss_dnegative, grad_dloss_dpositive
 
 
@@ -2164,8 +2197,8 @@ def _value_p_1_sum(
     near = torch.abs(off_near).sum(1)
     off_far = anchor - negative + eps
     far = torch.abs(off_far).sum(1)
-    far_total = near - far + margin
-    loss = far_total.clamp(min=0).sum()
+    near_adjusted = near - far + margin
+    loss = near_adjusted.clamp(min=0).sum()
     return loss
 
 
@@ -2240,9 +2273,9 @@ _check_p_1_none = _check
 class P1NoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    far_total_negative: Tensor
+    near_adjusted_negative: Tensor
     sign_off_far: Tensor
-    off_near_scaled: Tensor
+    neg_sign_off_near: Tensor
 
 
 class P1NoneGradients(NamedTuple):
@@ -2258,13 +2291,13 @@ def forward_p_1_none(
 ) -> tuple[Tensor, P1NoneResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        off_near[n,d] = anchor[n,d] - positive[n,d] + eps
-        near[n]       = sum_d(abs(off_near[n,d]))
-        off_far[n,d]  = anchor[n,d] - negative[n,d] + eps
-        far[n]        = sum_d(abs(off_far[n,d]))
-        other[n]      = far[n]
-        far_total[n]  = near[n] - far[n] + margin
-        loss[n]       = where(far_total[n] < 0, 0, far_total[n])
+        off_near[n,d]    = anchor[n,d] - positive[n,d] + eps
+        near[n]          = sum_d(abs(off_near[n,d]))
+        off_far[n,d]     = anchor[n,d] - negative[n,d] + eps
+        far[n]           = sum_d(abs(off_far[n,d]))
+        other[n]         = far[n]
+        near_adjusted[n] = near[n] - far[n] + margin
+        loss[n]          = where(near_adjusted[n] < 0, 0, near_adjusted[n])
 
     Args:
         anchor: shape (N, D).
@@ -2282,19 +2315,19 @@ def forward_p_1_none(
     near = torch.abs(off_near).sum(1)
     off_far = anchor - negative + eps
     far = torch.abs(off_far).sum(1)
-    far_total = near - far + margin
-    far_total_negative = far_total < 0
-    loss = far_total.clamp(min=0)
+    near_adjusted = near - far + margin
+    near_adjusted_negative = near_adjusted < 0
+    loss = near_adjusted.clamp(min=0)
     sign_off_far = torch.sign(off_far)
     sign_off_near = torch.sign(off_near)
-    off_near_scaled = -sign_off_near
-    return loss, P1NoneResiduals(far_total_negative, sign_off_far, off_near_scaled)
+    neg_sign_off_near = -sign_off_near
+    return loss, P1NoneResiduals(near_adjusted_negative, sign_off_far, neg_sign_off_near)
 
 
 def backward_p_1_none(grad_loss: Tensor, residuals: P1NoneResiduals) -> P1NoneGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_near[n]       = grad_loss[n]*where(far_total[n] < 0, 0, 1)
+        grad_near[n]       = grad_loss[n]*where(near_adjusted[n] < 0, 0, 1)
         grad_negative[n,d] = grad_near[n]*sign(off_far[n,d])
         grad_positive[n,d] = -grad_near[n]*sign(off_near[n,d])
         grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
@@ -2307,7 +2340,7 @@ def backward_p_1_none(grad_loss: Tensor, residuals: P1NoneResiduals) -> P1NoneGr
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    far_total_negative, sign_off_far, off_near_scaled = residuals
+    near_adjusted_negative, sign_off_far, neg_sign_off_near = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     N = sign_off_far.shape[0]
@@ -2315,9 +2348,9 @@ def backward_p_1_none(grad_loss: Tensor, residuals: P1NoneResiduals) -> P1NoneGr
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_near = grad_loss.masked_fill(far_total_negative, 0)
+    grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
     grad_negative = grad_near[:, None] * sign_off_far
-    grad_positive = grad_near[:, None] * off_near_scaled
+    grad_positive = grad_near[:, None] * neg_sign_off_near
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return P1NoneGradients(grad_anchor, grad_positive, grad_negative)
@@ -2335,18 +2368,19 @@ def double_backward_p_1_none(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_sign_off_far, grad_off_near_scaled.
+        grad_grad_loss, grad_sign_off_far, grad_neg_sign_off_near.
     """
-    far_total_negative, sign_off_far, off_near_scaled = residuals
-    grad_near = grad_loss.masked_fill(far_total_negative, 0)
-    total = grad_grad_positive - grad_grad_anchor
-    grad_off_near_scaled = grad_near[:, None] * total
-    total_1 = grad_grad_negative - grad_grad_anchor
-    grad_sign_off_far = grad_near[:, None] * total_1
+    near_adjusted_negative, sign_off_far, neg_sign_off_near = residuals
+    grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
+    grad_grad_positive_minus_grad_grad_anchor = grad_grad_positive - grad_grad_anchor
+    grad_neg_sign_off_near = grad_near[:, None] * grad_grad_positive_minus_grad_grad_anchor
+    grad_grad_negative_minus_grad_grad_anchor = grad_grad_negative - grad_grad_anchor
+    grad_sign_off_far = grad_near[:, None] * grad_grad_negative_minus_grad_grad_anchor
     grad_grad_loss = (
-        (off_near_scaled * total).sum(1) + (sign_off_far * total_1).sum(1)
-    ).masked_fill(far_total_negative, 0)
-    return grad_grad_loss, grad_sign_off_far, grad_off_near_scaled
+        (grad_grad_negative_minus_grad_grad_anchor * sign_off_far).sum(1)
+        + (grad_grad_positive_minus_grad_grad_anchor * neg_sign_off_near).sum(1)
+    ).masked_fill(near_adjusted_negative, 0)
+    return grad_grad_loss, grad_sign_off_far, grad_neg_sign_off_near
 
 
 def _value_p_1_none(
@@ -2358,8 +2392,8 @@ def _value_p_1_none(
     near = torch.abs(off_near).sum(1)
     off_far = anchor - negative + eps
     far = torch.abs(off_far).sum(1)
-    far_total = near - far + margin
-    loss = far_total.clamp(min=0)
+    near_adjusted = near - far + margin
+    loss = near_adjusted.clamp(min=0)
     return loss
 
 
@@ -2381,10 +2415,10 @@ class _P1NoneBackwardFunction(torch.autograd.Function):
         grad_grad_anchor, grad_grad_positive, grad_grad_negative = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = P1NoneResiduals(*saved)
-        grad_grad_loss, grad_sign_off_far, grad_off_near_scaled = double_backward_p_1_none(
+        grad_grad_loss, grad_sign_off_far, grad_neg_sign_off_near = double_backward_p_1_none(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
-        return grad_grad_loss, None, grad_sign_off_far, grad_off_near_scaled
+        return grad_grad_loss, None, grad_sign_off_far, grad_neg_sign_off_near
 
 
 class _P1NoneFunction(torch.autograd.Function):
@@ -2397,13 +2431,18 @@ class _P1NoneFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_p_1_none(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.far_total_negative, residuals.sign_off_far, residuals.off_near_scaled
+        return (
+            loss,
+            residuals.near_adjusted_negative,
+            residuals.sign_off_far,
+            residuals.neg_sign_off_near,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, far_total_negative, sign_off_far, off_near_scaled = output
-        ctx.save_for_backward(far_total_negative, sign_off_far, off_near_scaled)
-        ctx.mark_non_differentiable(far_total_negative, sign_off_far, off_near_scaled)
+        _, near_adjusted_negative, sign_off_far, neg_sign_off_near = output
+        ctx.save_for_backward(near_adjusted_negative, sign_off_far, neg_sign_off_near)
+        ctx.mark_non_differentiable(near_adjusted_negative, sign_off_far, neg_sign_off_near)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -2434,9 +2473,9 @@ _check_p_1_swap = _check
 class P1SwapResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    near_total_negative: Tensor
-    total: Tensor
-    sign_off_between_masked_product: Tensor
+    near_adjusted_negative: Tensor
+    sign_off_between_masked_adjusted: Tensor
+    sign_off_between_masked_scaled: Tensor
     sign_off_near_minus_sign_off_far_masked: Tensor
 
 
@@ -2460,8 +2499,8 @@ def forward_p_1_swap(
         off_between[n,d] = positive[n,d] - negative[n,d] + eps
         between[n]       = sum_d(abs(off_between[n,d]))
         other[n]         = min(between[n], far[n])
-        near_total[n]    = near[n] - other[n] + margin
-        loss             = sum_n(where(near_total[n] < 0, 0, near_total[n]))/N
+        near_adjusted[n] = near[n] - other[n] + margin
+        loss             = sum_n(where(near_adjusted[n] < 0, 0, near_adjusted[n]))/N
 
     Args:
         anchor: shape (N, D).
@@ -2483,22 +2522,22 @@ def forward_p_1_swap(
     between = torch.abs(off_between).sum(1)
     between_mask = between <= far
     other = torch.where(between_mask, between, far)
-    near_total = near - other + margin
-    near_total_negative = near_total < 0
-    loss = near_total.clamp(min=0).mean()
+    near_adjusted = near - other + margin
+    near_adjusted_negative = near_adjusted < 0
+    loss = near_adjusted.clamp(min=0).mean()
     sign_off_between_masked = torch.where(between_mask[:, None], torch.sign(off_between), 0)
     sign_off_far_masked = torch.sign(off_far).masked_fill(between_mask[:, None], 0)
-    total = sign_off_between_masked + sign_off_far_masked
+    sign_off_between_masked_adjusted = sign_off_between_masked + sign_off_far_masked
     sign_off_near = torch.sign(off_near)
-    sign_off_between_masked_product = sign_off_between_masked + sign_off_near
-    sign_off_between_masked_product *= torch.where(
-        near_total_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
+    sign_off_between_masked_scaled = sign_off_between_masked + sign_off_near
+    sign_off_between_masked_scaled *= torch.where(
+        near_adjusted_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
     )[:, None]
     sign_off_near_minus_sign_off_far_masked = sign_off_near - sign_off_far_masked
     return loss, P1SwapResiduals(
-        near_total_negative,
-        total,
-        sign_off_between_masked_product,
+        near_adjusted_negative,
+        sign_off_between_masked_adjusted,
+        sign_off_between_masked_scaled,
         sign_off_near_minus_sign_off_far_masked,
     )
 
@@ -2506,13 +2545,13 @@ def forward_p_1_swap(
 def backward_p_1_swap(grad_loss: Tensor, residuals: P1SwapResiduals) -> P1SwapGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_negative[n,d] = grad_loss*where(near_total[n] < 0, 0, 1)
+        grad_negative[n,d] = grad_loss*where(near_adjusted[n] < 0, 0, 1)
                              *(where(between[n] <= far[n], 0, 1)*sign(off_far[n,d])
                                + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))/N
-        grad_positive[n,d] = -grad_loss*where(near_total[n] < 0, 0, 1)
+        grad_positive[n,d] = -grad_loss*where(near_adjusted[n] < 0, 0, 1)
                              *(sign(off_near[n,d])
                                + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))/N
-        grad_anchor[n,d]   = grad_loss*where(near_total[n] < 0, 0, 1)
+        grad_anchor[n,d]   = grad_loss*where(near_adjusted[n] < 0, 0, 1)
                              *(sign(off_near[n,d])
                                - where(between[n] <= far[n], 0, 1)*sign(off_far[n,d]))/N
 
@@ -2525,20 +2564,20 @@ def backward_p_1_swap(grad_loss: Tensor, residuals: P1SwapResiduals) -> P1SwapGr
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
     (
-        near_total_negative,
-        total,
-        sign_off_between_masked_product,
+        near_adjusted_negative,
+        sign_off_between_masked_adjusted,
+        sign_off_between_masked_scaled,
         sign_off_near_minus_sign_off_far_masked,
     ) = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
-    N = total.shape[0]
+    N = sign_off_between_masked_adjusted.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_total_negative, 0)
-    grad_negative = grad_loss_scaled_masked[:, None] * total
-    grad_positive = grad_loss_scaled * sign_off_between_masked_product
+    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_adjusted_negative, 0)
+    grad_negative = grad_loss_scaled_masked[:, None] * sign_off_between_masked_adjusted
+    grad_positive = grad_loss_scaled * sign_off_between_masked_scaled
     grad_anchor = grad_loss_scaled_masked[:, None] * sign_off_near_minus_sign_off_far_masked
     return P1SwapGradients(grad_anchor, grad_positive, grad_negative)
 
@@ -2555,36 +2594,36 @@ def double_backward_p_1_swap(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_total, grad_sign_off_between_masked_product,
-        grad_sign_off_near_minus_sign_off_far_masked.
+        grad_grad_loss, grad_sign_off_between_masked_adjusted,
+        grad_sign_off_between_masked_scaled, grad_sign_off_near_minus_sign_off_far_masked.
     """
     (
-        near_total_negative,
-        total,
-        sign_off_between_masked_product,
+        near_adjusted_negative,
+        sign_off_between_masked_adjusted,
+        sign_off_between_masked_scaled,
         sign_off_near_minus_sign_off_far_masked,
     ) = residuals
-    N = total.shape[0]
+    N = sign_off_between_masked_adjusted.shape[0]
     grad_loss_scaled = grad_loss / N
-    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_total_negative, 0)
+    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_adjusted_negative, 0)
     grad_sign_off_near_minus_sign_off_far_masked = (
         grad_loss_scaled_masked[:, None] * grad_grad_anchor
     )
-    grad_sign_off_between_masked_product = grad_loss_scaled * grad_grad_positive
-    grad_total = grad_loss_scaled_masked[:, None] * grad_grad_negative
+    grad_sign_off_between_masked_scaled = grad_loss_scaled * grad_grad_positive
+    grad_sign_off_between_masked_adjusted = grad_loss_scaled_masked[:, None] * grad_grad_negative
     grad_grad_loss = (
-        (grad_grad_positive * sign_off_between_masked_product).sum()
+        (grad_grad_positive * sign_off_between_masked_scaled).sum()
         + (
             (grad_grad_anchor * sign_off_near_minus_sign_off_far_masked).sum(1)
-            + (grad_grad_negative * total).sum(1)
+            + (grad_grad_negative * sign_off_between_masked_adjusted).sum(1)
         )
-        .masked_fill(near_total_negative, 0)
+        .masked_fill(near_adjusted_negative, 0)
         .sum()
     ) / N
     return (
         grad_grad_loss,
-        grad_total,
-        grad_sign_off_between_masked_product,
+        grad_sign_off_between_masked_adjusted,
+        grad_sign_off_between_masked_scaled,
         grad_sign_off_near_minus_sign_off_far_masked,
     )
 
@@ -2601,8 +2640,8 @@ def _value_p_1_swap(
     off_between = positive - negative + eps
     between = torch.abs(off_between).sum(1)
     other = torch.where(between <= far, between, far)
-    near_total = near - other + margin
-    loss = near_total.clamp(min=0).mean()
+    near_adjusted = near - other + margin
+    loss = near_adjusted.clamp(min=0).mean()
     return loss
 
 
@@ -2626,8 +2665,8 @@ class _P1SwapBackwardFunction(torch.autograd.Function):
         residuals = P1SwapResiduals(*saved)
         (
             grad_grad_loss,
-            grad_total,
-            grad_sign_off_between_masked_product,
+            grad_sign_off_between_masked_adjusted,
+            grad_sign_off_between_masked_scaled,
             grad_sign_off_near_minus_sign_off_far_masked,
         ) = double_backward_p_1_swap(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
@@ -2635,8 +2674,8 @@ class _P1SwapBackwardFunction(torch.autograd.Function):
         return (
             grad_grad_loss,
             None,
-            grad_total,
-            grad_sign_off_between_masked_product,
+            grad_sign_off_between_masked_adjusted,
+            grad_sign_off_between_masked_scaled,
             grad_sign_off_near_minus_sign_off_far_masked,
         )
 
@@ -2653,9 +2692,9 @@ class _P1SwapFunction(torch.autograd.Function):
         loss, residuals = forward_p_1_swap(anchor, positive, negative, margin=margin, eps=eps)
         return (
             loss,
-            residuals.near_total_negative,
-            residuals.total,
-            residuals.sign_off_between_masked_product,
+            residuals.near_adjusted_negative,
+            residuals.sign_off_between_masked_adjusted,
+            residuals.sign_off_between_masked_scaled,
             residuals.sign_off_near_minus_sign_off_far_masked,
         )
 
@@ -2663,21 +2702,21 @@ class _P1SwapFunction(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         (
             _,
-            near_total_negative,
-            total,
-            sign_off_between_masked_product,
+            near_adjusted_negative,
+            sign_off_between_masked_adjusted,
+            sign_off_between_masked_scaled,
             sign_off_near_minus_sign_off_far_masked,
         ) = output
         ctx.save_for_backward(
-            near_total_negative,
-            total,
-            sign_off_between_masked_product,
+            near_adjusted_negative,
+            sign_off_between_masked_adjusted,
+            sign_off_between_masked_scaled,
             sign_off_near_minus_sign_off_far_masked,
         )
         ctx.mark_non_differentiable(
-            near_total_negative,
-            total,
-            sign_off_between_masked_product,
+            near_adjusted_negative,
+            sign_off_between_masked_adjusted,
+            sign_off_between_masked_scaled,
             sign_off_near_minus_sign_off_far_masked,
         )
         ctx.set_materialize_grads(False)
@@ -2710,8 +2749,8 @@ _check_p_1_swap_sum = _check
 class P1SwapSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    near_total_negative: Tensor
-    total: Tensor
+    near_adjusted_negative: Tensor
+    sign_off_between_masked_adjusted: Tensor
     dloss_dpositive: Tensor
     sign_off_near_minus_sign_off_far_masked: Tensor
 
@@ -2736,8 +2775,8 @@ def forward_p_1_swap_sum(
         off_between[n,d] = positive[n,d] - negative[n,d] + eps
         between[n]       = sum_d(abs(off_between[n,d]))
         other[n]         = min(between[n], far[n])
-        near_total[n]    = near[n] - other[n] + margin
-        loss             = sum_n(where(near_total[n] < 0, 0, near_total[n]))
+        near_adjusted[n] = near[n] - other[n] + margin
+        loss             = sum_n(where(near_adjusted[n] < 0, 0, near_adjusted[n]))
 
     Args:
         anchor: shape (N, D).
@@ -2759,33 +2798,36 @@ def forward_p_1_swap_sum(
     between = torch.abs(off_between).sum(1)
     between_mask = between <= far
     other = torch.where(between_mask, between, far)
-    near_total = near - other + margin
-    near_total_negative = near_total < 0
-    loss = near_total.clamp(min=0).sum()
+    near_adjusted = near - other + margin
+    near_adjusted_negative = near_adjusted < 0
+    loss = near_adjusted.clamp(min=0).sum()
     sign_off_between_masked = torch.where(between_mask[:, None], torch.sign(off_between), 0)
     sign_off_far_masked = torch.sign(off_far).masked_fill(between_mask[:, None], 0)
-    total = sign_off_between_masked + sign_off_far_masked
+    sign_off_between_masked_adjusted = sign_off_between_masked + sign_off_far_masked
     sign_off_near = torch.sign(off_near)
     dloss_dpositive = sign_off_between_masked + sign_off_near
     dloss_dpositive *= torch.where(
-        near_total_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
+        near_adjusted_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
     )[:, None]
     sign_off_near_minus_sign_off_far_masked = sign_off_near - sign_off_far_masked
     return loss, P1SwapSumResiduals(
-        near_total_negative, total, dloss_dpositive, sign_off_near_minus_sign_off_far_masked
+        near_adjusted_negative,
+        sign_off_between_masked_adjusted,
+        dloss_dpositive,
+        sign_off_near_minus_sign_off_far_masked,
     )
 
 
 def backward_p_1_swap_sum(grad_loss: Tensor, residuals: P1SwapSumResiduals) -> P1SwapSumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_negative[n,d] = grad_loss*where(near_total[n] < 0, 0, 1)
+        grad_negative[n,d] = grad_loss*where(near_adjusted[n] < 0, 0, 1)
                              *(where(between[n] <= far[n], 0, 1)*sign(off_far[n,d])
                                + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))
-        grad_positive[n,d] = -grad_loss*where(near_total[n] < 0, 0, 1)
+        grad_positive[n,d] = -grad_loss*where(near_adjusted[n] < 0, 0, 1)
                              *(sign(off_near[n,d])
                                + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))
-        grad_anchor[n,d]   = grad_loss*where(near_total[n] < 0, 0, 1)
+        grad_anchor[n,d]   = grad_loss*where(near_adjusted[n] < 0, 0, 1)
                              *(sign(off_near[n,d])
                                - where(between[n] <= far[n], 0, 1)*sign(off_far[n,d]))
 
@@ -2797,13 +2839,18 @@ def backward_p_1_swap_sum(grad_loss: Tensor, residuals: P1SwapSumResiduals) -> P
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    near_total_negative, total, dloss_dpositive, sign_off_near_minus_sign_off_far_masked = residuals
+    (
+        near_adjusted_negative,
+        sign_off_between_masked_adjusted,
+        dloss_dpositive,
+        sign_off_near_minus_sign_off_far_masked,
+    ) = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_loss_masked = grad_loss.masked_fill(near_total_negative, 0)
-    grad_negative = grad_loss_masked[:, None] * total
+    grad_loss_masked = grad_loss.masked_fill(near_adjusted_negative, 0)
+    grad_negative = grad_loss_masked[:, None] * sign_off_between_masked_adjusted
     grad_positive = grad_loss * dloss_dpositive
     grad_anchor = grad_loss_masked[:, None] * sign_off_near_minus_sign_off_far_masked
     return P1SwapSumGradients(grad_anchor, grad_positive, grad_negative)
@@ -2821,21 +2868,26 @@ def double_backward_p_1_swap_sum(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_total, grad_dloss_dpositive,
+        grad_grad_loss, grad_sign_off_between_masked_adjusted, grad_dloss_dpositive,
         grad_sign_off_near_minus_sign_off_far_masked.
     """
-    near_total_negative, total, dloss_dpositive, sign_off_near_minus_sign_off_far_masked = residuals
-    grad_loss_masked = grad_loss.masked_fill(near_total_negative, 0)
+    (
+        near_adjusted_negative,
+        sign_off_between_masked_adjusted,
+        dloss_dpositive,
+        sign_off_near_minus_sign_off_far_masked,
+    ) = residuals
+    grad_loss_masked = grad_loss.masked_fill(near_adjusted_negative, 0)
     grad_sign_off_near_minus_sign_off_far_masked = grad_loss_masked[:, None] * grad_grad_anchor
     grad_dloss_dpositive = grad_loss * grad_grad_positive
-    grad_total = grad_loss_masked[:, None] * grad_grad_negative
+    grad_sign_off_between_masked_adjusted = grad_loss_masked[:, None] * grad_grad_negative
     grad_grad_loss = (dloss_dpositive * grad_grad_positive).sum() + (
         (grad_grad_anchor * sign_off_near_minus_sign_off_far_masked).sum(1)
-        + (grad_grad_negative * total).sum(1)
-    ).masked_fill(near_total_negative, 0).sum()
+        + (grad_grad_negative * sign_off_between_masked_adjusted).sum(1)
+    ).masked_fill(near_adjusted_negative, 0).sum()
     return (
         grad_grad_loss,
-        grad_total,
+        grad_sign_off_between_masked_adjusted,
         grad_dloss_dpositive,
         grad_sign_off_near_minus_sign_off_far_masked,
     )
@@ -2853,8 +2905,8 @@ def _value_p_1_swap_sum(
     off_between = positive - negative + eps
     between = torch.abs(off_between).sum(1)
     other = torch.where(between <= far, between, far)
-    near_total = near - other + margin
-    loss = near_total.clamp(min=0).sum()
+    near_adjusted = near - other + margin
+    loss = near_adjusted.clamp(min=0).sum()
     return loss
 
 
@@ -2878,7 +2930,7 @@ class _P1SwapSumBackwardFunction(torch.autograd.Function):
         residuals = P1SwapSumResiduals(*saved)
         (
             grad_grad_loss,
-            grad_total,
+            grad_sign_off_between_masked_adjusted,
             grad_dloss_dpositive,
             grad_sign_off_near_minus_sign_off_far_masked,
         ) = double_backward_p_1_swap_sum(
@@ -2887,7 +2939,7 @@ class _P1SwapSumBackwardFunction(torch.autograd.Function):
         return (
             grad_grad_loss,
             None,
-            grad_total,
+            grad_sign_off_between_masked_adjusted,
             grad_dloss_dpositive,
             grad_sign_off_near_minus_sign_off_far_masked,
         )
@@ -2905,22 +2957,32 @@ class _P1SwapSumFunction(torch.autograd.Function):
         loss, residuals = forward_p_1_swap_sum(anchor, positive, negative, margin=margin, eps=eps)
         return (
             loss,
-            residuals.near_total_negative,
-            residuals.total,
+            residuals.near_adjusted_negative,
+            residuals.sign_off_between_masked_adjusted,
             residuals.dloss_dpositive,
             residuals.sign_off_near_minus_sign_off_far_masked,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, near_total_negative, total, dloss_dpositive, sign_off_near_minus_sign_off_far_masked = (
-            output
-        )
+        (
+            _,
+            near_adjusted_negative,
+            sign_off_between_masked_adjusted,
+            dloss_dpositive,
+            sign_off_near_minus_sign_off_far_masked,
+        ) = output
         ctx.save_for_backward(
-            near_total_negative, total, dloss_dpositive, sign_off_near_minus_sign_off_far_masked
+            near_adjusted_negative,
+            sign_off_between_masked_adjusted,
+            dloss_dpositive,
+            sign_off_near_minus_sign_off_far_masked,
         )
         ctx.mark_non_differentiable(
-            near_total_negative, total, dloss_dpositive, sign_off_near_minus_sign_off_far_masked
+            near_adjusted_negative,
+            sign_off_between_masked_adjusted,
+            dloss_dpositive,
+            sign_off_near_minus_sign_off_far_masked,
         )
         ctx.set_materialize_grads(False)
 
@@ -2954,9 +3016,9 @@ _check_p_1_swap_none = _check
 class P1SwapNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    near_total_negative: Tensor
-    total: Tensor
-    sign_off_between_masked_total: Tensor
+    near_adjusted_negative: Tensor
+    sign_off_between_masked_adjusted: Tensor
+    sign_off_between_masked_terms: Tensor
     sign_off_near_minus_sign_off_far_masked: Tensor
 
 
@@ -2980,8 +3042,8 @@ def forward_p_1_swap_none(
         off_between[n,d] = positive[n,d] - negative[n,d] + eps
         between[n]       = sum_d(abs(off_between[n,d]))
         other[n]         = min(between[n], far[n])
-        near_total[n]    = near[n] - other[n] + margin
-        loss[n]          = where(near_total[n] < 0, 0, near_total[n])
+        near_adjusted[n] = near[n] - other[n] + margin
+        loss[n]          = where(near_adjusted[n] < 0, 0, near_adjusted[n])
 
     Args:
         anchor: shape (N, D).
@@ -3003,20 +3065,20 @@ def forward_p_1_swap_none(
     between = torch.abs(off_between).sum(1)
     between_mask = between <= far
     other = torch.where(between_mask, between, far)
-    near_total = near - other + margin
-    near_total_negative = near_total < 0
-    loss = near_total.clamp(min=0)
+    near_adjusted = near - other + margin
+    near_adjusted_negative = near_adjusted < 0
+    loss = near_adjusted.clamp(min=0)
     sign_off_between_masked = torch.where(between_mask[:, None], torch.sign(off_between), 0)
     sign_off_far_masked = torch.sign(off_far).masked_fill(between_mask[:, None], 0)
-    total = sign_off_between_masked + sign_off_far_masked
+    sign_off_between_masked_adjusted = sign_off_between_masked + sign_off_far_masked
     sign_off_near = torch.sign(off_near)
-    sign_off_between_masked_total = -sign_off_between_masked
-    sign_off_between_masked_total -= sign_off_near
+    sign_off_between_masked_terms = -sign_off_between_masked
+    sign_off_between_masked_terms -= sign_off_near
     sign_off_near_minus_sign_off_far_masked = sign_off_near - sign_off_far_masked
     return loss, P1SwapNoneResiduals(
-        near_total_negative,
-        total,
-        sign_off_between_masked_total,
+        near_adjusted_negative,
+        sign_off_between_masked_adjusted,
+        sign_off_between_masked_terms,
         sign_off_near_minus_sign_off_far_masked,
     )
 
@@ -3026,7 +3088,7 @@ def backward_p_1_swap_none(
 ) -> P1SwapNoneGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_near[n]       = grad_loss[n]*where(near_total[n] < 0, 0, 1)
+        grad_near[n]       = grad_loss[n]*where(near_adjusted[n] < 0, 0, 1)
         grad_negative[n,d] = grad_near[n]
                              *(where(between[n] <= far[n], 0, 1)*sign(off_far[n,d])
                                + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))
@@ -3046,21 +3108,21 @@ def backward_p_1_swap_none(
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
     (
-        near_total_negative,
-        total,
-        sign_off_between_masked_total,
+        near_adjusted_negative,
+        sign_off_between_masked_adjusted,
+        sign_off_between_masked_terms,
         sign_off_near_minus_sign_off_far_masked,
     ) = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
-    N = total.shape[0]
+    N = sign_off_between_masked_adjusted.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_near = grad_loss.masked_fill(near_total_negative, 0)
-    grad_negative = grad_near[:, None] * total
-    grad_positive = grad_near[:, None] * sign_off_between_masked_total
+    grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
+    grad_negative = grad_near[:, None] * sign_off_between_masked_adjusted
+    grad_positive = grad_near[:, None] * sign_off_between_masked_terms
     grad_anchor = grad_near[:, None] * sign_off_near_minus_sign_off_far_masked
     return P1SwapNoneGradients(grad_anchor, grad_positive, grad_negative)
 
@@ -3077,28 +3139,28 @@ def double_backward_p_1_swap_none(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_total, grad_sign_off_between_masked_total,
-        grad_sign_off_near_minus_sign_off_far_masked.
+        grad_grad_loss, grad_sign_off_between_masked_adjusted,
+        grad_sign_off_between_masked_terms, grad_sign_off_near_minus_sign_off_far_masked.
     """
     (
-        near_total_negative,
-        total,
-        sign_off_between_masked_total,
+        near_adjusted_negative,
+        sign_off_between_masked_adjusted,
+        sign_off_between_masked_terms,
         sign_off_near_minus_sign_off_far_masked,
     ) = residuals
-    grad_near = grad_loss.masked_fill(near_total_negative, 0)
+    grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
     grad_sign_off_near_minus_sign_off_far_masked = grad_near[:, None] * grad_grad_anchor
-    grad_sign_off_between_masked_total = grad_near[:, None] * grad_grad_positive
-    grad_total = grad_near[:, None] * grad_grad_negative
+    grad_sign_off_between_masked_terms = grad_near[:, None] * grad_grad_positive
+    grad_sign_off_between_masked_adjusted = grad_near[:, None] * grad_grad_negative
     grad_grad_loss = (
         (grad_grad_anchor * sign_off_near_minus_sign_off_far_masked).sum(1)
-        + (grad_grad_negative * total).sum(1)
-        + (grad_grad_positive * sign_off_between_masked_total).sum(1)
-    ).masked_fill(near_total_negative, 0)
+        + (grad_grad_negative * sign_off_between_masked_adjusted).sum(1)
+        + (grad_grad_positive * sign_off_between_masked_terms).sum(1)
+    ).masked_fill(near_adjusted_negative, 0)
     return (
         grad_grad_loss,
-        grad_total,
-        grad_sign_off_between_masked_total,
+        grad_sign_off_between_masked_adjusted,
+        grad_sign_off_between_masked_terms,
         grad_sign_off_near_minus_sign_off_far_masked,
     )
 
@@ -3115,8 +3177,8 @@ def _value_p_1_swap_none(
     off_between = positive - negative + eps
     between = torch.abs(off_between).sum(1)
     other = torch.where(between <= far, between, far)
-    near_total = near - other + margin
-    loss = near_total.clamp(min=0)
+    near_adjusted = near - other + margin
+    loss = near_adjusted.clamp(min=0)
     return loss
 
 
@@ -3140,8 +3202,8 @@ class _P1SwapNoneBackwardFunction(torch.autograd.Function):
         residuals = P1SwapNoneResiduals(*saved)
         (
             grad_grad_loss,
-            grad_total,
-            grad_sign_off_between_masked_total,
+            grad_sign_off_between_masked_adjusted,
+            grad_sign_off_between_masked_terms,
             grad_sign_off_near_minus_sign_off_far_masked,
         ) = double_backward_p_1_swap_none(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
@@ -3149,8 +3211,8 @@ class _P1SwapNoneBackwardFunction(torch.autograd.Function):
         return (
             grad_grad_loss,
             None,
-            grad_total,
-            grad_sign_off_between_masked_total,
+            grad_sign_off_between_masked_adjusted,
+            grad_sign_off_between_masked_terms,
             grad_sign_off_near_minus_sign_off_far_masked,
         )
 
@@ -3167,9 +3229,9 @@ class _P1SwapNoneFunction(torch.autograd.Function):
         loss, residuals = forward_p_1_swap_none(anchor, positive, negative, margin=margin, eps=eps)
         return (
             loss,
-            residuals.near_total_negative,
-            residuals.total,
-            residuals.sign_off_between_masked_total,
+            residuals.near_adjusted_negative,
+            residuals.sign_off_between_masked_adjusted,
+            residuals.sign_off_between_masked_terms,
             residuals.sign_off_near_minus_sign_off_far_masked,
         )
 
@@ -3177,21 +3239,21 @@ class _P1SwapNoneFunction(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         (
             _,
-            near_total_negative,
-            total,
-            sign_off_between_masked_total,
+            near_adjusted_negative,
+            sign_off_between_masked_adjusted,
+            sign_off_between_masked_terms,
             sign_off_near_minus_sign_off_far_masked,
         ) = output
         ctx.save_for_backward(
-            near_total_negative,
-            total,
-            sign_off_between_masked_total,
+            near_adjusted_negative,
+            sign_off_between_masked_adjusted,
+            sign_off_between_masked_terms,
             sign_off_near_minus_sign_off_far_masked,
         )
         ctx.mark_non_differentiable(
-            near_total_negative,
-            total,
-            sign_off_between_masked_total,
+            near_adjusted_negative,
+            sign_off_between_masked_adjusted,
+            sign_off_between_masked_terms,
             sign_off_near_minus_sign_off_far_masked,
         )
         ctx.set_materialize_grads(False)
@@ -3228,9 +3290,9 @@ class PInfResiduals(NamedTuple):
 
     near_argmax: Tensor
     far_argmax: Tensor
-    far_total_negative: Tensor
-    sign_far_argmax_off_far: Tensor
-    near_argmax_off_near_scaled: Tensor
+    near_adjusted_negative: Tensor
+    sign_off_far_at_far_argmax: Tensor
+    neg_sign_off_near_at_near_argmax: Tensor
     D: int
 
 
@@ -3247,17 +3309,17 @@ def forward_p_inf(
 ) -> tuple[Tensor, PInfResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        off_near[n,d]           = anchor[n,d] - positive[n,d] + eps
-        near_argmax[n]          = argmax_d(abs(off_near[n,d]))
-        near_argmax_off_near[n] = off_near[n,near_argmax[n]]
-        near[n]                 = abs(near_argmax_off_near[n])
-        off_far[n,d]            = anchor[n,d] - negative[n,d] + eps
-        far_argmax[n]           = argmax_d(abs(off_far[n,d]))
-        far_argmax_off_far[n]   = off_far[n,far_argmax[n]]
-        far[n]                  = abs(far_argmax_off_far[n])
-        other[n]                = far[n]
-        far_total[n]            = near[n] - far[n] + margin
-        loss                    = sum_n(where(far_total[n] < 0, 0, far_total[n]))/N
+        off_near[n,d]              = anchor[n,d] - positive[n,d] + eps
+        near_argmax[n]             = argmax_d(abs(off_near[n,d]))
+        off_near_at_near_argmax[n] = off_near[n,near_argmax[n]]
+        near[n]                    = abs(off_near_at_near_argmax[n])
+        off_far[n,d]               = anchor[n,d] - negative[n,d] + eps
+        far_argmax[n]              = argmax_d(abs(off_far[n,d]))
+        off_far_at_far_argmax[n]   = off_far[n,far_argmax[n]]
+        far[n]                     = abs(off_far_at_far_argmax[n])
+        other[n]                   = far[n]
+        near_adjusted[n]           = near[n] - far[n] + margin
+        loss                       = sum_n(where(near_adjusted[n] < 0, 0, near_adjusted[n]))/N
 
     Args:
         anchor: shape (N, D).
@@ -3274,24 +3336,24 @@ def forward_p_inf(
     D = anchor.shape[1]
     off_near = anchor - positive + eps
     near_argmax = torch.abs(off_near).argmax(1)
-    near_argmax_off_near = off_near.gather(1, near_argmax[:, None]).squeeze(1)
-    near = torch.abs(near_argmax_off_near)
+    off_near_at_near_argmax = off_near.gather(1, near_argmax[:, None]).squeeze(1)
+    near = torch.abs(off_near_at_near_argmax)
     off_far = anchor - negative + eps
     far_argmax = torch.abs(off_far).argmax(1)
-    far_argmax_off_far = off_far.gather(1, far_argmax[:, None]).squeeze(1)
-    far = torch.abs(far_argmax_off_far)
-    far_total = near - far + margin
-    far_total_negative = far_total < 0
-    loss = far_total.clamp(min=0).mean()
-    sign_far_argmax_off_far = torch.sign(far_argmax_off_far)
-    sign_near_argmax_off_near = torch.sign(near_argmax_off_near)
-    near_argmax_off_near_scaled = -sign_near_argmax_off_near
+    off_far_at_far_argmax = off_far.gather(1, far_argmax[:, None]).squeeze(1)
+    far = torch.abs(off_far_at_far_argmax)
+    near_adjusted = near - far + margin
+    near_adjusted_negative = near_adjusted < 0
+    loss = near_adjusted.clamp(min=0).mean()
+    sign_off_far_at_far_argmax = torch.sign(off_far_at_far_argmax)
+    sign_off_near_at_near_argmax = torch.sign(off_near_at_near_argmax)
+    neg_sign_off_near_at_near_argmax = -sign_off_near_at_near_argmax
     return loss, PInfResiduals(
         near_argmax,
         far_argmax,
-        far_total_negative,
-        sign_far_argmax_off_far,
-        near_argmax_off_near_scaled,
+        near_adjusted_negative,
+        sign_off_far_at_far_argmax,
+        neg_sign_off_near_at_near_argmax,
         D,
     )
 
@@ -3299,10 +3361,11 @@ def forward_p_inf(
 def backward_p_inf(grad_loss: Tensor, residuals: PInfResiduals) -> PInfGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_negative[n,d] = grad_loss*delta(d, far_argmax[n])*where(far_total[n] < 0, 0, 1)
-                             *sign(far_argmax_off_far[n])/N
-        grad_positive[n,d] = -grad_loss*delta(d, near_argmax[n])*where(far_total[n] < 0, 0, 1)
-                             *sign(near_argmax_off_near[n])/N
+        grad_negative[n,d] = grad_loss*delta(d, far_argmax[n])*where(near_adjusted[n] < 0, 0, 1)
+                             *sign(off_far_at_far_argmax[n])/N
+        grad_positive[n,d] = -grad_loss*delta(d, near_argmax[n])
+                             *where(near_adjusted[n] < 0, 0, 1)*sign(off_near_at_near_argmax[n])
+                             /N
         grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
 
     Args:
@@ -3316,9 +3379,9 @@ def backward_p_inf(grad_loss: Tensor, residuals: PInfResiduals) -> PInfGradients
     (
         near_argmax,
         far_argmax,
-        far_total_negative,
-        sign_far_argmax_off_far,
-        near_argmax_off_near_scaled,
+        near_adjusted_negative,
+        sign_off_far_at_far_argmax,
+        neg_sign_off_near_at_near_argmax,
         D,
     ) = residuals
     if not isinstance(grad_loss, Tensor):
@@ -3331,15 +3394,17 @@ def backward_p_inf(grad_loss: Tensor, residuals: PInfResiduals) -> PInfGradients
     grad_negative = grad_negative.scatter_add(
         1,
         far_argmax[:, None],
-        (grad_loss_scaled * sign_far_argmax_off_far).masked_fill(far_total_negative, 0)[:, None],
+        (grad_loss_scaled * sign_off_far_at_far_argmax).masked_fill(near_adjusted_negative, 0)[
+            :, None
+        ],
     )
     grad_positive = grad_negative.new_zeros(N, D)
     grad_positive.scatter_add_(
         1,
         near_argmax[:, None],
-        (grad_loss_scaled * near_argmax_off_near_scaled).masked_fill(far_total_negative, 0)[
-            :, None
-        ],
+        (grad_loss_scaled * neg_sign_off_near_at_near_argmax).masked_fill(
+            near_adjusted_negative, 0
+        )[:, None],
     )
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
@@ -3358,32 +3423,42 @@ def double_backward_p_inf(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_sign_far_argmax_off_far, grad_near_argmax_off_near_scaled.
+        grad_grad_loss, grad_sign_off_far_at_far_argmax, grad_neg_sign_off_near_at_near_argmax.
     """
     (
         near_argmax,
         far_argmax,
-        far_total_negative,
-        sign_far_argmax_off_far,
-        near_argmax_off_near_scaled,
+        near_adjusted_negative,
+        sign_off_far_at_far_argmax,
+        neg_sign_off_near_at_near_argmax,
         *_,
     ) = residuals
     N = grad_grad_anchor.shape[0]
     grad_loss_scaled = grad_loss / N
-    total = grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1) - grad_grad_anchor.gather(
+    grad_grad_positive_at_near_argmax_adjusted = grad_grad_positive.gather(
         1, near_argmax[:, None]
-    ).squeeze(1)
-    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(far_total_negative, 0)
-    grad_near_argmax_off_near_scaled = grad_loss_scaled_masked * total
-    total_1 = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(
-        1
-    ) - grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
-    grad_sign_far_argmax_off_far = grad_loss_scaled_masked * total_1
+    ).squeeze(1) - grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(1)
+    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_adjusted_negative, 0)
+    grad_neg_sign_off_near_at_near_argmax = (
+        grad_grad_positive_at_near_argmax_adjusted * grad_loss_scaled_masked
+    )
+    grad_grad_negative_at_far_argmax_adjusted = grad_grad_negative.gather(
+        1, far_argmax[:, None]
+    ).squeeze(1) - grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
+    grad_sign_off_far_at_far_argmax = (
+        grad_grad_negative_at_far_argmax_adjusted * grad_loss_scaled_masked
+    )
     grad_grad_loss = (
-        (total * near_argmax_off_near_scaled.masked_fill(far_total_negative, 0)).sum()
-        + (total_1 * sign_far_argmax_off_far.masked_fill(far_total_negative, 0)).sum()
+        (
+            grad_grad_negative_at_far_argmax_adjusted
+            * sign_off_far_at_far_argmax.masked_fill(near_adjusted_negative, 0)
+        ).sum()
+        + (
+            grad_grad_positive_at_near_argmax_adjusted
+            * neg_sign_off_near_at_near_argmax.masked_fill(near_adjusted_negative, 0)
+        ).sum()
     ) / N
-    return grad_grad_loss, grad_sign_far_argmax_off_far, grad_near_argmax_off_near_scaled
+    return grad_grad_loss, grad_sign_off_far_at_far_argmax, grad_neg_sign_off_near_at_near_argmax
 
 
 def _value_p_inf(
@@ -3393,14 +3468,14 @@ def _value_p_inf(
     _check_p_inf(anchor, positive, negative)
     off_near = anchor - positive + eps
     near_argmax = torch.abs(off_near).argmax(1)
-    near_argmax_off_near = off_near.gather(1, near_argmax[:, None]).squeeze(1)
-    near = torch.abs(near_argmax_off_near)
+    off_near_at_near_argmax = off_near.gather(1, near_argmax[:, None]).squeeze(1)
+    near = torch.abs(off_near_at_near_argmax)
     off_far = anchor - negative + eps
     far_argmax = torch.abs(off_far).argmax(1)
-    far_argmax_off_far = off_far.gather(1, far_argmax[:, None]).squeeze(1)
-    far = torch.abs(far_argmax_off_far)
-    far_total = near - far + margin
-    loss = far_total.clamp(min=0).mean()
+    off_far_at_far_argmax = off_far.gather(1, far_argmax[:, None]).squeeze(1)
+    far = torch.abs(off_far_at_far_argmax)
+    near_adjusted = near - far + margin
+    loss = near_adjusted.clamp(min=0).mean()
     return loss
 
 
@@ -3423,7 +3498,7 @@ class _PInfBackwardFunction(torch.autograd.Function):
         grad_grad_anchor, grad_grad_positive, grad_grad_negative = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = PInfResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_sign_far_argmax_off_far, grad_near_argmax_off_near_scaled = (
+        grad_grad_loss, grad_sign_off_far_at_far_argmax, grad_neg_sign_off_near_at_near_argmax = (
             double_backward_p_inf(
                 grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
             )
@@ -3433,8 +3508,8 @@ class _PInfBackwardFunction(torch.autograd.Function):
             None,
             None,
             None,
-            grad_sign_far_argmax_off_far,
-            grad_near_argmax_off_near_scaled,
+            grad_sign_off_far_at_far_argmax,
+            grad_neg_sign_off_near_at_near_argmax,
             None,
         )
 
@@ -3453,9 +3528,9 @@ class _PInfFunction(torch.autograd.Function):
             loss,
             residuals.near_argmax,
             residuals.far_argmax,
-            residuals.far_total_negative,
-            residuals.sign_far_argmax_off_far,
-            residuals.near_argmax_off_near_scaled,
+            residuals.near_adjusted_negative,
+            residuals.sign_off_far_at_far_argmax,
+            residuals.neg_sign_off_near_at_near_argmax,
         )
 
     @staticmethod
@@ -3465,24 +3540,24 @@ class _PInfFunction(torch.autograd.Function):
             _,
             near_argmax,
             far_argmax,
-            far_total_negative,
-            sign_far_argmax_off_far,
-            near_argmax_off_near_scaled,
+            near_adjusted_negative,
+            sign_off_far_at_far_argmax,
+            neg_sign_off_near_at_near_argmax,
         ) = output
         D = anchor.shape[1]
         ctx.save_for_backward(
             near_argmax,
             far_argmax,
-            far_total_negative,
-            sign_far_argmax_off_far,
-            near_argmax_off_near_scaled,
+            near_adjusted_negative,
+            sign_off_far_at_far_argmax,
+            neg_sign_off_near_at_near_argmax,
         )
         ctx.mark_non_differentiable(
             near_argmax,
             far_argmax,
-            far_total_negative,
-            sign_far_argmax_off_far,
-            near_argmax_off_near_scaled,
+            near_adjusted_negative,
+            sign_off_far_at_far_argmax,
+            neg_sign_off_near_at_near_argmax,
         )
         ctx.set_materialize_grads(False)
         ctx.numbers = (D,)
@@ -3517,9 +3592,9 @@ class PInfSumResiduals(NamedTuple):
 
     near_argmax: Tensor
     far_argmax: Tensor
-    far_total_negative: Tensor
-    sign_far_argmax_off_far: Tensor
-    near_argmax_off_near_scaled: Tensor
+    near_adjusted_negative: Tensor
+    sign_off_far_at_far_argmax: Tensor
+    neg_sign_off_near_at_near_argmax: Tensor
     D: int
 
 
@@ -3536,17 +3611,17 @@ def forward_p_inf_sum(
 ) -> tuple[Tensor, PInfSumResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        off_near[n,d]           = anchor[n,d] - positive[n,d] + eps
-        near_argmax[n]          = argmax_d(abs(off_near[n,d]))
-        near_argmax_off_near[n] = off_near[n,near_argmax[n]]
-        near[n]                 = abs(near_argmax_off_near[n])
-        off_far[n,d]            = anchor[n,d] - negative[n,d] + eps
-        far_argmax[n]           = argmax_d(abs(off_far[n,d]))
-        far_argmax_off_far[n]   = off_far[n,far_argmax[n]]
-        far[n]                  = abs(far_argmax_off_far[n])
-        other[n]                = far[n]
-        far_total[n]            = near[n] - far[n] + margin
-        loss                    = sum_n(where(far_total[n] < 0, 0, far_total[n]))
+        off_near[n,d]              = anchor[n,d] - positive[n,d] + eps
+        near_argmax[n]             = argmax_d(abs(off_near[n,d]))
+        off_near_at_near_argmax[n] = off_near[n,near_argmax[n]]
+        near[n]                    = abs(off_near_at_near_argmax[n])
+        off_far[n,d]               = anchor[n,d] - negative[n,d] + eps
+        far_argmax[n]              = argmax_d(abs(off_far[n,d]))
+        off_far_at_far_argmax[n]   = off_far[n,far_argmax[n]]
+        far[n]                     = abs(off_far_at_far_argmax[n])
+        other[n]                   = far[n]
+        near_adjusted[n]           = near[n] - far[n] + margin
+        loss                       = sum_n(where(near_adjusted[n] < 0, 0, near_adjusted[n]))
 
     Args:
         anchor: shape (N, D).
@@ -3563,24 +3638,24 @@ def forward_p_inf_sum(
     D = anchor.shape[1]
     off_near = anchor - positive + eps
     near_argmax = torch.abs(off_near).argmax(1)
-    near_argmax_off_near = off_near.gather(1, near_argmax[:, None]).squeeze(1)
-    near = torch.abs(near_argmax_off_near)
+    off_near_at_near_argmax = off_near.gather(1, near_argmax[:, None]).squeeze(1)
+    near = torch.abs(off_near_at_near_argmax)
     off_far = anchor - negative + eps
     far_argmax = torch.abs(off_far).argmax(1)
-    far_argmax_off_far = off_far.gather(1, far_argmax[:, None]).squeeze(1)
-    far = torch.abs(far_argmax_off_far)
-    far_total = near - far + margin
-    far_total_negative = far_total < 0
-    loss = far_total.clamp(min=0).sum()
-    sign_far_argmax_off_far = torch.sign(far_argmax_off_far)
-    sign_near_argmax_off_near = torch.sign(near_argmax_off_near)
-    near_argmax_off_near_scaled = -sign_near_argmax_off_near
+    off_far_at_far_argmax = off_far.gather(1, far_argmax[:, None]).squeeze(1)
+    far = torch.abs(off_far_at_far_argmax)
+    near_adjusted = near - far + margin
+    near_adjusted_negative = near_adjusted < 0
+    loss = near_adjusted.clamp(min=0).sum()
+    sign_off_far_at_far_argmax = torch.sign(off_far_at_far_argmax)
+    sign_off_near_at_near_argmax = torch.sign(off_near_at_near_argmax)
+    neg_sign_off_near_at_near_argmax = -sign_off_near_at_near_argmax
     return loss, PInfSumResiduals(
         near_argmax,
         far_argmax,
-        far_total_negative,
-        sign_far_argmax_off_far,
-        near_argmax_off_near_scaled,
+        near_adjusted_negative,
+        sign_off_far_at_far_argmax,
+        neg_sign_off_near_at_near_argmax,
         D,
     )
 
@@ -3588,10 +3663,10 @@ def forward_p_inf_sum(
 def backward_p_inf_sum(grad_loss: Tensor, residuals: PInfSumResiduals) -> PInfSumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_negative[n,d] = grad_loss*delta(d, far_argmax[n])*where(far_total[n] < 0, 0, 1)
-                             *sign(far_argmax_off_far[n])
-        grad_positive[n,d] = -grad_loss*delta(d, near_argmax[n])*where(far_total[n] < 0, 0, 1)
-                             *sign(near_argmax_off_near[n])
+        grad_negative[n,d] = grad_loss*delta(d, far_argmax[n])*where(near_adjusted[n] < 0, 0, 1)
+                             *sign(off_far_at_far_argmax[n])
+        grad_positive[n,d] = -grad_loss*delta(d, near_argmax[n])
+                             *where(near_adjusted[n] < 0, 0, 1)*sign(off_near_at_near_argmax[n])
         grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
 
     Args:
@@ -3605,9 +3680,9 @@ def backward_p_inf_sum(grad_loss: Tensor, residuals: PInfSumResiduals) -> PInfSu
     (
         near_argmax,
         far_argmax,
-        far_total_negative,
-        sign_far_argmax_off_far,
-        near_argmax_off_near_scaled,
+        near_adjusted_negative,
+        sign_off_far_at_far_argmax,
+        neg_sign_off_near_at_near_argmax,
         D,
     ) = residuals
     if not isinstance(grad_loss, Tensor):
@@ -3619,13 +3694,15 @@ def backward_p_inf_sum(grad_loss: Tensor, residuals: PInfSumResiduals) -> PInfSu
     grad_negative = grad_negative.scatter_add(
         1,
         far_argmax[:, None],
-        (grad_loss * sign_far_argmax_off_far).masked_fill(far_total_negative, 0)[:, None],
+        (grad_loss * sign_off_far_at_far_argmax).masked_fill(near_adjusted_negative, 0)[:, None],
     )
     grad_positive = grad_negative.new_zeros(N, D)
     grad_positive.scatter_add_(
         1,
         near_argmax[:, None],
-        (grad_loss * near_argmax_off_near_scaled).masked_fill(far_total_negative, 0)[:, None],
+        (grad_loss * neg_sign_off_near_at_near_argmax).masked_fill(near_adjusted_negative, 0)[
+            :, None
+        ],
     )
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
@@ -3644,29 +3721,35 @@ def double_backward_p_inf_sum(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_sign_far_argmax_off_far, grad_near_argmax_off_near_scaled.
+        grad_grad_loss, grad_sign_off_far_at_far_argmax, grad_neg_sign_off_near_at_near_argmax.
     """
     (
         near_argmax,
         far_argmax,
-        far_total_negative,
-        sign_far_argmax_off_far,
-        near_argmax_off_near_scaled,
+        near_adjusted_negative,
+        sign_off_far_at_far_argmax,
+        neg_sign_off_near_at_near_argmax,
         *_,
     ) = residuals
-    total = grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1) - grad_grad_anchor.gather(
+    grad_grad_positive_at_near_argmax_adjusted = grad_grad_positive.gather(
         1, near_argmax[:, None]
-    ).squeeze(1)
-    grad_loss_masked = grad_loss.masked_fill(far_total_negative, 0)
-    grad_near_argmax_off_near_scaled = grad_loss_masked * total
-    total_1 = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(
-        1
-    ) - grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
-    grad_sign_far_argmax_off_far = grad_loss_masked * total_1
+    ).squeeze(1) - grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(1)
+    grad_loss_masked = grad_loss.masked_fill(near_adjusted_negative, 0)
+    grad_neg_sign_off_near_at_near_argmax = (
+        grad_grad_positive_at_near_argmax_adjusted * grad_loss_masked
+    )
+    grad_grad_negative_at_far_argmax_adjusted = grad_grad_negative.gather(
+        1, far_argmax[:, None]
+    ).squeeze(1) - grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
+    grad_sign_off_far_at_far_argmax = grad_grad_negative_at_far_argmax_adjusted * grad_loss_masked
     grad_grad_loss = (
-        total * near_argmax_off_near_scaled.masked_fill(far_total_negative, 0)
-    ).sum() + (total_1 * sign_far_argmax_off_far.masked_fill(far_total_negative, 0)).sum()
-    return grad_grad_loss, grad_sign_far_argmax_off_far, grad_near_argmax_off_near_scaled
+        grad_grad_negative_at_far_argmax_adjusted
+        * sign_off_far_at_far_argmax.masked_fill(near_adjusted_negative, 0)
+    ).sum() + (
+        grad_grad_positive_at_near_argmax_adjusted
+        * neg_sign_off_near_at_near_argmax.masked_fill(near_adjusted_negative, 0)
+    ).sum()
+    return grad_grad_loss, grad_sign_off_far_at_far_argmax, grad_neg_sign_off_near_at_near_argmax
 
 
 def _value_p_inf_sum(
@@ -3676,14 +3759,14 @@ def _value_p_inf_sum(
     _check_p_inf_sum(anchor, positive, negative)
     off_near = anchor - positive + eps
     near_argmax = torch.abs(off_near).argmax(1)
-    near_argmax_off_near = off_near.gather(1, near_argmax[:, None]).squeeze(1)
-    near = torch.abs(near_argmax_off_near)
+    off_near_at_near_argmax = off_near.gather(1, near_argmax[:, None]).squeeze(1)
+    near = torch.abs(off_near_at_near_argmax)
     off_far = anchor - negative + eps
     far_argmax = torch.abs(off_far).argmax(1)
-    far_argmax_off_far = off_far.gather(1, far_argmax[:, None]).squeeze(1)
-    far = torch.abs(far_argmax_off_far)
-    far_total = near - far + margin
-    loss = far_total.clamp(min=0).sum()
+    off_far_at_far_argmax = off_far.gather(1, far_argmax[:, None]).squeeze(1)
+    far = torch.abs(off_far_at_far_argmax)
+    near_adjusted = near - far + margin
+    loss = near_adjusted.clamp(min=0).sum()
     return loss
 
 
@@ -3706,7 +3789,7 @@ class _PInfSumBackwardFunction(torch.autograd.Function):
         grad_grad_anchor, grad_grad_positive, grad_grad_negative = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = PInfSumResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_sign_far_argmax_off_far, grad_near_argmax_off_near_scaled = (
+        grad_grad_loss, grad_sign_off_far_at_far_argmax, grad_neg_sign_off_near_at_near_argmax = (
             double_backward_p_inf_sum(
                 grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
             )
@@ -3716,8 +3799,8 @@ class _PInfSumBackwardFunction(torch.autograd.Function):
             None,
             None,
             None,
-            grad_sign_far_argmax_off_far,
-            grad_near_argmax_off_near_scaled,
+            grad_sign_off_far_at_far_argmax,
+            grad_neg_sign_off_near_at_near_argmax,
             None,
         )
 
@@ -3736,9 +3819,9 @@ class _PInfSumFunction(torch.autograd.Function):
             loss,
             residuals.near_argmax,
             residuals.far_argmax,
-            residuals.far_total_negative,
-            residuals.sign_far_argmax_off_far,
-            residuals.near_argmax_off_near_scaled,
+            residuals.near_adjusted_negative,
+            residuals.sign_off_far_at_far_argmax,
+            residuals.neg_sign_off_near_at_near_argmax,
         )
 
     @staticmethod
@@ -3748,24 +3831,24 @@ class _PInfSumFunction(torch.autograd.Function):
             _,
             near_argmax,
             far_argmax,
-            far_total_negative,
-            sign_far_argmax_off_far,
-            near_argmax_off_near_scaled,
+            near_adjusted_negative,
+            sign_off_far_at_far_argmax,
+            neg_sign_off_near_at_near_argmax,
         ) = output
         D = anchor.shape[1]
         ctx.save_for_backward(
             near_argmax,
             far_argmax,
-            far_total_negative,
-            sign_far_argmax_off_far,
-            near_argmax_off_near_scaled,
+            near_adjusted_negative,
+            sign_off_far_at_far_argmax,
+            neg_sign_off_near_at_near_argmax,
         )
         ctx.mark_non_differentiable(
             near_argmax,
             far_argmax,
-            far_total_negative,
-            sign_far_argmax_off_far,
-            near_argmax_off_near_scaled,
+            near_adjusted_negative,
+            sign_off_far_at_far_argmax,
+            neg_sign_off_near_at_near_argmax,
         )
         ctx.set_materialize_grads(False)
         ctx.numbers = (D,)
@@ -3800,9 +3883,9 @@ class PInfNoneResiduals(NamedTuple):
 
     near_argmax: Tensor
     far_argmax: Tensor
-    far_total_negative: Tensor
-    sign_far_argmax_off_far: Tensor
-    near_argmax_off_near_scaled: Tensor
+    near_adjusted_negative: Tensor
+    sign_off_far_at_far_argmax: Tensor
+    neg_sign_off_near_at_near_argmax: Tensor
     D: int
 
 
@@ -3819,17 +3902,17 @@ def forward_p_inf_none(
 ) -> tuple[Tensor, PInfNoneResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        off_near[n,d]           = anchor[n,d] - positive[n,d] + eps
-        near_argmax[n]          = argmax_d(abs(off_near[n,d]))
-        near_argmax_off_near[n] = off_near[n,near_argmax[n]]
-        near[n]                 = abs(near_argmax_off_near[n])
-        off_far[n,d]            = anchor[n,d] - negative[n,d] + eps
-        far_argmax[n]           = argmax_d(abs(off_far[n,d]))
-        far_argmax_off_far[n]   = off_far[n,far_argmax[n]]
-        far[n]                  = abs(far_argmax_off_far[n])
-        other[n]                = far[n]
-        far_total[n]            = near[n] - far[n] + margin
-        loss[n]                 = where(far_total[n] < 0, 0, far_total[n])
+        off_near[n,d]              = anchor[n,d] - positive[n,d] + eps
+        near_argmax[n]             = argmax_d(abs(off_near[n,d]))
+        off_near_at_near_argmax[n] = off_near[n,near_argmax[n]]
+        near[n]                    = abs(off_near_at_near_argmax[n])
+        off_far[n,d]               = anchor[n,d] - negative[n,d] + eps
+        far_argmax[n]              = argmax_d(abs(off_far[n,d]))
+        off_far_at_far_argmax[n]   = off_far[n,far_argmax[n]]
+        far[n]                     = abs(off_far_at_far_argmax[n])
+        other[n]                   = far[n]
+        near_adjusted[n]           = near[n] - far[n] + margin
+        loss[n]                    = where(near_adjusted[n] < 0, 0, near_adjusted[n])
 
     Args:
         anchor: shape (N, D).
@@ -3846,24 +3929,24 @@ def forward_p_inf_none(
     D = anchor.shape[1]
     off_near = anchor - positive + eps
     near_argmax = torch.abs(off_near).argmax(1)
-    near_argmax_off_near = off_near.gather(1, near_argmax[:, None]).squeeze(1)
-    near = torch.abs(near_argmax_off_near)
+    off_near_at_near_argmax = off_near.gather(1, near_argmax[:, None]).squeeze(1)
+    near = torch.abs(off_near_at_near_argmax)
     off_far = anchor - negative + eps
     far_argmax = torch.abs(off_far).argmax(1)
-    far_argmax_off_far = off_far.gather(1, far_argmax[:, None]).squeeze(1)
-    far = torch.abs(far_argmax_off_far)
-    far_total = near - far + margin
-    far_total_negative = far_total < 0
-    loss = far_total.clamp(min=0)
-    sign_far_argmax_off_far = torch.sign(far_argmax_off_far)
-    sign_near_argmax_off_near = torch.sign(near_argmax_off_near)
-    near_argmax_off_near_scaled = -sign_near_argmax_off_near
+    off_far_at_far_argmax = off_far.gather(1, far_argmax[:, None]).squeeze(1)
+    far = torch.abs(off_far_at_far_argmax)
+    near_adjusted = near - far + margin
+    near_adjusted_negative = near_adjusted < 0
+    loss = near_adjusted.clamp(min=0)
+    sign_off_far_at_far_argmax = torch.sign(off_far_at_far_argmax)
+    sign_off_near_at_near_argmax = torch.sign(off_near_at_near_argmax)
+    neg_sign_off_near_at_near_argmax = -sign_off_near_at_near_argmax
     return loss, PInfNoneResiduals(
         near_argmax,
         far_argmax,
-        far_total_negative,
-        sign_far_argmax_off_far,
-        near_argmax_off_near_scaled,
+        near_adjusted_negative,
+        sign_off_far_at_far_argmax,
+        neg_sign_off_near_at_near_argmax,
         D,
     )
 
@@ -3871,10 +3954,10 @@ def forward_p_inf_none(
 def backward_p_inf_none(grad_loss: Tensor, residuals: PInfNoneResiduals) -> PInfNoneGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_near[n]       = grad_loss[n]*where(far_total[n] < 0, 0, 1)
-        grad_negative[n,d] = grad_near[n]*delta(d, far_argmax[n])*sign(far_argmax_off_far[n])
+        grad_near[n]       = grad_loss[n]*where(near_adjusted[n] < 0, 0, 1)
+        grad_negative[n,d] = grad_near[n]*delta(d, far_argmax[n])*sign(off_far_at_far_argmax[n])
         grad_positive[n,d] = -grad_near[n]*delta(d, near_argmax[n])
-                             *sign(near_argmax_off_near[n])
+                             *sign(off_near_at_near_argmax[n])
         grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
 
     Args:
@@ -3888,9 +3971,9 @@ def backward_p_inf_none(grad_loss: Tensor, residuals: PInfNoneResiduals) -> PInf
     (
         near_argmax,
         far_argmax,
-        far_total_negative,
-        sign_far_argmax_off_far,
-        near_argmax_off_near_scaled,
+        near_adjusted_negative,
+        sign_off_far_at_far_argmax,
+        neg_sign_off_near_at_near_argmax,
         D,
     ) = residuals
     if not isinstance(grad_loss, Tensor):
@@ -3900,14 +3983,14 @@ def backward_p_inf_none(grad_loss: Tensor, residuals: PInfNoneResiduals) -> PInf
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_near = grad_loss.masked_fill(far_total_negative, 0)
+    grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
     grad_negative = grad_near.new_zeros(N, D)
     grad_negative.scatter_add_(
-        1, far_argmax[:, None], (grad_near * sign_far_argmax_off_far)[:, None]
+        1, far_argmax[:, None], (grad_near * sign_off_far_at_far_argmax)[:, None]
     )
     grad_positive = grad_near.new_zeros(N, D)
     grad_positive.scatter_add_(
-        1, near_argmax[:, None], (grad_near * near_argmax_off_near_scaled)[:, None]
+        1, near_argmax[:, None], (grad_near * neg_sign_off_near_at_near_argmax)[:, None]
     )
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
@@ -3926,29 +4009,31 @@ def double_backward_p_inf_none(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_sign_far_argmax_off_far, grad_near_argmax_off_near_scaled.
+        grad_grad_loss, grad_sign_off_far_at_far_argmax, grad_neg_sign_off_near_at_near_argmax.
     """
     (
         near_argmax,
         far_argmax,
-        far_total_negative,
-        sign_far_argmax_off_far,
-        near_argmax_off_near_scaled,
+        near_adjusted_negative,
+        sign_off_far_at_far_argmax,
+        neg_sign_off_near_at_near_argmax,
         *_,
     ) = residuals
-    grad_near = grad_loss.masked_fill(far_total_negative, 0)
-    total = grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1) - grad_grad_anchor.gather(
+    grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
+    grad_grad_positive_at_near_argmax_adjusted = grad_grad_positive.gather(
         1, near_argmax[:, None]
-    ).squeeze(1)
-    grad_near_argmax_off_near_scaled = grad_near * total
-    total_1 = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(
-        1
-    ) - grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
-    grad_sign_far_argmax_off_far = grad_near * total_1
+    ).squeeze(1) - grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(1)
+    grad_neg_sign_off_near_at_near_argmax = grad_grad_positive_at_near_argmax_adjusted * grad_near
+    grad_grad_negative_at_far_argmax_adjusted = grad_grad_negative.gather(
+        1, far_argmax[:, None]
+    ).squeeze(1) - grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
+    grad_sign_off_far_at_far_argmax = grad_grad_negative_at_far_argmax_adjusted * grad_near
     grad_grad_loss = torch.addcmul(
-        near_argmax_off_near_scaled * total, sign_far_argmax_off_far, total_1
-    ).masked_fill(far_total_negative, 0)
-    return grad_grad_loss, grad_sign_far_argmax_off_far, grad_near_argmax_off_near_scaled
+        grad_grad_negative_at_far_argmax_adjusted * sign_off_far_at_far_argmax,
+        grad_grad_positive_at_near_argmax_adjusted,
+        neg_sign_off_near_at_near_argmax,
+    ).masked_fill(near_adjusted_negative, 0)
+    return grad_grad_loss, grad_sign_off_far_at_far_argmax, grad_neg_sign_off_near_at_near_argmax
 
 
 def _value_p_inf_none(
@@ -3958,14 +4043,14 @@ def _value_p_inf_none(
     _check_p_inf_none(anchor, positive, negative)
     off_near = anchor - positive + eps
     near_argmax = torch.abs(off_near).argmax(1)
-    near_argmax_off_near = off_near.gather(1, near_argmax[:, None]).squeeze(1)
-    near = torch.abs(near_argmax_off_near)
+    off_near_at_near_argmax = off_near.gather(1, near_argmax[:, None]).squeeze(1)
+    near = torch.abs(off_near_at_near_argmax)
     off_far = anchor - negative + eps
     far_argmax = torch.abs(off_far).argmax(1)
-    far_argmax_off_far = off_far.gather(1, far_argmax[:, None]).squeeze(1)
-    far = torch.abs(far_argmax_off_far)
-    far_total = near - far + margin
-    loss = far_total.clamp(min=0)
+    off_far_at_far_argmax = off_far.gather(1, far_argmax[:, None]).squeeze(1)
+    far = torch.abs(off_far_at_far_argmax)
+    near_adjusted = near - far + margin
+    loss = near_adjusted.clamp(min=0)
     return loss
 
 
@@ -3988,7 +4073,7 @@ class _PInfNoneBackwardFunction(torch.autograd.Function):
         grad_grad_anchor, grad_grad_positive, grad_grad_negative = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = PInfNoneResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_sign_far_argmax_off_far, grad_near_argmax_off_near_scaled = (
+        grad_grad_loss, grad_sign_off_far_at_far_argmax, grad_neg_sign_off_near_at_near_argmax = (
             double_backward_p_inf_none(
                 grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
             )
@@ -3998,8 +4083,8 @@ class _PInfNoneBackwardFunction(torch.autograd.Function):
             None,
             None,
             None,
-            grad_sign_far_argmax_off_far,
-            grad_near_argmax_off_near_scaled,
+            grad_sign_off_far_at_far_argmax,
+            grad_neg_sign_off_near_at_near_argmax,
             None,
         )
 
@@ -4018,9 +4103,9 @@ class _PInfNoneFunction(torch.autograd.Function):
             loss,
             residuals.near_argmax,
             residuals.far_argmax,
-            residuals.far_total_negative,
-            residuals.sign_far_argmax_off_far,
-            residuals.near_argmax_off_near_scaled,
+            residuals.near_adjusted_negative,
+            residuals.sign_off_far_at_far_argmax,
+            residuals.neg_sign_off_near_at_near_argmax,
         )
 
     @staticmethod
@@ -4030,24 +4115,24 @@ class _PInfNoneFunction(torch.autograd.Function):
             _,
             near_argmax,
             far_argmax,
-            far_total_negative,
-            sign_far_argmax_off_far,
-            near_argmax_off_near_scaled,
+            near_adjusted_negative,
+            sign_off_far_at_far_argmax,
+            neg_sign_off_near_at_near_argmax,
         ) = output
         D = anchor.shape[1]
         ctx.save_for_backward(
             near_argmax,
             far_argmax,
-            far_total_negative,
-            sign_far_argmax_off_far,
-            near_argmax_off_near_scaled,
+            near_adjusted_negative,
+            sign_off_far_at_far_argmax,
+            neg_sign_off_near_at_near_argmax,
         )
         ctx.mark_non_differentiable(
             near_argmax,
             far_argmax,
-            far_total_negative,
-            sign_far_argmax_off_far,
-            near_argmax_off_near_scaled,
+            near_adjusted_negative,
+            sign_off_far_at_far_argmax,
+            neg_sign_off_near_at_near_argmax,
         )
         ctx.set_materialize_grads(False)
         ctx.numbers = (D,)
@@ -4087,9 +4172,9 @@ class PInfSwapResiduals(NamedTuple):
     between_argmax: Tensor
     dloss_dnear: Tensor
     between_mask: Tensor
-    sign_far_argmax_off_far: Tensor
-    sign_between_argmax_off_between: Tensor
-    sign_near_argmax_off_near: Tensor
+    sign_off_far_at_far_argmax: Tensor
+    sign_off_between_at_between_argmax: Tensor
+    sign_off_near_at_near_argmax: Tensor
     D: int
 
 
@@ -4106,21 +4191,22 @@ def forward_p_inf_swap(
 ) -> tuple[Tensor, PInfSwapResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        off_near[n,d]                 = anchor[n,d] - positive[n,d] + eps
-        near_argmax[n]                = argmax_d(abs(off_near[n,d]))
-        near_argmax_off_near[n]       = off_near[n,near_argmax[n]]
-        near[n]                       = abs(near_argmax_off_near[n])
-        off_far[n,d]                  = anchor[n,d] - negative[n,d] + eps
-        far_argmax[n]                 = argmax_d(abs(off_far[n,d]))
-        far_argmax_off_far[n]         = off_far[n,far_argmax[n]]
-        far[n]                        = abs(far_argmax_off_far[n])
-        off_between[n,d]              = positive[n,d] - negative[n,d] + eps
-        between_argmax[n]             = argmax_d(abs(off_between[n,d]))
-        between_argmax_off_between[n] = off_between[n,between_argmax[n]]
-        between[n]                    = abs(between_argmax_off_between[n])
-        other[n]                      = min(between[n], far[n])
-        near_total[n]                 = near[n] - other[n] + margin
-        loss                          = sum_n(where(near_total[n] < 0, 0, near_total[n]))/N
+        off_near[n,d]                    = anchor[n,d] - positive[n,d] + eps
+        near_argmax[n]                   = argmax_d(abs(off_near[n,d]))
+        off_near_at_near_argmax[n]       = off_near[n,near_argmax[n]]
+        near[n]                          = abs(off_near_at_near_argmax[n])
+        off_far[n,d]                     = anchor[n,d] - negative[n,d] + eps
+        far_argmax[n]                    = argmax_d(abs(off_far[n,d]))
+        off_far_at_far_argmax[n]         = off_far[n,far_argmax[n]]
+        far[n]                           = abs(off_far_at_far_argmax[n])
+        off_between[n,d]                 = positive[n,d] - negative[n,d] + eps
+        between_argmax[n]                = argmax_d(abs(off_between[n,d]))
+        off_between_at_between_argmax[n] = off_between[n,between_argmax[n]]
+        between[n]                       = abs(off_between_at_between_argmax[n])
+        other[n]                         = min(between[n], far[n])
+        near_adjusted[n]                 = near[n] - other[n] + margin
+        loss                             = sum_n(where(near_adjusted[n] < 0, 0,
+                                                       near_adjusted[n]))/N
 
     Args:
         anchor: shape (N, D).
@@ -4137,38 +4223,38 @@ def forward_p_inf_swap(
     N, D = anchor.shape
     off_near = anchor - positive + eps
     near_argmax = torch.abs(off_near).argmax(1)
-    near_argmax_off_near = off_near.gather(1, near_argmax[:, None]).squeeze(1)
-    near = torch.abs(near_argmax_off_near)
+    off_near_at_near_argmax = off_near.gather(1, near_argmax[:, None]).squeeze(1)
+    near = torch.abs(off_near_at_near_argmax)
     off_far = anchor - negative + eps
     far_argmax = torch.abs(off_far).argmax(1)
-    far_argmax_off_far = off_far.gather(1, far_argmax[:, None]).squeeze(1)
-    far = torch.abs(far_argmax_off_far)
+    off_far_at_far_argmax = off_far.gather(1, far_argmax[:, None]).squeeze(1)
+    far = torch.abs(off_far_at_far_argmax)
     off_between = positive - negative + eps
     between_argmax = torch.abs(off_between).argmax(1)
-    between_argmax_off_between = off_between.gather(1, between_argmax[:, None]).squeeze(1)
-    between = torch.abs(between_argmax_off_between)
+    off_between_at_between_argmax = off_between.gather(1, between_argmax[:, None]).squeeze(1)
+    between = torch.abs(off_between_at_between_argmax)
     between_mask = between <= far
     other = torch.where(between_mask, between, far)
-    near_total = near - other + margin
-    near_total_negative = near_total < 0
-    loss = near_total.clamp(min=0).mean()
+    near_adjusted = near - other + margin
+    near_adjusted_negative = near_adjusted < 0
+    loss = near_adjusted.clamp(min=0).mean()
     dloss_dnear = torch.where(
-        near_total_negative,
+        near_adjusted_negative,
         torch.tensor(0, dtype=anchor.dtype, device=anchor.device),
         1 / (N or torch.nan),
     )
-    sign_far_argmax_off_far = torch.sign(far_argmax_off_far)
-    sign_between_argmax_off_between = torch.sign(between_argmax_off_between)
-    sign_near_argmax_off_near = torch.sign(near_argmax_off_near)
+    sign_off_far_at_far_argmax = torch.sign(off_far_at_far_argmax)
+    sign_off_between_at_between_argmax = torch.sign(off_between_at_between_argmax)
+    sign_off_near_at_near_argmax = torch.sign(off_near_at_near_argmax)
     return loss, PInfSwapResiduals(
         near_argmax,
         far_argmax,
         between_argmax,
         dloss_dnear,
         between_mask,
-        sign_far_argmax_off_far,
-        sign_between_argmax_off_between,
-        sign_near_argmax_off_near,
+        sign_off_far_at_far_argmax,
+        sign_off_between_at_between_argmax,
+        sign_off_near_at_near_argmax,
         D,
     )
 
@@ -4176,20 +4262,21 @@ def forward_p_inf_swap(
 def backward_p_inf_swap(grad_loss: Tensor, residuals: PInfSwapResiduals) -> PInfSwapGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_near[n]       = grad_loss*where(near_total[n] < 0, 0, 1)/N
+        grad_near[n]       = grad_loss*where(near_adjusted[n] < 0, 0, 1)/N
         grad_other[n]      = -grad_near[n]
         grad_between[n]    = grad_other[n]*where(between[n] <= far[n], 1, 0)
         grad_far[n]        = grad_other[n]*where(between[n] <= far[n], 0, 1)
         grad_negative[n,d] = -grad_between[n]*delta(d, between_argmax[n])
-                             *sign(between_argmax_off_between[n])
-                             - grad_far[n]*delta(d, far_argmax[n])*sign(far_argmax_off_far[n])
+                             *sign(off_between_at_between_argmax[n])
+                             - grad_far[n]*delta(d, far_argmax[n])
+                             *sign(off_far_at_far_argmax[n])
         grad_positive[n,d] = grad_between[n]*delta(d, between_argmax[n])
-                             *sign(between_argmax_off_between[n])
+                             *sign(off_between_at_between_argmax[n])
                              - grad_near[n]*delta(d, near_argmax[n])
-                             *sign(near_argmax_off_near[n])
-        grad_anchor[n,d]   = grad_far[n]*delta(d, far_argmax[n])*sign(far_argmax_off_far[n])
+                             *sign(off_near_at_near_argmax[n])
+        grad_anchor[n,d]   = grad_far[n]*delta(d, far_argmax[n])*sign(off_far_at_far_argmax[n])
                              + grad_near[n]*delta(d, near_argmax[n])
-                             *sign(near_argmax_off_near[n])
+                             *sign(off_near_at_near_argmax[n])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -4205,9 +4292,9 @@ def backward_p_inf_swap(grad_loss: Tensor, residuals: PInfSwapResiduals) -> PInf
         between_argmax,
         dloss_dnear,
         between_mask,
-        sign_far_argmax_off_far,
-        sign_between_argmax_off_between,
-        sign_near_argmax_off_near,
+        sign_off_far_at_far_argmax,
+        sign_off_between_at_between_argmax,
+        sign_off_near_at_near_argmax,
         D,
     ) = residuals
     if not isinstance(grad_loss, Tensor):
@@ -4221,22 +4308,24 @@ def backward_p_inf_swap(grad_loss: Tensor, residuals: PInfSwapResiduals) -> PInf
     grad_far = grad_other.masked_fill(between_mask, 0)
     grad_negative = grad_near.new_zeros(N, D)
     grad_negative.scatter_add_(
-        1, between_argmax[:, None], (-grad_between * sign_between_argmax_off_between)[:, None]
+        1, between_argmax[:, None], (-grad_between * sign_off_between_at_between_argmax)[:, None]
     )
     grad_negative.scatter_add_(
-        1, far_argmax[:, None], (-grad_far * sign_far_argmax_off_far)[:, None]
+        1, far_argmax[:, None], (-grad_far * sign_off_far_at_far_argmax)[:, None]
     )
     grad_positive = grad_near.new_zeros(N, D)
     grad_positive.scatter_add_(
-        1, between_argmax[:, None], (grad_between * sign_between_argmax_off_between)[:, None]
+        1, between_argmax[:, None], (grad_between * sign_off_between_at_between_argmax)[:, None]
     )
     grad_positive.scatter_add_(
-        1, near_argmax[:, None], (-grad_near * sign_near_argmax_off_near)[:, None]
+        1, near_argmax[:, None], (-grad_near * sign_off_near_at_near_argmax)[:, None]
     )
     grad_anchor = grad_near.new_zeros(N, D)
-    grad_anchor.scatter_add_(1, far_argmax[:, None], (grad_far * sign_far_argmax_off_far)[:, None])
     grad_anchor.scatter_add_(
-        1, near_argmax[:, None], (grad_near * sign_near_argmax_off_near)[:, None]
+        1, far_argmax[:, None], (grad_far * sign_off_far_at_far_argmax)[:, None]
+    )
+    grad_anchor.scatter_add_(
+        1, near_argmax[:, None], (grad_near * sign_off_near_at_near_argmax)[:, None]
     )
     return PInfSwapGradients(grad_anchor, grad_positive, grad_negative)
 
@@ -4253,8 +4342,8 @@ def double_backward_p_inf_swap(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_dloss_dnear, grad_sign_far_argmax_off_far,
-        grad_sign_between_argmax_off_between, grad_sign_near_argmax_off_near.
+        grad_grad_loss, grad_dloss_dnear, grad_sign_off_far_at_far_argmax,
+        grad_sign_off_between_at_between_argmax, grad_sign_off_near_at_near_argmax.
     """
     (
         near_argmax,
@@ -4262,67 +4351,69 @@ def double_backward_p_inf_swap(
         between_argmax,
         dloss_dnear,
         between_mask,
-        sign_far_argmax_off_far,
-        sign_between_argmax_off_between,
-        sign_near_argmax_off_near,
+        sign_off_far_at_far_argmax,
+        sign_off_between_at_between_argmax,
+        sign_off_near_at_near_argmax,
         *_,
     ) = residuals
     grad_near = grad_loss * dloss_dnear
     grad_other = -grad_near
     grad_between = torch.where(between_mask, grad_other, 0)
     grad_far = grad_other.masked_fill(between_mask, 0)
-    grad_grad_positive_near_argmax = grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1)
-    grad_grad_anchor_near_argmax = grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(1)
-    grad_sign_near_argmax_off_near = (
-        grad_grad_anchor_near_argmax - grad_grad_positive_near_argmax
+    grad_grad_positive_at_near_argmax = grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(
+        1
+    )
+    grad_grad_anchor_at_near_argmax = grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(1)
+    grad_sign_off_near_at_near_argmax = (
+        grad_grad_anchor_at_near_argmax - grad_grad_positive_at_near_argmax
     ) * grad_near
-    between_argmax_grad_grad_positive = grad_grad_positive.gather(
+    grad_grad_positive_at_between_argmax = grad_grad_positive.gather(
         1, between_argmax[:, None]
     ).squeeze(1)
-    between_argmax_grad_grad_negative = grad_grad_negative.gather(
+    grad_grad_negative_at_between_argmax = grad_grad_negative.gather(
         1, between_argmax[:, None]
     ).squeeze(1)
-    grad_sign_between_argmax_off_between = (
-        between_argmax_grad_grad_positive - between_argmax_grad_grad_negative
+    grad_sign_off_between_at_between_argmax = (
+        grad_grad_positive_at_between_argmax - grad_grad_negative_at_between_argmax
     ) * grad_between
-    far_argmax_grad_grad_negative = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1)
-    far_argmax_grad_grad_anchor = grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
-    grad_sign_far_argmax_off_far = (
-        far_argmax_grad_grad_anchor - far_argmax_grad_grad_negative
+    grad_grad_negative_at_far_argmax = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1)
+    grad_grad_anchor_at_far_argmax = grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
+    grad_sign_off_far_at_far_argmax = (
+        grad_grad_anchor_at_far_argmax - grad_grad_negative_at_far_argmax
     ) * grad_far
-    between_argmax_total = torch.addcmul(
+    grad_grad_anchor_terms = torch.addcmul(
         torch.addcmul(
             torch.addcmul(
-                far_argmax_grad_grad_negative * sign_far_argmax_off_far,
-                far_argmax_grad_grad_anchor,
-                sign_far_argmax_off_far,
+                grad_grad_negative_at_far_argmax * sign_off_far_at_far_argmax,
+                grad_grad_anchor_at_far_argmax,
+                sign_off_far_at_far_argmax,
                 value=-1,
             ).masked_fill(between_mask, 0)
             + torch.where(
                 between_mask,
                 torch.addcmul(
-                    between_argmax_grad_grad_negative * sign_between_argmax_off_between,
-                    between_argmax_grad_grad_positive,
-                    sign_between_argmax_off_between,
+                    grad_grad_negative_at_between_argmax * sign_off_between_at_between_argmax,
+                    grad_grad_positive_at_between_argmax,
+                    sign_off_between_at_between_argmax,
                     value=-1,
                 ),
                 0,
             ),
-            grad_grad_anchor_near_argmax,
-            sign_near_argmax_off_near,
+            grad_grad_anchor_at_near_argmax,
+            sign_off_near_at_near_argmax,
         ),
-        grad_grad_positive_near_argmax,
-        sign_near_argmax_off_near,
+        grad_grad_positive_at_near_argmax,
+        sign_off_near_at_near_argmax,
         value=-1,
     )
-    grad_dloss_dnear = grad_loss * between_argmax_total
-    grad_grad_loss = (between_argmax_total * dloss_dnear).sum()
+    grad_dloss_dnear = grad_loss * grad_grad_anchor_terms
+    grad_grad_loss = (dloss_dnear * grad_grad_anchor_terms).sum()
     return (
         grad_grad_loss,
         grad_dloss_dnear,
-        grad_sign_far_argmax_off_far,
-        grad_sign_between_argmax_off_between,
-        grad_sign_near_argmax_off_near,
+        grad_sign_off_far_at_far_argmax,
+        grad_sign_off_between_at_between_argmax,
+        grad_sign_off_near_at_near_argmax,
     )
 
 
@@ -4333,19 +4424,19 @@ def _value_p_inf_swap(
     _check_p_inf_swap(anchor, positive, negative)
     off_near = anchor - positive + eps
     near_argmax = torch.abs(off_near).argmax(1)
-    near_argmax_off_near = off_near.gather(1, near_argmax[:, None]).squeeze(1)
-    near = torch.abs(near_argmax_off_near)
+    off_near_at_near_argmax = off_near.gather(1, near_argmax[:, None]).squeeze(1)
+    near = torch.abs(off_near_at_near_argmax)
     off_far = anchor - negative + eps
     far_argmax = torch.abs(off_far).argmax(1)
-    far_argmax_off_far = off_far.gather(1, far_argmax[:, None]).squeeze(1)
-    far = torch.abs(far_argmax_off_far)
+    off_far_at_far_argmax = off_far.gather(1, far_argmax[:, None]).squeeze(1)
+    far = torch.abs(off_far_at_far_argmax)
     off_between = positive - negative + eps
     between_argmax = torch.abs(off_between).argmax(1)
-    between_argmax_off_between = off_between.gather(1, between_argmax[:, None]).squeeze(1)
-    between = torch.abs(between_argmax_off_between)
+    off_between_at_between_argmax = off_between.gather(1, between_argmax[:, None]).squeeze(1)
+    between = torch.abs(off_between_at_between_argmax)
     other = torch.where(between <= far, between, far)
-    near_total = near - other + margin
-    loss = near_total.clamp(min=0).mean()
+    near_adjusted = near - other + margin
+    loss = near_adjusted.clamp(min=0).mean()
     return loss
 
 
@@ -4371,9 +4462,9 @@ class _PInfSwapBackwardFunction(torch.autograd.Function):
         (
             grad_grad_loss,
             grad_dloss_dnear,
-            grad_sign_far_argmax_off_far,
-            grad_sign_between_argmax_off_between,
-            grad_sign_near_argmax_off_near,
+            grad_sign_off_far_at_far_argmax,
+            grad_sign_off_between_at_between_argmax,
+            grad_sign_off_near_at_near_argmax,
         ) = double_backward_p_inf_swap(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
@@ -4384,9 +4475,9 @@ class _PInfSwapBackwardFunction(torch.autograd.Function):
             None,
             grad_dloss_dnear,
             None,
-            grad_sign_far_argmax_off_far,
-            grad_sign_between_argmax_off_between,
-            grad_sign_near_argmax_off_near,
+            grad_sign_off_far_at_far_argmax,
+            grad_sign_off_between_at_between_argmax,
+            grad_sign_off_near_at_near_argmax,
             None,
         )
 
@@ -4408,9 +4499,9 @@ class _PInfSwapFunction(torch.autograd.Function):
             residuals.between_argmax,
             residuals.dloss_dnear,
             residuals.between_mask,
-            residuals.sign_far_argmax_off_far,
-            residuals.sign_between_argmax_off_between,
-            residuals.sign_near_argmax_off_near,
+            residuals.sign_off_far_at_far_argmax,
+            residuals.sign_off_between_at_between_argmax,
+            residuals.sign_off_near_at_near_argmax,
         )
 
     @staticmethod
@@ -4423,9 +4514,9 @@ class _PInfSwapFunction(torch.autograd.Function):
             between_argmax,
             dloss_dnear,
             between_mask,
-            sign_far_argmax_off_far,
-            sign_between_argmax_off_between,
-            sign_near_argmax_off_near,
+            sign_off_far_at_far_argmax,
+            sign_off_between_at_between_argmax,
+            sign_off_near_at_near_argmax,
         ) = output
         D = anchor.shape[1]
         ctx.save_for_backward(
@@ -4434,9 +4525,9 @@ class _PInfSwapFunction(torch.autograd.Function):
             between_argmax,
             dloss_dnear,
             between_mask,
-            sign_far_argmax_off_far,
-            sign_between_argmax_off_between,
-            sign_near_argmax_off_near,
+            sign_off_far_at_far_argmax,
+            sign_off_between_at_between_argmax,
+            sign_off_near_at_near_argmax,
         )
         ctx.mark_non_differentiable(
             near_argmax,
@@ -4444,9 +4535,9 @@ class _PInfSwapFunction(torch.autograd.Function):
             between_argmax,
             dloss_dnear,
             between_mask,
-            sign_far_argmax_off_far,
-            sign_between_argmax_off_between,
-            sign_near_argmax_off_near,
+            sign_off_far_at_far_argmax,
+            sign_off_between_at_between_argmax,
+            sign_off_near_at_near_argmax,
         )
         ctx.set_materialize_grads(False)
         ctx.numbers = (D,)
@@ -4484,11 +4575,11 @@ class PInfSwapSumResiduals(NamedTuple):
     near_argmax: Tensor
     far_argmax: Tensor
     between_argmax: Tensor
-    near_total_negative: Tensor
+    near_adjusted_negative: Tensor
     between_mask: Tensor
-    sign_far_argmax_off_far: Tensor
-    sign_between_argmax_off_between: Tensor
-    sign_near_argmax_off_near: Tensor
+    sign_off_far_at_far_argmax: Tensor
+    sign_off_between_at_between_argmax: Tensor
+    sign_off_near_at_near_argmax: Tensor
     D: int
 
 
@@ -4505,21 +4596,22 @@ def forward_p_inf_swap_sum(
 ) -> tuple[Tensor, PInfSwapSumResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        off_near[n,d]                 = anchor[n,d] - positive[n,d] + eps
-        near_argmax[n]                = argmax_d(abs(off_near[n,d]))
-        near_argmax_off_near[n]       = off_near[n,near_argmax[n]]
-        near[n]                       = abs(near_argmax_off_near[n])
-        off_far[n,d]                  = anchor[n,d] - negative[n,d] + eps
-        far_argmax[n]                 = argmax_d(abs(off_far[n,d]))
-        far_argmax_off_far[n]         = off_far[n,far_argmax[n]]
-        far[n]                        = abs(far_argmax_off_far[n])
-        off_between[n,d]              = positive[n,d] - negative[n,d] + eps
-        between_argmax[n]             = argmax_d(abs(off_between[n,d]))
-        between_argmax_off_between[n] = off_between[n,between_argmax[n]]
-        between[n]                    = abs(between_argmax_off_between[n])
-        other[n]                      = min(between[n], far[n])
-        near_total[n]                 = near[n] - other[n] + margin
-        loss                          = sum_n(where(near_total[n] < 0, 0, near_total[n]))
+        off_near[n,d]                    = anchor[n,d] - positive[n,d] + eps
+        near_argmax[n]                   = argmax_d(abs(off_near[n,d]))
+        off_near_at_near_argmax[n]       = off_near[n,near_argmax[n]]
+        near[n]                          = abs(off_near_at_near_argmax[n])
+        off_far[n,d]                     = anchor[n,d] - negative[n,d] + eps
+        far_argmax[n]                    = argmax_d(abs(off_far[n,d]))
+        off_far_at_far_argmax[n]         = off_far[n,far_argmax[n]]
+        far[n]                           = abs(off_far_at_far_argmax[n])
+        off_between[n,d]                 = positive[n,d] - negative[n,d] + eps
+        between_argmax[n]                = argmax_d(abs(off_between[n,d]))
+        off_between_at_between_argmax[n] = off_between[n,between_argmax[n]]
+        between[n]                       = abs(off_between_at_between_argmax[n])
+        other[n]                         = min(between[n], far[n])
+        near_adjusted[n]                 = near[n] - other[n] + margin
+        loss                             = sum_n(where(near_adjusted[n] < 0, 0,
+                                                       near_adjusted[n]))
 
     Args:
         anchor: shape (N, D).
@@ -4536,33 +4628,33 @@ def forward_p_inf_swap_sum(
     D = anchor.shape[1]
     off_near = anchor - positive + eps
     near_argmax = torch.abs(off_near).argmax(1)
-    near_argmax_off_near = off_near.gather(1, near_argmax[:, None]).squeeze(1)
-    near = torch.abs(near_argmax_off_near)
+    off_near_at_near_argmax = off_near.gather(1, near_argmax[:, None]).squeeze(1)
+    near = torch.abs(off_near_at_near_argmax)
     off_far = anchor - negative + eps
     far_argmax = torch.abs(off_far).argmax(1)
-    far_argmax_off_far = off_far.gather(1, far_argmax[:, None]).squeeze(1)
-    far = torch.abs(far_argmax_off_far)
+    off_far_at_far_argmax = off_far.gather(1, far_argmax[:, None]).squeeze(1)
+    far = torch.abs(off_far_at_far_argmax)
     off_between = positive - negative + eps
     between_argmax = torch.abs(off_between).argmax(1)
-    between_argmax_off_between = off_between.gather(1, between_argmax[:, None]).squeeze(1)
-    between = torch.abs(between_argmax_off_between)
+    off_between_at_between_argmax = off_between.gather(1, between_argmax[:, None]).squeeze(1)
+    between = torch.abs(off_between_at_between_argmax)
     between_mask = between <= far
     other = torch.where(between_mask, between, far)
-    near_total = near - other + margin
-    near_total_negative = near_total < 0
-    loss = near_total.clamp(min=0).sum()
-    sign_far_argmax_off_far = torch.sign(far_argmax_off_far)
-    sign_between_argmax_off_between = torch.sign(between_argmax_off_between)
-    sign_near_argmax_off_near = torch.sign(near_argmax_off_near)
+    near_adjusted = near - other + margin
+    near_adjusted_negative = near_adjusted < 0
+    loss = near_adjusted.clamp(min=0).sum()
+    sign_off_far_at_far_argmax = torch.sign(off_far_at_far_argmax)
+    sign_off_between_at_between_argmax = torch.sign(off_between_at_between_argmax)
+    sign_off_near_at_near_argmax = torch.sign(off_near_at_near_argmax)
     return loss, PInfSwapSumResiduals(
         near_argmax,
         far_argmax,
         between_argmax,
-        near_total_negative,
+        near_adjusted_negative,
         between_mask,
-        sign_far_argmax_off_far,
-        sign_between_argmax_off_between,
-        sign_near_argmax_off_near,
+        sign_off_far_at_far_argmax,
+        sign_off_between_at_between_argmax,
+        sign_off_near_at_near_argmax,
         D,
     )
 
@@ -4572,20 +4664,21 @@ def backward_p_inf_swap_sum(
 ) -> PInfSwapSumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_near[n]       = grad_loss*where(near_total[n] < 0, 0, 1)
+        grad_near[n]       = grad_loss*where(near_adjusted[n] < 0, 0, 1)
         grad_other[n]      = -grad_near[n]
         grad_between[n]    = grad_other[n]*where(between[n] <= far[n], 1, 0)
         grad_far[n]        = grad_other[n]*where(between[n] <= far[n], 0, 1)
         grad_negative[n,d] = -grad_between[n]*delta(d, between_argmax[n])
-                             *sign(between_argmax_off_between[n])
-                             - grad_far[n]*delta(d, far_argmax[n])*sign(far_argmax_off_far[n])
+                             *sign(off_between_at_between_argmax[n])
+                             - grad_far[n]*delta(d, far_argmax[n])
+                             *sign(off_far_at_far_argmax[n])
         grad_positive[n,d] = grad_between[n]*delta(d, between_argmax[n])
-                             *sign(between_argmax_off_between[n])
+                             *sign(off_between_at_between_argmax[n])
                              - grad_near[n]*delta(d, near_argmax[n])
-                             *sign(near_argmax_off_near[n])
-        grad_anchor[n,d]   = grad_far[n]*delta(d, far_argmax[n])*sign(far_argmax_off_far[n])
+                             *sign(off_near_at_near_argmax[n])
+        grad_anchor[n,d]   = grad_far[n]*delta(d, far_argmax[n])*sign(off_far_at_far_argmax[n])
                              + grad_near[n]*delta(d, near_argmax[n])
-                             *sign(near_argmax_off_near[n])
+                             *sign(off_near_at_near_argmax[n])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -4599,11 +4692,11 @@ def backward_p_inf_swap_sum(
         near_argmax,
         far_argmax,
         between_argmax,
-        near_total_negative,
+        near_adjusted_negative,
         between_mask,
-        sign_far_argmax_off_far,
-        sign_between_argmax_off_between,
-        sign_near_argmax_off_near,
+        sign_off_far_at_far_argmax,
+        sign_off_between_at_between_argmax,
+        sign_off_near_at_near_argmax,
         D,
     ) = residuals
     if not isinstance(grad_loss, Tensor):
@@ -4611,28 +4704,30 @@ def backward_p_inf_swap_sum(
     (N,) = near_argmax.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_near = grad_loss.masked_fill(near_total_negative, 0)
+    grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
     grad_other = -grad_near
     grad_between = torch.where(between_mask, grad_other, 0)
     grad_far = grad_other.masked_fill(between_mask, 0)
     grad_negative = grad_near.new_zeros(N, D)
     grad_negative.scatter_add_(
-        1, between_argmax[:, None], (-grad_between * sign_between_argmax_off_between)[:, None]
+        1, between_argmax[:, None], (-grad_between * sign_off_between_at_between_argmax)[:, None]
     )
     grad_negative.scatter_add_(
-        1, far_argmax[:, None], (-grad_far * sign_far_argmax_off_far)[:, None]
+        1, far_argmax[:, None], (-grad_far * sign_off_far_at_far_argmax)[:, None]
     )
     grad_positive = grad_near.new_zeros(N, D)
     grad_positive.scatter_add_(
-        1, between_argmax[:, None], (grad_between * sign_between_argmax_off_between)[:, None]
+        1, between_argmax[:, None], (grad_between * sign_off_between_at_between_argmax)[:, None]
     )
     grad_positive.scatter_add_(
-        1, near_argmax[:, None], (-grad_near * sign_near_argmax_off_near)[:, None]
+        1, near_argmax[:, None], (-grad_near * sign_off_near_at_near_argmax)[:, None]
     )
     grad_anchor = grad_near.new_zeros(N, D)
-    grad_anchor.scatter_add_(1, far_argmax[:, None], (grad_far * sign_far_argmax_off_far)[:, None])
     grad_anchor.scatter_add_(
-        1, near_argmax[:, None], (grad_near * sign_near_argmax_off_near)[:, None]
+        1, far_argmax[:, None], (grad_far * sign_off_far_at_far_argmax)[:, None]
+    )
+    grad_anchor.scatter_add_(
+        1, near_argmax[:, None], (grad_near * sign_off_near_at_near_argmax)[:, None]
     )
     return PInfSwapSumGradients(grad_anchor, grad_positive, grad_negative)
 
@@ -4649,77 +4744,79 @@ def double_backward_p_inf_swap_sum(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_sign_far_argmax_off_far, grad_sign_between_argmax_off_between,
-        grad_sign_near_argmax_off_near.
+        grad_grad_loss, grad_sign_off_far_at_far_argmax,
+        grad_sign_off_between_at_between_argmax, grad_sign_off_near_at_near_argmax.
     """
     (
         near_argmax,
         far_argmax,
         between_argmax,
-        near_total_negative,
+        near_adjusted_negative,
         between_mask,
-        sign_far_argmax_off_far,
-        sign_between_argmax_off_between,
-        sign_near_argmax_off_near,
+        sign_off_far_at_far_argmax,
+        sign_off_between_at_between_argmax,
+        sign_off_near_at_near_argmax,
         *_,
     ) = residuals
-    grad_near = grad_loss.masked_fill(near_total_negative, 0)
+    grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
     grad_other = -grad_near
     grad_between = torch.where(between_mask, grad_other, 0)
     grad_far = grad_other.masked_fill(between_mask, 0)
-    grad_grad_positive_near_argmax = grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1)
-    grad_grad_anchor_near_argmax = grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(1)
-    grad_sign_near_argmax_off_near = (
-        grad_grad_anchor_near_argmax - grad_grad_positive_near_argmax
+    grad_grad_positive_at_near_argmax = grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(
+        1
+    )
+    grad_grad_anchor_at_near_argmax = grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(1)
+    grad_sign_off_near_at_near_argmax = (
+        grad_grad_anchor_at_near_argmax - grad_grad_positive_at_near_argmax
     ) * grad_near
-    between_argmax_grad_grad_positive = grad_grad_positive.gather(
+    grad_grad_positive_at_between_argmax = grad_grad_positive.gather(
         1, between_argmax[:, None]
     ).squeeze(1)
-    between_argmax_grad_grad_negative = grad_grad_negative.gather(
+    grad_grad_negative_at_between_argmax = grad_grad_negative.gather(
         1, between_argmax[:, None]
     ).squeeze(1)
-    grad_sign_between_argmax_off_between = (
-        between_argmax_grad_grad_positive - between_argmax_grad_grad_negative
+    grad_sign_off_between_at_between_argmax = (
+        grad_grad_positive_at_between_argmax - grad_grad_negative_at_between_argmax
     ) * grad_between
-    far_argmax_grad_grad_negative = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1)
-    far_argmax_grad_grad_anchor = grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
-    grad_sign_far_argmax_off_far = (
-        far_argmax_grad_grad_anchor - far_argmax_grad_grad_negative
+    grad_grad_negative_at_far_argmax = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1)
+    grad_grad_anchor_at_far_argmax = grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
+    grad_sign_off_far_at_far_argmax = (
+        grad_grad_anchor_at_far_argmax - grad_grad_negative_at_far_argmax
     ) * grad_far
     grad_grad_loss = (
         torch.addcmul(
             torch.addcmul(
                 torch.addcmul(
-                    far_argmax_grad_grad_negative * sign_far_argmax_off_far,
-                    far_argmax_grad_grad_anchor,
-                    sign_far_argmax_off_far,
+                    grad_grad_negative_at_far_argmax * sign_off_far_at_far_argmax,
+                    grad_grad_anchor_at_far_argmax,
+                    sign_off_far_at_far_argmax,
                     value=-1,
                 ).masked_fill(between_mask, 0)
                 + torch.where(
                     between_mask,
                     torch.addcmul(
-                        between_argmax_grad_grad_negative * sign_between_argmax_off_between,
-                        between_argmax_grad_grad_positive,
-                        sign_between_argmax_off_between,
+                        grad_grad_negative_at_between_argmax * sign_off_between_at_between_argmax,
+                        grad_grad_positive_at_between_argmax,
+                        sign_off_between_at_between_argmax,
                         value=-1,
                     ),
                     0,
                 ),
-                grad_grad_anchor_near_argmax,
-                sign_near_argmax_off_near,
+                grad_grad_anchor_at_near_argmax,
+                sign_off_near_at_near_argmax,
             ),
-            grad_grad_positive_near_argmax,
-            sign_near_argmax_off_near,
+            grad_grad_positive_at_near_argmax,
+            sign_off_near_at_near_argmax,
             value=-1,
         )
-        .masked_fill(near_total_negative, 0)
+        .masked_fill(near_adjusted_negative, 0)
         .sum()
     )
     return (
         grad_grad_loss,
-        grad_sign_far_argmax_off_far,
-        grad_sign_between_argmax_off_between,
-        grad_sign_near_argmax_off_near,
+        grad_sign_off_far_at_far_argmax,
+        grad_sign_off_between_at_between_argmax,
+        grad_sign_off_near_at_near_argmax,
     )
 
 
@@ -4730,19 +4827,19 @@ def _value_p_inf_swap_sum(
     _check_p_inf_swap_sum(anchor, positive, negative)
     off_near = anchor - positive + eps
     near_argmax = torch.abs(off_near).argmax(1)
-    near_argmax_off_near = off_near.gather(1, near_argmax[:, None]).squeeze(1)
-    near = torch.abs(near_argmax_off_near)
+    off_near_at_near_argmax = off_near.gather(1, near_argmax[:, None]).squeeze(1)
+    near = torch.abs(off_near_at_near_argmax)
     off_far = anchor - negative + eps
     far_argmax = torch.abs(off_far).argmax(1)
-    far_argmax_off_far = off_far.gather(1, far_argmax[:, None]).squeeze(1)
-    far = torch.abs(far_argmax_off_far)
+    off_far_at_far_argmax = off_far.gather(1, far_argmax[:, None]).squeeze(1)
+    far = torch.abs(off_far_at_far_argmax)
     off_between = positive - negative + eps
     between_argmax = torch.abs(off_between).argmax(1)
-    between_argmax_off_between = off_between.gather(1, between_argmax[:, None]).squeeze(1)
-    between = torch.abs(between_argmax_off_between)
+    off_between_at_between_argmax = off_between.gather(1, between_argmax[:, None]).squeeze(1)
+    between = torch.abs(off_between_at_between_argmax)
     other = torch.where(between <= far, between, far)
-    near_total = near - other + margin
-    loss = near_total.clamp(min=0).sum()
+    near_adjusted = near - other + margin
+    loss = near_adjusted.clamp(min=0).sum()
     return loss
 
 
@@ -4767,9 +4864,9 @@ class _PInfSwapSumBackwardFunction(torch.autograd.Function):
         residuals = PInfSwapSumResiduals(*saved, *ctx.numbers)
         (
             grad_grad_loss,
-            grad_sign_far_argmax_off_far,
-            grad_sign_between_argmax_off_between,
-            grad_sign_near_argmax_off_near,
+            grad_sign_off_far_at_far_argmax,
+            grad_sign_off_between_at_between_argmax,
+            grad_sign_off_near_at_near_argmax,
         ) = double_backward_p_inf_swap_sum(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
@@ -4780,9 +4877,9 @@ class _PInfSwapSumBackwardFunction(torch.autograd.Function):
             None,
             None,
             None,
-            grad_sign_far_argmax_off_far,
-            grad_sign_between_argmax_off_between,
-            grad_sign_near_argmax_off_near,
+            grad_sign_off_far_at_far_argmax,
+            grad_sign_off_between_at_between_argmax,
+            grad_sign_off_near_at_near_argmax,
             None,
         )
 
@@ -4802,11 +4899,11 @@ class _PInfSwapSumFunction(torch.autograd.Function):
             residuals.near_argmax,
             residuals.far_argmax,
             residuals.between_argmax,
-            residuals.near_total_negative,
+            residuals.near_adjusted_negative,
             residuals.between_mask,
-            residuals.sign_far_argmax_off_far,
-            residuals.sign_between_argmax_off_between,
-            residuals.sign_near_argmax_off_near,
+            residuals.sign_off_far_at_far_argmax,
+            residuals.sign_off_between_at_between_argmax,
+            residuals.sign_off_near_at_near_argmax,
         )
 
     @staticmethod
@@ -4817,32 +4914,32 @@ class _PInfSwapSumFunction(torch.autograd.Function):
             near_argmax,
             far_argmax,
             between_argmax,
-            near_total_negative,
+            near_adjusted_negative,
             between_mask,
-            sign_far_argmax_off_far,
-            sign_between_argmax_off_between,
-            sign_near_argmax_off_near,
+            sign_off_far_at_far_argmax,
+            sign_off_between_at_between_argmax,
+            sign_off_near_at_near_argmax,
         ) = output
         D = anchor.shape[1]
         ctx.save_for_backward(
             near_argmax,
             far_argmax,
             between_argmax,
-            near_total_negative,
+            near_adjusted_negative,
             between_mask,
-            sign_far_argmax_off_far,
-            sign_between_argmax_off_between,
-            sign_near_argmax_off_near,
+            sign_off_far_at_far_argmax,
+            sign_off_between_at_between_argmax,
+            sign_off_near_at_near_argmax,
         )
         ctx.mark_non_differentiable(
             near_argmax,
             far_argmax,
             between_argmax,
-            near_total_negative,
+            near_adjusted_negative,
             between_mask,
-            sign_far_argmax_off_far,
-            sign_between_argmax_off_between,
-            sign_near_argmax_off_near,
+            sign_off_far_at_far_argmax,
+            sign_off_between_at_between_argmax,
+            sign_off_near_at_near_argmax,
         )
         ctx.set_materialize_grads(False)
         ctx.numbers = (D,)
@@ -4880,11 +4977,11 @@ class PInfSwapNoneResiduals(NamedTuple):
     near_argmax: Tensor
     far_argmax: Tensor
     between_argmax: Tensor
-    near_total_negative: Tensor
+    near_adjusted_negative: Tensor
     between_mask: Tensor
-    sign_between_argmax_off_between_masked: Tensor
-    sign_far_argmax_off_far: Tensor
-    sign_near_argmax_off_near: Tensor
+    sign_off_between_at_between_argmax_masked: Tensor
+    sign_off_far_at_far_argmax: Tensor
+    sign_off_near_at_near_argmax: Tensor
     D: int
 
 
@@ -4901,21 +4998,21 @@ def forward_p_inf_swap_none(
 ) -> tuple[Tensor, PInfSwapNoneResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        off_near[n,d]                 = anchor[n,d] - positive[n,d] + eps
-        near_argmax[n]                = argmax_d(abs(off_near[n,d]))
-        near_argmax_off_near[n]       = off_near[n,near_argmax[n]]
-        near[n]                       = abs(near_argmax_off_near[n])
-        off_far[n,d]                  = anchor[n,d] - negative[n,d] + eps
-        far_argmax[n]                 = argmax_d(abs(off_far[n,d]))
-        far_argmax_off_far[n]         = off_far[n,far_argmax[n]]
-        far[n]                        = abs(far_argmax_off_far[n])
-        off_between[n,d]              = positive[n,d] - negative[n,d] + eps
-        between_argmax[n]             = argmax_d(abs(off_between[n,d]))
-        between_argmax_off_between[n] = off_between[n,between_argmax[n]]
-        between[n]                    = abs(between_argmax_off_between[n])
-        other[n]                      = min(between[n], far[n])
-        near_total[n]                 = near[n] - other[n] + margin
-        loss[n]                       = where(near_total[n] < 0, 0, near_total[n])
+        off_near[n,d]                    = anchor[n,d] - positive[n,d] + eps
+        near_argmax[n]                   = argmax_d(abs(off_near[n,d]))
+        off_near_at_near_argmax[n]       = off_near[n,near_argmax[n]]
+        near[n]                          = abs(off_near_at_near_argmax[n])
+        off_far[n,d]                     = anchor[n,d] - negative[n,d] + eps
+        far_argmax[n]                    = argmax_d(abs(off_far[n,d]))
+        off_far_at_far_argmax[n]         = off_far[n,far_argmax[n]]
+        far[n]                           = abs(off_far_at_far_argmax[n])
+        off_between[n,d]                 = positive[n,d] - negative[n,d] + eps
+        between_argmax[n]                = argmax_d(abs(off_between[n,d]))
+        off_between_at_between_argmax[n] = off_between[n,between_argmax[n]]
+        between[n]                       = abs(off_between_at_between_argmax[n])
+        other[n]                         = min(between[n], far[n])
+        near_adjusted[n]                 = near[n] - other[n] + margin
+        loss[n]                          = where(near_adjusted[n] < 0, 0, near_adjusted[n])
 
     Args:
         anchor: shape (N, D).
@@ -4932,35 +5029,35 @@ def forward_p_inf_swap_none(
     D = anchor.shape[1]
     off_near = anchor - positive + eps
     near_argmax = torch.abs(off_near).argmax(1)
-    near_argmax_off_near = off_near.gather(1, near_argmax[:, None]).squeeze(1)
-    near = torch.abs(near_argmax_off_near)
+    off_near_at_near_argmax = off_near.gather(1, near_argmax[:, None]).squeeze(1)
+    near = torch.abs(off_near_at_near_argmax)
     off_far = anchor - negative + eps
     far_argmax = torch.abs(off_far).argmax(1)
-    far_argmax_off_far = off_far.gather(1, far_argmax[:, None]).squeeze(1)
-    far = torch.abs(far_argmax_off_far)
+    off_far_at_far_argmax = off_far.gather(1, far_argmax[:, None]).squeeze(1)
+    far = torch.abs(off_far_at_far_argmax)
     off_between = positive - negative + eps
     between_argmax = torch.abs(off_between).argmax(1)
-    between_argmax_off_between = off_between.gather(1, between_argmax[:, None]).squeeze(1)
-    between = torch.abs(between_argmax_off_between)
+    off_between_at_between_argmax = off_between.gather(1, between_argmax[:, None]).squeeze(1)
+    between = torch.abs(off_between_at_between_argmax)
     between_mask = between <= far
     other = torch.where(between_mask, between, far)
-    near_total = near - other + margin
-    near_total_negative = near_total < 0
-    loss = near_total.clamp(min=0)
-    sign_between_argmax_off_between_masked = torch.where(
-        between_mask, torch.sign(between_argmax_off_between), 0
+    near_adjusted = near - other + margin
+    near_adjusted_negative = near_adjusted < 0
+    loss = near_adjusted.clamp(min=0)
+    sign_off_between_at_between_argmax_masked = torch.where(
+        between_mask, torch.sign(off_between_at_between_argmax), 0
     )
-    sign_far_argmax_off_far = torch.sign(far_argmax_off_far)
-    sign_near_argmax_off_near = torch.sign(near_argmax_off_near)
+    sign_off_far_at_far_argmax = torch.sign(off_far_at_far_argmax)
+    sign_off_near_at_near_argmax = torch.sign(off_near_at_near_argmax)
     return loss, PInfSwapNoneResiduals(
         near_argmax,
         far_argmax,
         between_argmax,
-        near_total_negative,
+        near_adjusted_negative,
         between_mask,
-        sign_between_argmax_off_between_masked,
-        sign_far_argmax_off_far,
-        sign_near_argmax_off_near,
+        sign_off_between_at_between_argmax_masked,
+        sign_off_far_at_far_argmax,
+        sign_off_near_at_near_argmax,
         D,
     )
 
@@ -4970,20 +5067,20 @@ def backward_p_inf_swap_none(
 ) -> PInfSwapNoneGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_near[n]       = grad_loss[n]*where(near_total[n] < 0, 0, 1)
+        grad_near[n]       = grad_loss[n]*where(near_adjusted[n] < 0, 0, 1)
         grad_negative[n,d] = grad_near[n]
                              *(delta(d, between_argmax[n])*where(between[n] <= far[n], 1, 0)
-                               *sign(between_argmax_off_between[n])
+                               *sign(off_between_at_between_argmax[n])
                                + delta(d, far_argmax[n])*where(between[n] <= far[n], 0, 1)
-                               *sign(far_argmax_off_far[n]))
+                               *sign(off_far_at_far_argmax[n]))
         grad_positive[n,d] = -grad_near[n]
-                             *(delta(d, near_argmax[n])*sign(near_argmax_off_near[n])
+                             *(delta(d, near_argmax[n])*sign(off_near_at_near_argmax[n])
                                + delta(d, between_argmax[n])*where(between[n] <= far[n], 1, 0)
-                               *sign(between_argmax_off_between[n]))
+                               *sign(off_between_at_between_argmax[n]))
         grad_anchor[n,d]   = grad_near[n]
-                             *(delta(d, near_argmax[n])*sign(near_argmax_off_near[n])
+                             *(delta(d, near_argmax[n])*sign(off_near_at_near_argmax[n])
                                - delta(d, far_argmax[n])*where(between[n] <= far[n], 0, 1)
-                               *sign(far_argmax_off_far[n]))
+                               *sign(off_far_at_far_argmax[n]))
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -4997,11 +5094,11 @@ def backward_p_inf_swap_none(
         near_argmax,
         far_argmax,
         between_argmax,
-        near_total_negative,
+        near_adjusted_negative,
         between_mask,
-        sign_between_argmax_off_between_masked,
-        sign_far_argmax_off_far,
-        sign_near_argmax_off_near,
+        sign_off_between_at_between_argmax_masked,
+        sign_off_far_at_far_argmax,
+        sign_off_near_at_near_argmax,
         D,
     ) = residuals
     if not isinstance(grad_loss, Tensor):
@@ -5011,25 +5108,25 @@ def backward_p_inf_swap_none(
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_near = grad_loss.masked_fill(near_total_negative, 0)
-    grad_negative = sign_between_argmax_off_between_masked.new_zeros(N, D)
+    grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
+    grad_negative = sign_off_between_at_between_argmax_masked.new_zeros(N, D)
     grad_negative.scatter_add_(
-        1, between_argmax[:, None], sign_between_argmax_off_between_masked[:, None]
+        1, between_argmax[:, None], sign_off_between_at_between_argmax_masked[:, None]
     )
     grad_negative.scatter_add_(
-        1, far_argmax[:, None], sign_far_argmax_off_far.masked_fill(between_mask, 0)[:, None]
+        1, far_argmax[:, None], sign_off_far_at_far_argmax.masked_fill(between_mask, 0)[:, None]
     )
     grad_negative = grad_negative * grad_near[:, None]
-    grad_positive = sign_between_argmax_off_between_masked.new_zeros(N, D)
+    grad_positive = sign_off_between_at_between_argmax_masked.new_zeros(N, D)
     grad_positive.scatter_add_(
-        1, between_argmax[:, None], sign_between_argmax_off_between_masked[:, None]
+        1, between_argmax[:, None], sign_off_between_at_between_argmax_masked[:, None]
     )
-    grad_positive.scatter_add_(1, near_argmax[:, None], sign_near_argmax_off_near[:, None])
+    grad_positive.scatter_add_(1, near_argmax[:, None], sign_off_near_at_near_argmax[:, None])
     grad_positive = grad_positive * (-grad_near)[:, None]
-    grad_anchor = sign_between_argmax_off_between_masked.new_zeros(N, D)
-    grad_anchor.scatter_add_(1, near_argmax[:, None], sign_near_argmax_off_near[:, None])
+    grad_anchor = sign_off_between_at_between_argmax_masked.new_zeros(N, D)
+    grad_anchor.scatter_add_(1, near_argmax[:, None], sign_off_near_at_near_argmax[:, None])
     grad_anchor.scatter_add_(
-        1, far_argmax[:, None], (-sign_far_argmax_off_far).masked_fill(between_mask, 0)[:, None]
+        1, far_argmax[:, None], (-sign_off_far_at_far_argmax).masked_fill(between_mask, 0)[:, None]
     )
     grad_anchor = grad_anchor * grad_near[:, None]
     return PInfSwapNoneGradients(grad_anchor, grad_positive, grad_negative)
@@ -5047,46 +5144,50 @@ def double_backward_p_inf_swap_none(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_sign_between_argmax_off_between_masked,
-        grad_sign_far_argmax_off_far, grad_sign_near_argmax_off_near.
+        grad_grad_loss, grad_sign_off_between_at_between_argmax_masked,
+        grad_sign_off_far_at_far_argmax, grad_sign_off_near_at_near_argmax.
     """
     (
         near_argmax,
         far_argmax,
         between_argmax,
-        near_total_negative,
+        near_adjusted_negative,
         between_mask,
-        sign_between_argmax_off_between_masked,
-        sign_far_argmax_off_far,
-        sign_near_argmax_off_near,
+        sign_off_between_at_between_argmax_masked,
+        sign_off_far_at_far_argmax,
+        sign_off_near_at_near_argmax,
         *_,
     ) = residuals
-    grad_near = grad_loss.masked_fill(near_total_negative, 0)
-    sign_far_argmax_off_far_masked = sign_far_argmax_off_far.masked_fill(between_mask, 0)
-    total_1 = grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(
-        1
-    ) - grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1)
-    grad_sign_near_argmax_off_near = grad_near * total_1
-    total_2 = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(
-        1
-    ) - grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
-    grad_sign_far_argmax_off_far = (grad_near * total_2).masked_fill(between_mask, 0)
-    total = grad_grad_negative.gather(1, between_argmax[:, None]).squeeze(
+    grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
+    sign_off_far_at_far_argmax_masked = sign_off_far_at_far_argmax.masked_fill(between_mask, 0)
+    grad_grad_anchor_at_near_argmax_adjusted = grad_grad_anchor.gather(
+        1, near_argmax[:, None]
+    ).squeeze(1) - grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1)
+    grad_sign_off_near_at_near_argmax = grad_grad_anchor_at_near_argmax_adjusted * grad_near
+    grad_grad_negative_at_far_argmax_adjusted = grad_grad_negative.gather(
+        1, far_argmax[:, None]
+    ).squeeze(1) - grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
+    grad_sign_off_far_at_far_argmax = (
+        grad_grad_negative_at_far_argmax_adjusted * grad_near
+    ).masked_fill(between_mask, 0)
+    grad_grad_negative_terms = grad_grad_negative.gather(1, between_argmax[:, None]).squeeze(
         1
     ) - grad_grad_positive.gather(1, between_argmax[:, None]).squeeze(1)
-    grad_sign_between_argmax_off_between_masked = grad_near * total
+    grad_sign_off_between_at_between_argmax_masked = grad_grad_negative_terms * grad_near
     grad_grad_loss = torch.addcmul(
         torch.addcmul(
-            sign_between_argmax_off_between_masked * total, sign_far_argmax_off_far_masked, total_2
+            grad_grad_anchor_at_near_argmax_adjusted * sign_off_near_at_near_argmax,
+            grad_grad_negative_at_far_argmax_adjusted,
+            sign_off_far_at_far_argmax_masked,
         ),
-        sign_near_argmax_off_near,
-        total_1,
-    ).masked_fill(near_total_negative, 0)
+        grad_grad_negative_terms,
+        sign_off_between_at_between_argmax_masked,
+    ).masked_fill(near_adjusted_negative, 0)
     return (
         grad_grad_loss,
-        grad_sign_between_argmax_off_between_masked,
-        grad_sign_far_argmax_off_far,
-        grad_sign_near_argmax_off_near,
+        grad_sign_off_between_at_between_argmax_masked,
+        grad_sign_off_far_at_far_argmax,
+        grad_sign_off_near_at_near_argmax,
     )
 
 
@@ -5097,19 +5198,19 @@ def _value_p_inf_swap_none(
     _check_p_inf_swap_none(anchor, positive, negative)
     off_near = anchor - positive + eps
     near_argmax = torch.abs(off_near).argmax(1)
-    near_argmax_off_near = off_near.gather(1, near_argmax[:, None]).squeeze(1)
-    near = torch.abs(near_argmax_off_near)
+    off_near_at_near_argmax = off_near.gather(1, near_argmax[:, None]).squeeze(1)
+    near = torch.abs(off_near_at_near_argmax)
     off_far = anchor - negative + eps
     far_argmax = torch.abs(off_far).argmax(1)
-    far_argmax_off_far = off_far.gather(1, far_argmax[:, None]).squeeze(1)
-    far = torch.abs(far_argmax_off_far)
+    off_far_at_far_argmax = off_far.gather(1, far_argmax[:, None]).squeeze(1)
+    far = torch.abs(off_far_at_far_argmax)
     off_between = positive - negative + eps
     between_argmax = torch.abs(off_between).argmax(1)
-    between_argmax_off_between = off_between.gather(1, between_argmax[:, None]).squeeze(1)
-    between = torch.abs(between_argmax_off_between)
+    off_between_at_between_argmax = off_between.gather(1, between_argmax[:, None]).squeeze(1)
+    between = torch.abs(off_between_at_between_argmax)
     other = torch.where(between <= far, between, far)
-    near_total = near - other + margin
-    loss = near_total.clamp(min=0)
+    near_adjusted = near - other + margin
+    loss = near_adjusted.clamp(min=0)
     return loss
 
 
@@ -5134,9 +5235,9 @@ class _PInfSwapNoneBackwardFunction(torch.autograd.Function):
         residuals = PInfSwapNoneResiduals(*saved, *ctx.numbers)
         (
             grad_grad_loss,
-            grad_sign_between_argmax_off_between_masked,
-            grad_sign_far_argmax_off_far,
-            grad_sign_near_argmax_off_near,
+            grad_sign_off_between_at_between_argmax_masked,
+            grad_sign_off_far_at_far_argmax,
+            grad_sign_off_near_at_near_argmax,
         ) = double_backward_p_inf_swap_none(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
@@ -5147,9 +5248,9 @@ class _PInfSwapNoneBackwardFunction(torch.autograd.Function):
             None,
             None,
             None,
-            grad_sign_between_argmax_off_between_masked,
-            grad_sign_far_argmax_off_far,
-            grad_sign_near_argmax_off_near,
+            grad_sign_off_between_at_between_argmax_masked,
+            grad_sign_off_far_at_far_argmax,
+            grad_sign_off_near_at_near_argmax,
             None,
         )
 
@@ -5171,11 +5272,11 @@ class _PInfSwapNoneFunction(torch.autograd.Function):
             residuals.near_argmax,
             residuals.far_argmax,
             residuals.between_argmax,
-            residuals.near_total_negative,
+            residuals.near_adjusted_negative,
             residuals.between_mask,
-            residuals.sign_between_argmax_off_between_masked,
-            residuals.sign_far_argmax_off_far,
-            residuals.sign_near_argmax_off_near,
+            residuals.sign_off_between_at_between_argmax_masked,
+            residuals.sign_off_far_at_far_argmax,
+            residuals.sign_off_near_at_near_argmax,
         )
 
     @staticmethod
@@ -5186,32 +5287,32 @@ class _PInfSwapNoneFunction(torch.autograd.Function):
             near_argmax,
             far_argmax,
             between_argmax,
-            near_total_negative,
+            near_adjusted_negative,
             between_mask,
-            sign_between_argmax_off_between_masked,
-            sign_far_argmax_off_far,
-            sign_near_argmax_off_near,
+            sign_off_between_at_between_argmax_masked,
+            sign_off_far_at_far_argmax,
+            sign_off_near_at_near_argmax,
         ) = output
         D = anchor.shape[1]
         ctx.save_for_backward(
             near_argmax,
             far_argmax,
             between_argmax,
-            near_total_negative,
+            near_adjusted_negative,
             between_mask,
-            sign_between_argmax_off_between_masked,
-            sign_far_argmax_off_far,
-            sign_near_argmax_off_near,
+            sign_off_between_at_between_argmax_masked,
+            sign_off_far_at_far_argmax,
+            sign_off_near_at_near_argmax,
         )
         ctx.mark_non_differentiable(
             near_argmax,
             far_argmax,
             between_argmax,
-            near_total_negative,
+            near_adjusted_negative,
             between_mask,
-            sign_between_argmax_off_between_masked,
-            sign_far_argmax_off_far,
-            sign_near_argmax_off_near,
+            sign_off_between_at_between_argmax_masked,
+            sign_off_far_at_far_argmax,
+            sign_off_near_at_near_argmax,
         )
         ctx.set_materialize_grads(False)
         ctx.numbers = (D,)
@@ -5247,10 +5348,10 @@ class PResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     off_near: Tensor
-    off_near_sum: Tensor
+    abs_off_near_power_sum: Tensor
     off_far: Tensor
-    off_far_sum: Tensor
-    far_total_negative: Tensor
+    abs_off_far_power_sum: Tensor
+    near_adjusted_negative: Tensor
     p: float
 
 
@@ -5273,19 +5374,21 @@ def forward_p(
 ) -> tuple[Tensor, PResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        off_near[n,d]   = anchor[n,d] - positive[n,d] + eps
-        off_near_sum[n] = sum_d(where(abs(off_near[n,d]) == 0,
-                                      stop_gradient(abs(off_near[n,d])**p),
-                                      abs(off_near[n,d])**p))
-        near[n]         = where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p))
-        off_far[n,d]    = anchor[n,d] - negative[n,d] + eps
-        off_far_sum[n]  = sum_d(where(abs(off_far[n,d]) == 0,
-                                      stop_gradient(abs(off_far[n,d])**p),
-                                      abs(off_far[n,d])**p))
-        far[n]          = where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p))
-        other[n]        = far[n]
-        far_total[n]    = near[n] - far[n] + margin
-        loss            = sum_n(where(far_total[n] < 0, 0, far_total[n]))/N
+        off_near[n,d]             = anchor[n,d] - positive[n,d] + eps
+        abs_off_near_power_sum[n] = sum_d(where(abs(off_near[n,d]) == 0,
+                                                stop_gradient(abs(off_near[n,d])**p),
+                                                abs(off_near[n,d])**p))
+        near[n]                   = where(abs_off_near_power_sum[n] == 0, 0,
+                                          abs_off_near_power_sum[n]**(1/p))
+        off_far[n,d]              = anchor[n,d] - negative[n,d] + eps
+        abs_off_far_power_sum[n]  = sum_d(where(abs(off_far[n,d]) == 0,
+                                                stop_gradient(abs(off_far[n,d])**p),
+                                                abs(off_far[n,d])**p))
+        far[n]                    = where(abs_off_far_power_sum[n] == 0, 0,
+                                          abs_off_far_power_sum[n]**(1/p))
+        other[n]                  = far[n]
+        near_adjusted[n]          = near[n] - far[n] + margin
+        loss                      = sum_n(where(near_adjusted[n] < 0, 0, near_adjusted[n]))/N
 
     Args:
         anchor: shape (N, D).
@@ -5302,29 +5405,37 @@ def forward_p(
     _check_p(anchor, positive, negative)
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
-    off_near_power = abs_off_near**p
-    off_near_sum = torch.where(abs_off_near == 0, off_near_power.detach(), off_near_power).sum(1)
-    near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum == 0, 0)
+    abs_off_near_power = abs_off_near**p
+    abs_off_near_power_sum = torch.where(
+        abs_off_near == 0, abs_off_near_power.detach(), abs_off_near_power
+    ).sum(1)
+    near = (abs_off_near_power_sum ** (1 / p)).masked_fill(abs_off_near_power_sum == 0, 0)
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
-    off_far_power = abs_off_far**p
-    off_far_sum = torch.where(abs_off_far == 0, off_far_power.detach(), off_far_power).sum(1)
-    far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum == 0, 0)
-    far_total = near - far + margin
-    far_total_negative = far_total < 0
-    loss = far_total.clamp(min=0).mean()
-    return loss, PResiduals(off_near, off_near_sum, off_far, off_far_sum, far_total_negative, p)
+    abs_off_far_power = abs_off_far**p
+    abs_off_far_power_sum = torch.where(
+        abs_off_far == 0, abs_off_far_power.detach(), abs_off_far_power
+    ).sum(1)
+    far = (abs_off_far_power_sum ** (1 / p)).masked_fill(abs_off_far_power_sum == 0, 0)
+    near_adjusted = near - far + margin
+    near_adjusted_negative = near_adjusted < 0
+    loss = near_adjusted.clamp(min=0).mean()
+    return loss, PResiduals(
+        off_near, abs_off_near_power_sum, off_far, abs_off_far_power_sum, near_adjusted_negative, p
+    )
 
 
 def backward_p(grad_loss: Tensor, residuals: PResiduals) -> PGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_negative[n,d] = grad_loss*where(far_total[n] < 0, 0, 1)
-                             *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
+        grad_negative[n,d] = grad_loss*where(near_adjusted[n] < 0, 0, 1)
+                             *where(abs_off_far_power_sum[n] == 0, 0,
+                                    abs_off_far_power_sum[n]**(1/p - 1)
                                     *where(abs(off_far[n,d]) == 0, 0, abs(off_far[n,d])**(p - 1)
                                            *sign(off_far[n,d])))/N
-        grad_positive[n,d] = -grad_loss*where(far_total[n] < 0, 0, 1)
-                             *where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+        grad_positive[n,d] = -grad_loss*where(near_adjusted[n] < 0, 0, 1)
+                             *where(abs_off_near_power_sum[n] == 0, 0,
+                                    abs_off_near_power_sum[n]**(1/p - 1)
                                     *where(abs(off_near[n,d]) == 0, 0,
                                            abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))/N
         grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
@@ -5337,7 +5448,9 @@ def backward_p(grad_loss: Tensor, residuals: PResiduals) -> PGradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    off_near, off_near_sum, off_far, off_far_sum, far_total_negative, p = residuals
+    off_near, abs_off_near_power_sum, off_far, abs_off_far_power_sum, near_adjusted_negative, p = (
+        residuals
+    )
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     N = off_near.shape[0]
@@ -5349,19 +5462,21 @@ def backward_p(grad_loss: Tensor, residuals: PResiduals) -> PGradients:
         (abs_off_far ** (p - 1))
         .mul_(torch.sign(off_far))
         .masked_fill(abs_off_far == 0, 0)
-        .mul_((off_far_sum ** (1 / p - 1))[:, None])
-        .masked_fill((off_far_sum == 0)[:, None], 0)
+        .mul_((abs_off_far_power_sum ** (1 / p - 1))[:, None])
+        .masked_fill((abs_off_far_power_sum == 0)[:, None], 0)
     )
-    grad_negative = grad_negative * grad_loss_scaled.masked_fill(far_total_negative, 0)[:, None]
+    grad_negative = grad_negative * grad_loss_scaled.masked_fill(near_adjusted_negative, 0)[:, None]
     abs_off_near = torch.abs(off_near)
     grad_positive = (
         (abs_off_near ** (p - 1))
         .mul_(torch.sign(off_near))
         .masked_fill(abs_off_near == 0, 0)
-        .mul_((off_near_sum ** (1 / p - 1))[:, None])
-        .masked_fill((off_near_sum == 0)[:, None], 0)
+        .mul_((abs_off_near_power_sum ** (1 / p - 1))[:, None])
+        .masked_fill((abs_off_near_power_sum == 0)[:, None], 0)
     )
-    grad_positive = grad_positive * (-grad_loss_scaled).masked_fill(far_total_negative, 0)[:, None]
+    grad_positive = (
+        grad_positive * (-grad_loss_scaled).masked_fill(near_adjusted_negative, 0)[:, None]
+    )
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return PGradients(grad_anchor, grad_positive, grad_negative)
@@ -5379,87 +5494,115 @@ def double_backward_p(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum.
+        grad_grad_loss, grad_off_near, grad_abs_off_near_power_sum, grad_off_far,
+        grad_abs_off_far_power_sum.
     """
-    off_near, off_near_sum, off_far, off_far_sum, far_total_negative, p = residuals
+    off_near, abs_off_near_power_sum, off_far, abs_off_far_power_sum, near_adjusted_negative, p = (
+        residuals
+    )
     N = off_near.shape[0]
     abs_off_far = torch.abs(off_far)
     grad_loss_scaled = grad_loss / N
     sign_off_far = torch.sign(off_far)
-    off_far_sum_is_zero = off_far_sum == 0
-    off_far_sum_or_one = off_far_sum.masked_fill(off_far_sum_is_zero, 1)
-    off_far_sum_power = off_far_sum_or_one ** (1 / p - 1)
+    abs_off_far_power_sum_is_zero = abs_off_far_power_sum == 0
+    abs_off_far_power_sum_or_one = abs_off_far_power_sum.masked_fill(
+        abs_off_far_power_sum_is_zero, 1
+    )
+    abs_off_far_power_sum_or_one_power = abs_off_far_power_sum_or_one ** (1 / p - 1)
     abs_off_far_is_zero = abs_off_far == 0
     abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
-    abs_off_far_product_masked_1 = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
-        abs_off_far_is_zero, 0
-    )
-    abs_off_far_product_masked = (
-        off_far_sum_power[:, None] * abs_off_far_product_masked_1
-    ).masked_fill(off_far_sum_is_zero[:, None], 0)
+    abs_off_far_or_one_power_scaled_masked = (
+        abs_off_far_or_one ** (p - 1) * sign_off_far
+    ).masked_fill(abs_off_far_is_zero, 0)
+    abs_off_far_scaled_masked = (
+        abs_off_far_power_sum_or_one_power[:, None] * abs_off_far_or_one_power_scaled_masked
+    ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
     abs_off_near = torch.abs(off_near)
     sign_off_near = torch.sign(off_near)
-    off_near_sum_is_zero = off_near_sum == 0
-    off_near_sum_or_one = off_near_sum.masked_fill(off_near_sum_is_zero, 1)
-    off_near_sum_power = off_near_sum_or_one ** (1 / p - 1)
+    abs_off_near_power_sum_is_zero = abs_off_near_power_sum == 0
+    abs_off_near_power_sum_or_one = abs_off_near_power_sum.masked_fill(
+        abs_off_near_power_sum_is_zero, 1
+    )
+    abs_off_near_power_sum_or_one_power = abs_off_near_power_sum_or_one ** (1 / p - 1)
     abs_off_near_is_zero = abs_off_near == 0
     abs_off_near_or_one = abs_off_near.masked_fill(abs_off_near_is_zero, 1)
-    abs_off_near_product_masked_1 = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
-        abs_off_near_is_zero, 0
-    )
-    abs_off_near_product_masked = (
-        off_near_sum_power[:, None] * abs_off_near_product_masked_1
-    ).masked_fill(off_near_sum_is_zero[:, None], 0)
-    total_1 = grad_grad_negative - grad_grad_anchor
-    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(far_total_negative, 0)
-    grad_off_far_sum = (
+    abs_off_near_or_one_power_scaled_masked = (
+        abs_off_near_or_one ** (p - 1) * sign_off_near
+    ).masked_fill(abs_off_near_is_zero, 0)
+    abs_off_near_scaled_masked = (
+        abs_off_near_power_sum_or_one_power[:, None] * abs_off_near_or_one_power_scaled_masked
+    ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
+    grad_grad_negative_minus_grad_grad_anchor = grad_grad_negative - grad_grad_anchor
+    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_adjusted_negative, 0)
+    grad_abs_off_far_power_sum = (
         (1 - p)
         / p
         * grad_loss_scaled_masked
         * (
             (
-                (off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked_1
-            ).masked_fill(off_far_sum_is_zero[:, None], 0)
-            * total_1
+                (abs_off_far_power_sum_or_one ** (1 / p - 2))[:, None]
+                * abs_off_far_or_one_power_scaled_masked
+            ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
+            * grad_grad_negative_minus_grad_grad_anchor
         ).sum(1)
     )
     grad_loss_scaled_masked_scaled = (p - 1) * grad_loss_scaled_masked
     grad_off_far = (
         (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
-        * off_far_sum_power[:, None]
-    ).masked_fill(off_far_sum_is_zero[:, None], 0)
-    grad_off_far = grad_off_far * (grad_loss_scaled_masked_scaled[:, None] * sign_off_far * total_1)
-    total = grad_grad_positive - grad_grad_anchor
-    grad_off_near_sum = (
+        * abs_off_far_power_sum_or_one_power[:, None]
+    ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
+    grad_off_far = grad_off_far * (
+        grad_loss_scaled_masked_scaled[:, None]
+        * grad_grad_negative_minus_grad_grad_anchor
+        * sign_off_far
+    )
+    grad_grad_positive_minus_grad_grad_anchor = grad_grad_positive - grad_grad_anchor
+    grad_abs_off_near_power_sum = (
         (p - 1)
         / p
         * grad_loss_scaled_masked
         * (
             (
-                (off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked_1
-            ).masked_fill(off_near_sum_is_zero[:, None], 0)
-            * total
+                (abs_off_near_power_sum_or_one ** (1 / p - 2))[:, None]
+                * abs_off_near_or_one_power_scaled_masked
+            ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
+            * grad_grad_positive_minus_grad_grad_anchor
         ).sum(1)
     )
     grad_off_near = (
         (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
-        * off_near_sum_power[:, None]
-    ).masked_fill(off_near_sum_is_zero[:, None], 0)
+        * abs_off_near_power_sum_or_one_power[:, None]
+    ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
     grad_off_near = (
-        grad_off_near * (grad_loss_scaled_masked_scaled[:, None] * sign_off_near * total).neg_()
+        grad_off_near
+        * (
+            grad_loss_scaled_masked_scaled[:, None]
+            * grad_grad_positive_minus_grad_grad_anchor
+            * sign_off_near
+        ).neg_()
     )
     grad_grad_loss = (
-        (abs_off_far_product_masked * total_1).masked_fill(far_total_negative[:, None], 0).sum()
-        - (abs_off_near_product_masked * total).masked_fill(far_total_negative[:, None], 0).sum()
+        (abs_off_far_scaled_masked * grad_grad_negative_minus_grad_grad_anchor)
+        .masked_fill(near_adjusted_negative[:, None], 0)
+        .sum()
+        - (abs_off_near_scaled_masked * grad_grad_positive_minus_grad_grad_anchor)
+        .masked_fill(near_adjusted_negative[:, None], 0)
+        .sum()
     ) / N
-    return grad_grad_loss, grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum
+    return (
+        grad_grad_loss,
+        grad_off_near,
+        grad_abs_off_near_power_sum,
+        grad_off_far,
+        grad_abs_off_far_power_sum,
+    )
 
 
 def residuals_backward_p(
     grad_off_near: Tensor,
-    grad_off_near_sum: Tensor,
+    grad_abs_off_near_power_sum: Tensor,
     grad_off_far: Tensor,
-    grad_off_far_sum: Tensor,
+    grad_abs_off_far_power_sum: Tensor,
     residuals: PResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
@@ -5472,7 +5615,7 @@ def residuals_backward_p(
     abs_off_far_is_zero = abs_off_far == 0
     grad_negative = -grad_off_far
     grad_negative = grad_negative.addcmul(
-        grad_off_far_sum[:, None],
+        grad_abs_off_far_power_sum[:, None],
         (
             abs_off_far.masked_fill(abs_off_far_is_zero, 1) ** (p - 1) * torch.sign(off_far)
         ).masked_fill(abs_off_far_is_zero, 0),
@@ -5482,7 +5625,7 @@ def residuals_backward_p(
     abs_off_near_is_zero = abs_off_near == 0
     grad_positive = -grad_off_near
     grad_positive = grad_positive.addcmul(
-        grad_off_near_sum[:, None],
+        grad_abs_off_near_power_sum[:, None],
         (
             abs_off_near.masked_fill(abs_off_near_is_zero, 1) ** (p - 1) * torch.sign(off_near)
         ).masked_fill(abs_off_near_is_zero, 0),
@@ -5499,13 +5642,13 @@ def _value_p(
     """Compute loss alone, without any residuals."""
     _check_p(anchor, positive, negative)
     off_near = anchor - positive + eps
-    off_near_sum = (torch.abs(off_near) ** p).sum(1)
-    near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum == 0, 0)
+    abs_off_near_power_sum = (torch.abs(off_near) ** p).sum(1)
+    near = (abs_off_near_power_sum ** (1 / p)).masked_fill(abs_off_near_power_sum == 0, 0)
     off_far = anchor - negative + eps
-    off_far_sum = (torch.abs(off_far) ** p).sum(1)
-    far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum == 0, 0)
-    far_total = near - far + margin
-    loss = far_total.clamp(min=0).mean()
+    abs_off_far_power_sum = (torch.abs(off_far) ** p).sum(1)
+    far = (abs_off_far_power_sum ** (1 / p)).masked_fill(abs_off_far_power_sum == 0, 0)
+    near_adjusted = near - far + margin
+    loss = near_adjusted.clamp(min=0).mean()
     return loss
 
 
@@ -5528,17 +5671,21 @@ class _PBackwardFunction(torch.autograd.Function):
         grad_grad_anchor, grad_grad_positive, grad_grad_negative = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = PResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum = (
-            double_backward_p(
-                grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
-            )
+        (
+            grad_grad_loss,
+            grad_off_near,
+            grad_abs_off_near_power_sum,
+            grad_off_far,
+            grad_abs_off_far_power_sum,
+        ) = double_backward_p(
+            grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
         return (
             grad_grad_loss,
             grad_off_near,
-            grad_off_near_sum,
+            grad_abs_off_near_power_sum,
             grad_off_far,
-            grad_off_far_sum,
+            grad_abs_off_far_power_sum,
             None,
             None,
         )
@@ -5557,26 +5704,40 @@ class _PFunction(torch.autograd.Function):
         return (
             loss,
             residuals.off_near,
-            residuals.off_near_sum,
+            residuals.abs_off_near_power_sum,
             residuals.off_far,
-            residuals.off_far_sum,
-            residuals.far_total_negative,
+            residuals.abs_off_far_power_sum,
+            residuals.near_adjusted_negative,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, _, _, _, p, *_ = inputs
-        _, off_near, off_near_sum, off_far, off_far_sum, far_total_negative = output
-        ctx.save_for_backward(off_near, off_near_sum, off_far, off_far_sum, far_total_negative)
-        ctx.mark_non_differentiable(far_total_negative)
+        (
+            _,
+            off_near,
+            abs_off_near_power_sum,
+            off_far,
+            abs_off_far_power_sum,
+            near_adjusted_negative,
+        ) = output
+        ctx.save_for_backward(
+            off_near, abs_off_near_power_sum, off_far, abs_off_far_power_sum, near_adjusted_negative
+        )
+        ctx.mark_non_differentiable(near_adjusted_negative)
         ctx.set_materialize_grads(False)
         ctx.numbers = (p,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum, *_ = (
-            grad_outputs
-        )
+        (
+            grad_loss,
+            grad_off_near,
+            grad_abs_off_near_power_sum,
+            grad_off_far,
+            grad_abs_off_far_power_sum,
+            *_,
+        ) = grad_outputs
         residuals = PResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_anchor = grad_positive = grad_negative = None
         if grad_loss is not None:
@@ -5590,20 +5751,24 @@ class _PFunction(torch.autograd.Function):
         # cotangents to them.
         if (
             grad_off_near is not None
-            or grad_off_near_sum is not None
+            or grad_abs_off_near_power_sum is not None
             or grad_off_far is not None
-            or grad_off_far_sum is not None
+            or grad_abs_off_far_power_sum is not None
         ):
             if grad_off_near is None:
                 grad_off_near = torch.zeros_like(residuals.off_near)
-            if grad_off_near_sum is None:
-                grad_off_near_sum = torch.zeros_like(residuals.off_near_sum)
+            if grad_abs_off_near_power_sum is None:
+                grad_abs_off_near_power_sum = torch.zeros_like(residuals.abs_off_near_power_sum)
             if grad_off_far is None:
                 grad_off_far = torch.zeros_like(residuals.off_far)
-            if grad_off_far_sum is None:
-                grad_off_far_sum = torch.zeros_like(residuals.off_far_sum)
+            if grad_abs_off_far_power_sum is None:
+                grad_abs_off_far_power_sum = torch.zeros_like(residuals.abs_off_far_power_sum)
             more_anchor, more_positive, more_negative = residuals_backward_p(
-                grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum, residuals
+                grad_off_near,
+                grad_abs_off_near_power_sum,
+                grad_off_far,
+                grad_abs_off_far_power_sum,
+                residuals,
             )
             grad_anchor = more_anchor if grad_anchor is None else grad_anchor + more_anchor
             grad_positive = (
@@ -5629,10 +5794,10 @@ class PSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     off_near: Tensor
-    off_near_sum: Tensor
+    abs_off_near_power_sum: Tensor
     off_far: Tensor
-    off_far_sum: Tensor
-    far_total_negative: Tensor
+    abs_off_far_power_sum: Tensor
+    near_adjusted_negative: Tensor
     p: float
 
 
@@ -5655,19 +5820,21 @@ def forward_p_sum(
 ) -> tuple[Tensor, PSumResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        off_near[n,d]   = anchor[n,d] - positive[n,d] + eps
-        off_near_sum[n] = sum_d(where(abs(off_near[n,d]) == 0,
-                                      stop_gradient(abs(off_near[n,d])**p),
-                                      abs(off_near[n,d])**p))
-        near[n]         = where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p))
-        off_far[n,d]    = anchor[n,d] - negative[n,d] + eps
-        off_far_sum[n]  = sum_d(where(abs(off_far[n,d]) == 0,
-                                      stop_gradient(abs(off_far[n,d])**p),
-                                      abs(off_far[n,d])**p))
-        far[n]          = where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p))
-        other[n]        = far[n]
-        far_total[n]    = near[n] - far[n] + margin
-        loss            = sum_n(where(far_total[n] < 0, 0, far_total[n]))
+        off_near[n,d]             = anchor[n,d] - positive[n,d] + eps
+        abs_off_near_power_sum[n] = sum_d(where(abs(off_near[n,d]) == 0,
+                                                stop_gradient(abs(off_near[n,d])**p),
+                                                abs(off_near[n,d])**p))
+        near[n]                   = where(abs_off_near_power_sum[n] == 0, 0,
+                                          abs_off_near_power_sum[n]**(1/p))
+        off_far[n,d]              = anchor[n,d] - negative[n,d] + eps
+        abs_off_far_power_sum[n]  = sum_d(where(abs(off_far[n,d]) == 0,
+                                                stop_gradient(abs(off_far[n,d])**p),
+                                                abs(off_far[n,d])**p))
+        far[n]                    = where(abs_off_far_power_sum[n] == 0, 0,
+                                          abs_off_far_power_sum[n]**(1/p))
+        other[n]                  = far[n]
+        near_adjusted[n]          = near[n] - far[n] + margin
+        loss                      = sum_n(where(near_adjusted[n] < 0, 0, near_adjusted[n]))
 
     Args:
         anchor: shape (N, D).
@@ -5684,29 +5851,37 @@ def forward_p_sum(
     _check_p_sum(anchor, positive, negative)
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
-    off_near_power = abs_off_near**p
-    off_near_sum = torch.where(abs_off_near == 0, off_near_power.detach(), off_near_power).sum(1)
-    near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum == 0, 0)
+    abs_off_near_power = abs_off_near**p
+    abs_off_near_power_sum = torch.where(
+        abs_off_near == 0, abs_off_near_power.detach(), abs_off_near_power
+    ).sum(1)
+    near = (abs_off_near_power_sum ** (1 / p)).masked_fill(abs_off_near_power_sum == 0, 0)
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
-    off_far_power = abs_off_far**p
-    off_far_sum = torch.where(abs_off_far == 0, off_far_power.detach(), off_far_power).sum(1)
-    far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum == 0, 0)
-    far_total = near - far + margin
-    far_total_negative = far_total < 0
-    loss = far_total.clamp(min=0).sum()
-    return loss, PSumResiduals(off_near, off_near_sum, off_far, off_far_sum, far_total_negative, p)
+    abs_off_far_power = abs_off_far**p
+    abs_off_far_power_sum = torch.where(
+        abs_off_far == 0, abs_off_far_power.detach(), abs_off_far_power
+    ).sum(1)
+    far = (abs_off_far_power_sum ** (1 / p)).masked_fill(abs_off_far_power_sum == 0, 0)
+    near_adjusted = near - far + margin
+    near_adjusted_negative = near_adjusted < 0
+    loss = near_adjusted.clamp(min=0).sum()
+    return loss, PSumResiduals(
+        off_near, abs_off_near_power_sum, off_far, abs_off_far_power_sum, near_adjusted_negative, p
+    )
 
 
 def backward_p_sum(grad_loss: Tensor, residuals: PSumResiduals) -> PSumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_negative[n,d] = grad_loss*where(far_total[n] < 0, 0, 1)
-                             *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
+        grad_negative[n,d] = grad_loss*where(near_adjusted[n] < 0, 0, 1)
+                             *where(abs_off_far_power_sum[n] == 0, 0,
+                                    abs_off_far_power_sum[n]**(1/p - 1)
                                     *where(abs(off_far[n,d]) == 0, 0, abs(off_far[n,d])**(p - 1)
                                            *sign(off_far[n,d])))
-        grad_positive[n,d] = -grad_loss*where(far_total[n] < 0, 0, 1)
-                             *where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+        grad_positive[n,d] = -grad_loss*where(near_adjusted[n] < 0, 0, 1)
+                             *where(abs_off_near_power_sum[n] == 0, 0,
+                                    abs_off_near_power_sum[n]**(1/p - 1)
                                     *where(abs(off_near[n,d]) == 0, 0,
                                            abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
         grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
@@ -5719,7 +5894,9 @@ def backward_p_sum(grad_loss: Tensor, residuals: PSumResiduals) -> PSumGradients
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    off_near, off_near_sum, off_far, off_far_sum, far_total_negative, p = residuals
+    off_near, abs_off_near_power_sum, off_far, abs_off_far_power_sum, near_adjusted_negative, p = (
+        residuals
+    )
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
@@ -5729,19 +5906,19 @@ def backward_p_sum(grad_loss: Tensor, residuals: PSumResiduals) -> PSumGradients
         (abs_off_far ** (p - 1))
         .mul_(torch.sign(off_far))
         .masked_fill(abs_off_far == 0, 0)
-        .mul_((off_far_sum ** (1 / p - 1))[:, None])
-        .masked_fill((off_far_sum == 0)[:, None], 0)
+        .mul_((abs_off_far_power_sum ** (1 / p - 1))[:, None])
+        .masked_fill((abs_off_far_power_sum == 0)[:, None], 0)
     )
-    grad_negative = grad_negative * grad_loss.masked_fill(far_total_negative, 0)[:, None]
+    grad_negative = grad_negative * grad_loss.masked_fill(near_adjusted_negative, 0)[:, None]
     abs_off_near = torch.abs(off_near)
     grad_positive = (
         (abs_off_near ** (p - 1))
         .mul_(torch.sign(off_near))
         .masked_fill(abs_off_near == 0, 0)
-        .mul_((off_near_sum ** (1 / p - 1))[:, None])
-        .masked_fill((off_near_sum == 0)[:, None], 0)
+        .mul_((abs_off_near_power_sum ** (1 / p - 1))[:, None])
+        .masked_fill((abs_off_near_power_sum == 0)[:, None], 0)
     )
-    grad_positive = grad_positive * (-grad_loss).masked_fill(far_total_negative, 0)[:, None]
+    grad_positive = grad_positive * (-grad_loss).masked_fill(near_adjusted_negative, 0)[:, None]
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return PSumGradients(grad_anchor, grad_positive, grad_negative)
@@ -5759,86 +5936,108 @@ def double_backward_p_sum(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum.
+        grad_grad_loss, grad_off_near, grad_abs_off_near_power_sum, grad_off_far,
+        grad_abs_off_far_power_sum.
     """
-    off_near, off_near_sum, off_far, off_far_sum, far_total_negative, p = residuals
+    off_near, abs_off_near_power_sum, off_far, abs_off_far_power_sum, near_adjusted_negative, p = (
+        residuals
+    )
     abs_off_far = torch.abs(off_far)
     sign_off_far = torch.sign(off_far)
-    off_far_sum_is_zero = off_far_sum == 0
-    off_far_sum_or_one = off_far_sum.masked_fill(off_far_sum_is_zero, 1)
-    off_far_sum_power = off_far_sum_or_one ** (1 / p - 1)
+    abs_off_far_power_sum_is_zero = abs_off_far_power_sum == 0
+    abs_off_far_power_sum_or_one = abs_off_far_power_sum.masked_fill(
+        abs_off_far_power_sum_is_zero, 1
+    )
+    abs_off_far_power_sum_or_one_power = abs_off_far_power_sum_or_one ** (1 / p - 1)
     abs_off_far_is_zero = abs_off_far == 0
     abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
-    abs_off_far_product_masked_1 = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
-        abs_off_far_is_zero, 0
-    )
-    abs_off_far_product_masked = (
-        off_far_sum_power[:, None] * abs_off_far_product_masked_1
-    ).masked_fill(off_far_sum_is_zero[:, None], 0)
+    abs_off_far_or_one_power_scaled_masked = (
+        abs_off_far_or_one ** (p - 1) * sign_off_far
+    ).masked_fill(abs_off_far_is_zero, 0)
+    abs_off_far_scaled_masked = (
+        abs_off_far_power_sum_or_one_power[:, None] * abs_off_far_or_one_power_scaled_masked
+    ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
     abs_off_near = torch.abs(off_near)
     sign_off_near = torch.sign(off_near)
-    off_near_sum_is_zero = off_near_sum == 0
-    off_near_sum_or_one = off_near_sum.masked_fill(off_near_sum_is_zero, 1)
-    off_near_sum_power = off_near_sum_or_one ** (1 / p - 1)
+    abs_off_near_power_sum_is_zero = abs_off_near_power_sum == 0
+    abs_off_near_power_sum_or_one = abs_off_near_power_sum.masked_fill(
+        abs_off_near_power_sum_is_zero, 1
+    )
+    abs_off_near_power_sum_or_one_power = abs_off_near_power_sum_or_one ** (1 / p - 1)
     abs_off_near_is_zero = abs_off_near == 0
     abs_off_near_or_one = abs_off_near.masked_fill(abs_off_near_is_zero, 1)
-    abs_off_near_product_masked_1 = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
-        abs_off_near_is_zero, 0
-    )
-    abs_off_near_product_masked = (
-        off_near_sum_power[:, None] * abs_off_near_product_masked_1
-    ).masked_fill(off_near_sum_is_zero[:, None], 0)
-    total_1 = grad_grad_negative - grad_grad_anchor
-    grad_loss_masked = grad_loss.masked_fill(far_total_negative, 0)
-    grad_off_far_sum = (
+    abs_off_near_or_one_power_scaled_masked = (
+        abs_off_near_or_one ** (p - 1) * sign_off_near
+    ).masked_fill(abs_off_near_is_zero, 0)
+    abs_off_near_scaled_masked = (
+        abs_off_near_power_sum_or_one_power[:, None] * abs_off_near_or_one_power_scaled_masked
+    ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
+    grad_grad_negative_minus_grad_grad_anchor = grad_grad_negative - grad_grad_anchor
+    grad_loss_masked = grad_loss.masked_fill(near_adjusted_negative, 0)
+    grad_abs_off_far_power_sum = (
         (1 - p)
         / p
         * grad_loss_masked
         * (
             (
-                (off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked_1
-            ).masked_fill(off_far_sum_is_zero[:, None], 0)
-            * total_1
+                (abs_off_far_power_sum_or_one ** (1 / p - 2))[:, None]
+                * abs_off_far_or_one_power_scaled_masked
+            ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
+            * grad_grad_negative_minus_grad_grad_anchor
         ).sum(1)
     )
     grad_loss_masked_scaled = (p - 1) * grad_loss_masked
     grad_off_far = (
         (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
-        * off_far_sum_power[:, None]
-    ).masked_fill(off_far_sum_is_zero[:, None], 0)
-    grad_off_far = grad_off_far * (grad_loss_masked_scaled[:, None] * sign_off_far * total_1)
-    total = grad_grad_positive - grad_grad_anchor
-    grad_off_near_sum = (
+        * abs_off_far_power_sum_or_one_power[:, None]
+    ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
+    grad_off_far = grad_off_far * (
+        grad_loss_masked_scaled[:, None] * grad_grad_negative_minus_grad_grad_anchor * sign_off_far
+    )
+    grad_grad_positive_minus_grad_grad_anchor = grad_grad_positive - grad_grad_anchor
+    grad_abs_off_near_power_sum = (
         (p - 1)
         / p
         * grad_loss_masked
         * (
             (
-                (off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked_1
-            ).masked_fill(off_near_sum_is_zero[:, None], 0)
-            * total
+                (abs_off_near_power_sum_or_one ** (1 / p - 2))[:, None]
+                * abs_off_near_or_one_power_scaled_masked
+            ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
+            * grad_grad_positive_minus_grad_grad_anchor
         ).sum(1)
     )
     grad_off_near = (
         (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
-        * off_near_sum_power[:, None]
-    ).masked_fill(off_near_sum_is_zero[:, None], 0)
+        * abs_off_near_power_sum_or_one_power[:, None]
+    ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
     grad_off_near = (
-        grad_off_near * (grad_loss_masked_scaled[:, None] * sign_off_near * total).neg_()
+        grad_off_near
+        * (
+            grad_loss_masked_scaled[:, None]
+            * grad_grad_positive_minus_grad_grad_anchor
+            * sign_off_near
+        ).neg_()
     )
-    grad_grad_loss = (abs_off_far_product_masked * total_1).masked_fill(
-        far_total_negative[:, None], 0
-    ).sum() - (abs_off_near_product_masked * total).masked_fill(
-        far_total_negative[:, None], 0
-    ).sum()
-    return grad_grad_loss, grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum
+    grad_grad_loss = (
+        abs_off_far_scaled_masked * grad_grad_negative_minus_grad_grad_anchor
+    ).masked_fill(near_adjusted_negative[:, None], 0).sum() - (
+        abs_off_near_scaled_masked * grad_grad_positive_minus_grad_grad_anchor
+    ).masked_fill(near_adjusted_negative[:, None], 0).sum()
+    return (
+        grad_grad_loss,
+        grad_off_near,
+        grad_abs_off_near_power_sum,
+        grad_off_far,
+        grad_abs_off_far_power_sum,
+    )
 
 
 def residuals_backward_p_sum(
     grad_off_near: Tensor,
-    grad_off_near_sum: Tensor,
+    grad_abs_off_near_power_sum: Tensor,
     grad_off_far: Tensor,
-    grad_off_far_sum: Tensor,
+    grad_abs_off_far_power_sum: Tensor,
     residuals: PSumResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
@@ -5851,7 +6050,7 @@ def residuals_backward_p_sum(
     abs_off_far_is_zero = abs_off_far == 0
     grad_negative = -grad_off_far
     grad_negative = grad_negative.addcmul(
-        grad_off_far_sum[:, None],
+        grad_abs_off_far_power_sum[:, None],
         (
             abs_off_far.masked_fill(abs_off_far_is_zero, 1) ** (p - 1) * torch.sign(off_far)
         ).masked_fill(abs_off_far_is_zero, 0),
@@ -5861,7 +6060,7 @@ def residuals_backward_p_sum(
     abs_off_near_is_zero = abs_off_near == 0
     grad_positive = -grad_off_near
     grad_positive = grad_positive.addcmul(
-        grad_off_near_sum[:, None],
+        grad_abs_off_near_power_sum[:, None],
         (
             abs_off_near.masked_fill(abs_off_near_is_zero, 1) ** (p - 1) * torch.sign(off_near)
         ).masked_fill(abs_off_near_is_zero, 0),
@@ -5878,13 +6077,13 @@ def _value_p_sum(
     """Compute loss alone, without any residuals."""
     _check_p_sum(anchor, positive, negative)
     off_near = anchor - positive + eps
-    off_near_sum = (torch.abs(off_near) ** p).sum(1)
-    near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum == 0, 0)
+    abs_off_near_power_sum = (torch.abs(off_near) ** p).sum(1)
+    near = (abs_off_near_power_sum ** (1 / p)).masked_fill(abs_off_near_power_sum == 0, 0)
     off_far = anchor - negative + eps
-    off_far_sum = (torch.abs(off_far) ** p).sum(1)
-    far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum == 0, 0)
-    far_total = near - far + margin
-    loss = far_total.clamp(min=0).sum()
+    abs_off_far_power_sum = (torch.abs(off_far) ** p).sum(1)
+    far = (abs_off_far_power_sum ** (1 / p)).masked_fill(abs_off_far_power_sum == 0, 0)
+    near_adjusted = near - far + margin
+    loss = near_adjusted.clamp(min=0).sum()
     return loss
 
 
@@ -5907,17 +6106,21 @@ class _PSumBackwardFunction(torch.autograd.Function):
         grad_grad_anchor, grad_grad_positive, grad_grad_negative = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = PSumResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum = (
-            double_backward_p_sum(
-                grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
-            )
+        (
+            grad_grad_loss,
+            grad_off_near,
+            grad_abs_off_near_power_sum,
+            grad_off_far,
+            grad_abs_off_far_power_sum,
+        ) = double_backward_p_sum(
+            grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
         return (
             grad_grad_loss,
             grad_off_near,
-            grad_off_near_sum,
+            grad_abs_off_near_power_sum,
             grad_off_far,
-            grad_off_far_sum,
+            grad_abs_off_far_power_sum,
             None,
             None,
         )
@@ -5936,26 +6139,40 @@ class _PSumFunction(torch.autograd.Function):
         return (
             loss,
             residuals.off_near,
-            residuals.off_near_sum,
+            residuals.abs_off_near_power_sum,
             residuals.off_far,
-            residuals.off_far_sum,
-            residuals.far_total_negative,
+            residuals.abs_off_far_power_sum,
+            residuals.near_adjusted_negative,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, _, _, _, p, *_ = inputs
-        _, off_near, off_near_sum, off_far, off_far_sum, far_total_negative = output
-        ctx.save_for_backward(off_near, off_near_sum, off_far, off_far_sum, far_total_negative)
-        ctx.mark_non_differentiable(far_total_negative)
+        (
+            _,
+            off_near,
+            abs_off_near_power_sum,
+            off_far,
+            abs_off_far_power_sum,
+            near_adjusted_negative,
+        ) = output
+        ctx.save_for_backward(
+            off_near, abs_off_near_power_sum, off_far, abs_off_far_power_sum, near_adjusted_negative
+        )
+        ctx.mark_non_differentiable(near_adjusted_negative)
         ctx.set_materialize_grads(False)
         ctx.numbers = (p,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum, *_ = (
-            grad_outputs
-        )
+        (
+            grad_loss,
+            grad_off_near,
+            grad_abs_off_near_power_sum,
+            grad_off_far,
+            grad_abs_off_far_power_sum,
+            *_,
+        ) = grad_outputs
         residuals = PSumResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_anchor = grad_positive = grad_negative = None
         if grad_loss is not None:
@@ -5969,20 +6186,24 @@ class _PSumFunction(torch.autograd.Function):
         # cotangents to them.
         if (
             grad_off_near is not None
-            or grad_off_near_sum is not None
+            or grad_abs_off_near_power_sum is not None
             or grad_off_far is not None
-            or grad_off_far_sum is not None
+            or grad_abs_off_far_power_sum is not None
         ):
             if grad_off_near is None:
                 grad_off_near = torch.zeros_like(residuals.off_near)
-            if grad_off_near_sum is None:
-                grad_off_near_sum = torch.zeros_like(residuals.off_near_sum)
+            if grad_abs_off_near_power_sum is None:
+                grad_abs_off_near_power_sum = torch.zeros_like(residuals.abs_off_near_power_sum)
             if grad_off_far is None:
                 grad_off_far = torch.zeros_like(residuals.off_far)
-            if grad_off_far_sum is None:
-                grad_off_far_sum = torch.zeros_like(residuals.off_far_sum)
+            if grad_abs_off_far_power_sum is None:
+                grad_abs_off_far_power_sum = torch.zeros_like(residuals.abs_off_far_power_sum)
             more_anchor, more_positive, more_negative = residuals_backward_p_sum(
-                grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum, residuals
+                grad_off_near,
+                grad_abs_off_near_power_sum,
+                grad_off_far,
+                grad_abs_off_far_power_sum,
+                residuals,
             )
             grad_anchor = more_anchor if grad_anchor is None else grad_anchor + more_anchor
             grad_positive = (
@@ -6008,10 +6229,10 @@ class PNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     off_near: Tensor
-    off_near_sum: Tensor
+    abs_off_near_power_sum: Tensor
     off_far: Tensor
-    off_far_sum: Tensor
-    far_total_negative: Tensor
+    abs_off_far_power_sum: Tensor
+    near_adjusted_negative: Tensor
     p: float
 
 
@@ -6034,19 +6255,21 @@ def forward_p_none(
 ) -> tuple[Tensor, PNoneResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        off_near[n,d]   = anchor[n,d] - positive[n,d] + eps
-        off_near_sum[n] = sum_d(where(abs(off_near[n,d]) == 0,
-                                      stop_gradient(abs(off_near[n,d])**p),
-                                      abs(off_near[n,d])**p))
-        near[n]         = where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p))
-        off_far[n,d]    = anchor[n,d] - negative[n,d] + eps
-        off_far_sum[n]  = sum_d(where(abs(off_far[n,d]) == 0,
-                                      stop_gradient(abs(off_far[n,d])**p),
-                                      abs(off_far[n,d])**p))
-        far[n]          = where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p))
-        other[n]        = far[n]
-        far_total[n]    = near[n] - far[n] + margin
-        loss[n]         = where(far_total[n] < 0, 0, far_total[n])
+        off_near[n,d]             = anchor[n,d] - positive[n,d] + eps
+        abs_off_near_power_sum[n] = sum_d(where(abs(off_near[n,d]) == 0,
+                                                stop_gradient(abs(off_near[n,d])**p),
+                                                abs(off_near[n,d])**p))
+        near[n]                   = where(abs_off_near_power_sum[n] == 0, 0,
+                                          abs_off_near_power_sum[n]**(1/p))
+        off_far[n,d]              = anchor[n,d] - negative[n,d] + eps
+        abs_off_far_power_sum[n]  = sum_d(where(abs(off_far[n,d]) == 0,
+                                                stop_gradient(abs(off_far[n,d])**p),
+                                                abs(off_far[n,d])**p))
+        far[n]                    = where(abs_off_far_power_sum[n] == 0, 0,
+                                          abs_off_far_power_sum[n]**(1/p))
+        other[n]                  = far[n]
+        near_adjusted[n]          = near[n] - far[n] + margin
+        loss[n]                   = where(near_adjusted[n] < 0, 0, near_adjusted[n])
 
     Args:
         anchor: shape (N, D).
@@ -6063,30 +6286,38 @@ def forward_p_none(
     _check_p_none(anchor, positive, negative)
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
-    off_near_power = abs_off_near**p
-    off_near_sum = torch.where(abs_off_near == 0, off_near_power.detach(), off_near_power).sum(1)
-    near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum == 0, 0)
+    abs_off_near_power = abs_off_near**p
+    abs_off_near_power_sum = torch.where(
+        abs_off_near == 0, abs_off_near_power.detach(), abs_off_near_power
+    ).sum(1)
+    near = (abs_off_near_power_sum ** (1 / p)).masked_fill(abs_off_near_power_sum == 0, 0)
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
-    off_far_power = abs_off_far**p
-    off_far_sum = torch.where(abs_off_far == 0, off_far_power.detach(), off_far_power).sum(1)
-    far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum == 0, 0)
-    far_total = near - far + margin
-    far_total_negative = far_total < 0
-    loss = far_total.clamp(min=0)
-    return loss, PNoneResiduals(off_near, off_near_sum, off_far, off_far_sum, far_total_negative, p)
+    abs_off_far_power = abs_off_far**p
+    abs_off_far_power_sum = torch.where(
+        abs_off_far == 0, abs_off_far_power.detach(), abs_off_far_power
+    ).sum(1)
+    far = (abs_off_far_power_sum ** (1 / p)).masked_fill(abs_off_far_power_sum == 0, 0)
+    near_adjusted = near - far + margin
+    near_adjusted_negative = near_adjusted < 0
+    loss = near_adjusted.clamp(min=0)
+    return loss, PNoneResiduals(
+        off_near, abs_off_near_power_sum, off_far, abs_off_far_power_sum, near_adjusted_negative, p
+    )
 
 
 def backward_p_none(grad_loss: Tensor, residuals: PNoneResiduals) -> PNoneGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_near[n]       = grad_loss[n]*where(far_total[n] < 0, 0, 1)
+        grad_near[n]       = grad_loss[n]*where(near_adjusted[n] < 0, 0, 1)
         grad_negative[n,d] = grad_near[n]
-                             *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
+                             *where(abs_off_far_power_sum[n] == 0, 0,
+                                    abs_off_far_power_sum[n]**(1/p - 1)
                                     *where(abs(off_far[n,d]) == 0, 0, abs(off_far[n,d])**(p - 1)
                                            *sign(off_far[n,d])))
         grad_positive[n,d] = -grad_near[n]
-                             *where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+                             *where(abs_off_near_power_sum[n] == 0, 0,
+                                    abs_off_near_power_sum[n]**(1/p - 1)
                                     *where(abs(off_near[n,d]) == 0, 0,
                                            abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
         grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
@@ -6099,7 +6330,9 @@ def backward_p_none(grad_loss: Tensor, residuals: PNoneResiduals) -> PNoneGradie
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    off_near, off_near_sum, off_far, off_far_sum, far_total_negative, p = residuals
+    off_near, abs_off_near_power_sum, off_far, abs_off_far_power_sum, near_adjusted_negative, p = (
+        residuals
+    )
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     N = off_near.shape[0]
@@ -6107,14 +6340,14 @@ def backward_p_none(grad_loss: Tensor, residuals: PNoneResiduals) -> PNoneGradie
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_near = grad_loss.masked_fill(far_total_negative, 0)
+    grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
     abs_off_far = torch.abs(off_far)
     grad_negative = (
         (abs_off_far ** (p - 1))
         .mul_(torch.sign(off_far))
         .masked_fill(abs_off_far == 0, 0)
-        .mul_((off_far_sum ** (1 / p - 1))[:, None])
-        .masked_fill((off_far_sum == 0)[:, None], 0)
+        .mul_((abs_off_far_power_sum ** (1 / p - 1))[:, None])
+        .masked_fill((abs_off_far_power_sum == 0)[:, None], 0)
     )
     grad_negative = grad_negative * grad_near[:, None]
     abs_off_near = torch.abs(off_near)
@@ -6122,8 +6355,8 @@ def backward_p_none(grad_loss: Tensor, residuals: PNoneResiduals) -> PNoneGradie
         (abs_off_near ** (p - 1))
         .mul_(torch.sign(off_near))
         .masked_fill(abs_off_near == 0, 0)
-        .mul_((off_near_sum ** (1 / p - 1))[:, None])
-        .masked_fill((off_near_sum == 0)[:, None], 0)
+        .mul_((abs_off_near_power_sum ** (1 / p - 1))[:, None])
+        .masked_fill((abs_off_near_power_sum == 0)[:, None], 0)
     )
     grad_positive = grad_positive * (-grad_near)[:, None]
     grad_anchor = -grad_negative
@@ -6143,82 +6376,105 @@ def double_backward_p_none(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum.
+        grad_grad_loss, grad_off_near, grad_abs_off_near_power_sum, grad_off_far,
+        grad_abs_off_far_power_sum.
     """
-    off_near, off_near_sum, off_far, off_far_sum, far_total_negative, p = residuals
-    grad_near = grad_loss.masked_fill(far_total_negative, 0)
+    off_near, abs_off_near_power_sum, off_far, abs_off_far_power_sum, near_adjusted_negative, p = (
+        residuals
+    )
+    grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
     abs_off_far = torch.abs(off_far)
     sign_off_far = torch.sign(off_far)
-    off_far_sum_is_zero = off_far_sum == 0
-    off_far_sum_or_one = off_far_sum.masked_fill(off_far_sum_is_zero, 1)
-    off_far_sum_power = off_far_sum_or_one ** (1 / p - 1)
+    abs_off_far_power_sum_is_zero = abs_off_far_power_sum == 0
+    abs_off_far_power_sum_or_one = abs_off_far_power_sum.masked_fill(
+        abs_off_far_power_sum_is_zero, 1
+    )
+    abs_off_far_power_sum_or_one_power = abs_off_far_power_sum_or_one ** (1 / p - 1)
     abs_off_far_is_zero = abs_off_far == 0
     abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
-    abs_off_far_product_masked_1 = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
-        abs_off_far_is_zero, 0
-    )
-    abs_off_far_product_masked = (
-        off_far_sum_power[:, None] * abs_off_far_product_masked_1
-    ).masked_fill(off_far_sum_is_zero[:, None], 0)
+    abs_off_far_or_one_power_scaled_masked = (
+        abs_off_far_or_one ** (p - 1) * sign_off_far
+    ).masked_fill(abs_off_far_is_zero, 0)
+    abs_off_far_scaled_masked = (
+        abs_off_far_power_sum_or_one_power[:, None] * abs_off_far_or_one_power_scaled_masked
+    ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
     abs_off_near = torch.abs(off_near)
     sign_off_near = torch.sign(off_near)
-    off_near_sum_is_zero = off_near_sum == 0
-    off_near_sum_or_one = off_near_sum.masked_fill(off_near_sum_is_zero, 1)
-    off_near_sum_power = off_near_sum_or_one ** (1 / p - 1)
+    abs_off_near_power_sum_is_zero = abs_off_near_power_sum == 0
+    abs_off_near_power_sum_or_one = abs_off_near_power_sum.masked_fill(
+        abs_off_near_power_sum_is_zero, 1
+    )
+    abs_off_near_power_sum_or_one_power = abs_off_near_power_sum_or_one ** (1 / p - 1)
     abs_off_near_is_zero = abs_off_near == 0
     abs_off_near_or_one = abs_off_near.masked_fill(abs_off_near_is_zero, 1)
-    abs_off_near_product_masked_1 = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
-        abs_off_near_is_zero, 0
-    )
-    abs_off_near_product_masked = (
-        off_near_sum_power[:, None] * abs_off_near_product_masked_1
-    ).masked_fill(off_near_sum_is_zero[:, None], 0)
-    total_1 = grad_grad_negative - grad_grad_anchor
-    grad_off_far_sum = (
+    abs_off_near_or_one_power_scaled_masked = (
+        abs_off_near_or_one ** (p - 1) * sign_off_near
+    ).masked_fill(abs_off_near_is_zero, 0)
+    abs_off_near_scaled_masked = (
+        abs_off_near_power_sum_or_one_power[:, None] * abs_off_near_or_one_power_scaled_masked
+    ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
+    grad_grad_negative_minus_grad_grad_anchor = grad_grad_negative - grad_grad_anchor
+    grad_abs_off_far_power_sum = (
         (1 - p)
         / p
         * grad_near
         * (
             (
-                (off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked_1
-            ).masked_fill(off_far_sum_is_zero[:, None], 0)
-            * total_1
+                (abs_off_far_power_sum_or_one ** (1 / p - 2))[:, None]
+                * abs_off_far_or_one_power_scaled_masked
+            ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
+            * grad_grad_negative_minus_grad_grad_anchor
         ).sum(1)
     )
     grad_near_scaled = (p - 1) * grad_near
     grad_off_far = (
         (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
-        * off_far_sum_power[:, None]
-    ).masked_fill(off_far_sum_is_zero[:, None], 0)
-    grad_off_far = grad_off_far * (grad_near_scaled[:, None] * sign_off_far * total_1)
-    total = grad_grad_positive - grad_grad_anchor
-    grad_off_near_sum = (
+        * abs_off_far_power_sum_or_one_power[:, None]
+    ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
+    grad_off_far = grad_off_far * (
+        grad_near_scaled[:, None] * grad_grad_negative_minus_grad_grad_anchor * sign_off_far
+    )
+    grad_grad_positive_minus_grad_grad_anchor = grad_grad_positive - grad_grad_anchor
+    grad_abs_off_near_power_sum = (
         (p - 1)
         / p
         * grad_near
         * (
             (
-                (off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked_1
-            ).masked_fill(off_near_sum_is_zero[:, None], 0)
-            * total
+                (abs_off_near_power_sum_or_one ** (1 / p - 2))[:, None]
+                * abs_off_near_or_one_power_scaled_masked
+            ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
+            * grad_grad_positive_minus_grad_grad_anchor
         ).sum(1)
     )
     grad_off_near = (
         (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
-        * off_near_sum_power[:, None]
-    ).masked_fill(off_near_sum_is_zero[:, None], 0)
-    grad_off_near = grad_off_near * (grad_near_scaled[:, None] * sign_off_near * total).neg_()
+        * abs_off_near_power_sum_or_one_power[:, None]
+    ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
+    grad_off_near = (
+        grad_off_near
+        * (
+            grad_near_scaled[:, None] * grad_grad_positive_minus_grad_grad_anchor * sign_off_near
+        ).neg_()
+    )
     grad_grad_loss = (
-        (abs_off_far_product_masked * total_1).sum(1) - (abs_off_near_product_masked * total).sum(1)
-    ).masked_fill(far_total_negative, 0)
-    return grad_grad_loss, grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum
+        (abs_off_far_scaled_masked * grad_grad_negative_minus_grad_grad_anchor).sum(1)
+        - (abs_off_near_scaled_masked * grad_grad_positive_minus_grad_grad_anchor).sum(1)
+    ).masked_fill(near_adjusted_negative, 0)
+    return (
+        grad_grad_loss,
+        grad_off_near,
+        grad_abs_off_near_power_sum,
+        grad_off_far,
+        grad_abs_off_far_power_sum,
+    )
 
 
 def residuals_backward_p_none(
     grad_off_near: Tensor,
-    grad_off_near_sum: Tensor,
+    grad_abs_off_near_power_sum: Tensor,
     grad_off_far: Tensor,
-    grad_off_far_sum: Tensor,
+    grad_abs_off_far_power_sum: Tensor,
     residuals: PNoneResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
@@ -6231,7 +6487,7 @@ def residuals_backward_p_none(
     abs_off_far_is_zero = abs_off_far == 0
     grad_negative = -grad_off_far
     grad_negative = grad_negative.addcmul(
-        grad_off_far_sum[:, None],
+        grad_abs_off_far_power_sum[:, None],
         (
             abs_off_far.masked_fill(abs_off_far_is_zero, 1) ** (p - 1) * torch.sign(off_far)
         ).masked_fill(abs_off_far_is_zero, 0),
@@ -6241,7 +6497,7 @@ def residuals_backward_p_none(
     abs_off_near_is_zero = abs_off_near == 0
     grad_positive = -grad_off_near
     grad_positive = grad_positive.addcmul(
-        grad_off_near_sum[:, None],
+        grad_abs_off_near_power_sum[:, None],
         (
             abs_off_near.masked_fill(abs_off_near_is_zero, 1) ** (p - 1) * torch.sign(off_near)
         ).masked_fill(abs_off_near_is_zero, 0),
@@ -6258,13 +6514,13 @@ def _value_p_none(
     """Compute loss alone, without any residuals."""
     _check_p_none(anchor, positive, negative)
     off_near = anchor - positive + eps
-    off_near_sum = (torch.abs(off_near) ** p).sum(1)
-    near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum == 0, 0)
+    abs_off_near_power_sum = (torch.abs(off_near) ** p).sum(1)
+    near = (abs_off_near_power_sum ** (1 / p)).masked_fill(abs_off_near_power_sum == 0, 0)
     off_far = anchor - negative + eps
-    off_far_sum = (torch.abs(off_far) ** p).sum(1)
-    far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum == 0, 0)
-    far_total = near - far + margin
-    loss = far_total.clamp(min=0)
+    abs_off_far_power_sum = (torch.abs(off_far) ** p).sum(1)
+    far = (abs_off_far_power_sum ** (1 / p)).masked_fill(abs_off_far_power_sum == 0, 0)
+    near_adjusted = near - far + margin
+    loss = near_adjusted.clamp(min=0)
     return loss
 
 
@@ -6287,17 +6543,21 @@ class _PNoneBackwardFunction(torch.autograd.Function):
         grad_grad_anchor, grad_grad_positive, grad_grad_negative = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = PNoneResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum = (
-            double_backward_p_none(
-                grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
-            )
+        (
+            grad_grad_loss,
+            grad_off_near,
+            grad_abs_off_near_power_sum,
+            grad_off_far,
+            grad_abs_off_far_power_sum,
+        ) = double_backward_p_none(
+            grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
         return (
             grad_grad_loss,
             grad_off_near,
-            grad_off_near_sum,
+            grad_abs_off_near_power_sum,
             grad_off_far,
-            grad_off_far_sum,
+            grad_abs_off_far_power_sum,
             None,
             None,
         )
@@ -6316,26 +6576,40 @@ class _PNoneFunction(torch.autograd.Function):
         return (
             loss,
             residuals.off_near,
-            residuals.off_near_sum,
+            residuals.abs_off_near_power_sum,
             residuals.off_far,
-            residuals.off_far_sum,
-            residuals.far_total_negative,
+            residuals.abs_off_far_power_sum,
+            residuals.near_adjusted_negative,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, _, _, _, p, *_ = inputs
-        _, off_near, off_near_sum, off_far, off_far_sum, far_total_negative = output
-        ctx.save_for_backward(off_near, off_near_sum, off_far, off_far_sum, far_total_negative)
-        ctx.mark_non_differentiable(far_total_negative)
+        (
+            _,
+            off_near,
+            abs_off_near_power_sum,
+            off_far,
+            abs_off_far_power_sum,
+            near_adjusted_negative,
+        ) = output
+        ctx.save_for_backward(
+            off_near, abs_off_near_power_sum, off_far, abs_off_far_power_sum, near_adjusted_negative
+        )
+        ctx.mark_non_differentiable(near_adjusted_negative)
         ctx.set_materialize_grads(False)
         ctx.numbers = (p,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum, *_ = (
-            grad_outputs
-        )
+        (
+            grad_loss,
+            grad_off_near,
+            grad_abs_off_near_power_sum,
+            grad_off_far,
+            grad_abs_off_far_power_sum,
+            *_,
+        ) = grad_outputs
         residuals = PNoneResiduals(*ctx.saved_tensors, *ctx.numbers)
         grad_anchor = grad_positive = grad_negative = None
         if grad_loss is not None:
@@ -6349,20 +6623,24 @@ class _PNoneFunction(torch.autograd.Function):
         # cotangents to them.
         if (
             grad_off_near is not None
-            or grad_off_near_sum is not None
+            or grad_abs_off_near_power_sum is not None
             or grad_off_far is not None
-            or grad_off_far_sum is not None
+            or grad_abs_off_far_power_sum is not None
         ):
             if grad_off_near is None:
                 grad_off_near = torch.zeros_like(residuals.off_near)
-            if grad_off_near_sum is None:
-                grad_off_near_sum = torch.zeros_like(residuals.off_near_sum)
+            if grad_abs_off_near_power_sum is None:
+                grad_abs_off_near_power_sum = torch.zeros_like(residuals.abs_off_near_power_sum)
             if grad_off_far is None:
                 grad_off_far = torch.zeros_like(residuals.off_far)
-            if grad_off_far_sum is None:
-                grad_off_far_sum = torch.zeros_like(residuals.off_far_sum)
+            if grad_abs_off_far_power_sum is None:
+                grad_abs_off_far_power_sum = torch.zeros_like(residuals.abs_off_far_power_sum)
             more_anchor, more_positive, more_negative = residuals_backward_p_none(
-                grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum, residuals
+                grad_off_near,
+                grad_abs_off_near_power_sum,
+                grad_off_far,
+                grad_abs_off_far_power_sum,
+                residuals,
             )
             grad_anchor = more_anchor if grad_anchor is None else grad_anchor + more_anchor
             grad_positive = (
@@ -6388,12 +6666,12 @@ class PSwapResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     off_near: Tensor
-    off_near_sum: Tensor
+    abs_off_near_power_sum: Tensor
     off_far: Tensor
-    off_far_sum: Tensor
+    abs_off_far_power_sum: Tensor
     off_between: Tensor
-    off_between_sum: Tensor
-    near_total_negative: Tensor
+    abs_off_between_power_sum: Tensor
+    near_adjusted_negative: Tensor
     between_mask: Tensor
     p: float
 
@@ -6417,24 +6695,27 @@ def forward_p_swap(
 ) -> tuple[Tensor, PSwapResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        off_near[n,d]      = anchor[n,d] - positive[n,d] + eps
-        off_near_sum[n]    = sum_d(where(abs(off_near[n,d]) == 0,
-                                         stop_gradient(abs(off_near[n,d])**p),
-                                         abs(off_near[n,d])**p))
-        near[n]            = where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p))
-        off_far[n,d]       = anchor[n,d] - negative[n,d] + eps
-        off_far_sum[n]     = sum_d(where(abs(off_far[n,d]) == 0,
-                                         stop_gradient(abs(off_far[n,d])**p),
-                                         abs(off_far[n,d])**p))
-        far[n]             = where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p))
-        off_between[n,d]   = positive[n,d] - negative[n,d] + eps
-        off_between_sum[n] = sum_d(where(abs(off_between[n,d]) == 0,
-                                         stop_gradient(abs(off_between[n,d])**p),
-                                         abs(off_between[n,d])**p))
-        between[n]         = where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p))
-        other[n]           = min(between[n], far[n])
-        near_total[n]      = near[n] - other[n] + margin
-        loss               = sum_n(where(near_total[n] < 0, 0, near_total[n]))/N
+        off_near[n,d]                = anchor[n,d] - positive[n,d] + eps
+        abs_off_near_power_sum[n]    = sum_d(where(abs(off_near[n,d]) == 0,
+                                                   stop_gradient(abs(off_near[n,d])**p),
+                                                   abs(off_near[n,d])**p))
+        near[n]                      = where(abs_off_near_power_sum[n] == 0, 0,
+                                             abs_off_near_power_sum[n]**(1/p))
+        off_far[n,d]                 = anchor[n,d] - negative[n,d] + eps
+        abs_off_far_power_sum[n]     = sum_d(where(abs(off_far[n,d]) == 0,
+                                                   stop_gradient(abs(off_far[n,d])**p),
+                                                   abs(off_far[n,d])**p))
+        far[n]                       = where(abs_off_far_power_sum[n] == 0, 0,
+                                             abs_off_far_power_sum[n]**(1/p))
+        off_between[n,d]             = positive[n,d] - negative[n,d] + eps
+        abs_off_between_power_sum[n] = sum_d(where(abs(off_between[n,d]) == 0,
+                                                   stop_gradient(abs(off_between[n,d])**p),
+                                                   abs(off_between[n,d])**p))
+        between[n]                   = where(abs_off_between_power_sum[n] == 0, 0,
+                                             abs_off_between_power_sum[n]**(1/p))
+        other[n]                     = min(between[n], far[n])
+        near_adjusted[n]             = near[n] - other[n] + margin
+        loss                         = sum_n(where(near_adjusted[n] < 0, 0, near_adjusted[n]))/N
 
     Args:
         anchor: shape (N, D).
@@ -6451,34 +6732,38 @@ def forward_p_swap(
     _check_p_swap(anchor, positive, negative)
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
-    off_near_power = abs_off_near**p
-    off_near_sum = torch.where(abs_off_near == 0, off_near_power.detach(), off_near_power).sum(1)
-    near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum == 0, 0)
+    abs_off_near_power = abs_off_near**p
+    abs_off_near_power_sum = torch.where(
+        abs_off_near == 0, abs_off_near_power.detach(), abs_off_near_power
+    ).sum(1)
+    near = (abs_off_near_power_sum ** (1 / p)).masked_fill(abs_off_near_power_sum == 0, 0)
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
-    off_far_power = abs_off_far**p
-    off_far_sum = torch.where(abs_off_far == 0, off_far_power.detach(), off_far_power).sum(1)
-    far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum == 0, 0)
+    abs_off_far_power = abs_off_far**p
+    abs_off_far_power_sum = torch.where(
+        abs_off_far == 0, abs_off_far_power.detach(), abs_off_far_power
+    ).sum(1)
+    far = (abs_off_far_power_sum ** (1 / p)).masked_fill(abs_off_far_power_sum == 0, 0)
     off_between = positive - negative + eps
     abs_off_between = torch.abs(off_between)
-    off_between_power = abs_off_between**p
-    off_between_sum = torch.where(
-        abs_off_between == 0, off_between_power.detach(), off_between_power
+    abs_off_between_power = abs_off_between**p
+    abs_off_between_power_sum = torch.where(
+        abs_off_between == 0, abs_off_between_power.detach(), abs_off_between_power
     ).sum(1)
-    between = (off_between_sum ** (1 / p)).masked_fill(off_between_sum == 0, 0)
+    between = (abs_off_between_power_sum ** (1 / p)).masked_fill(abs_off_between_power_sum == 0, 0)
     between_mask = between <= far
     other = torch.where(between_mask, between, far)
-    near_total = near - other + margin
-    near_total_negative = near_total < 0
-    loss = near_total.clamp(min=0).mean()
+    near_adjusted = near - other + margin
+    near_adjusted_negative = near_adjusted < 0
+    loss = near_adjusted.clamp(min=0).mean()
     return loss, PSwapResiduals(
         off_near,
-        off_near_sum,
+        abs_off_near_power_sum,
         off_far,
-        off_far_sum,
+        abs_off_far_power_sum,
         off_between,
-        off_between_sum,
-        near_total_negative,
+        abs_off_between_power_sum,
+        near_adjusted_negative,
         between_mask,
         p,
     )
@@ -6488,18 +6773,21 @@ def backward_p_swap(grad_loss: Tensor, residuals: PSwapResiduals) -> PSwapGradie
     """Compute the gradients. No argument is written to.
 
         grad_off_between[n,d] = -grad_loss*where(between[n] <= far[n], 1, 0)
-                                *where(near_total[n] < 0, 0, 1)
-                                *where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p - 1)
+                                *where(near_adjusted[n] < 0, 0, 1)
+                                *where(abs_off_between_power_sum[n] == 0, 0,
+                                       abs_off_between_power_sum[n]**(1/p - 1)
                                        *where(abs(off_between[n,d]) == 0, 0,
                                               abs(off_between[n,d])**(p - 1)
                                               *sign(off_between[n,d])))/N
         grad_off_far[n,d]     = -grad_loss*where(between[n] <= far[n], 0, 1)
-                                *where(near_total[n] < 0, 0, 1)
-                                *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
+                                *where(near_adjusted[n] < 0, 0, 1)
+                                *where(abs_off_far_power_sum[n] == 0, 0,
+                                       abs_off_far_power_sum[n]**(1/p - 1)
                                        *where(abs(off_far[n,d]) == 0, 0,
                                               abs(off_far[n,d])**(p - 1)*sign(off_far[n,d])))/N
-        grad_off_near[n,d]    = grad_loss*where(near_total[n] < 0, 0, 1)
-                                *where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+        grad_off_near[n,d]    = grad_loss*where(near_adjusted[n] < 0, 0, 1)
+                                *where(abs_off_near_power_sum[n] == 0, 0,
+                                       abs_off_near_power_sum[n]**(1/p - 1)
                                        *where(abs(off_near[n,d]) == 0, 0,
                                               abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
                                 /N
@@ -6517,12 +6805,12 @@ def backward_p_swap(grad_loss: Tensor, residuals: PSwapResiduals) -> PSwapGradie
     """
     (
         off_near,
-        off_near_sum,
+        abs_off_near_power_sum,
         off_far,
-        off_far_sum,
+        abs_off_far_power_sum,
         off_between,
-        off_between_sum,
-        near_total_negative,
+        abs_off_between_power_sum,
+        near_adjusted_negative,
         between_mask,
         p,
     ) = residuals
@@ -6537,12 +6825,12 @@ def backward_p_swap(grad_loss: Tensor, residuals: PSwapResiduals) -> PSwapGradie
         (abs_off_between ** (p - 1))
         .mul_(torch.sign(off_between))
         .masked_fill(abs_off_between == 0, 0)
-        .mul_((off_between_sum ** (1 / p - 1))[:, None])
-        .masked_fill((off_between_sum == 0)[:, None], 0)
+        .mul_((abs_off_between_power_sum ** (1 / p - 1))[:, None])
+        .masked_fill((abs_off_between_power_sum == 0)[:, None], 0)
     )
     grad_off_between = (
         grad_off_between
-        * torch.where(between_mask, -grad_loss_scaled, 0).masked_fill(near_total_negative, 0)[
+        * torch.where(between_mask, -grad_loss_scaled, 0).masked_fill(near_adjusted_negative, 0)[
             :, None
         ]
     )
@@ -6551,24 +6839,24 @@ def backward_p_swap(grad_loss: Tensor, residuals: PSwapResiduals) -> PSwapGradie
         (abs_off_far ** (p - 1))
         .mul_(torch.sign(off_far))
         .masked_fill(abs_off_far == 0, 0)
-        .mul_((off_far_sum ** (1 / p - 1))[:, None])
-        .masked_fill((off_far_sum == 0)[:, None], 0)
+        .mul_((abs_off_far_power_sum ** (1 / p - 1))[:, None])
+        .masked_fill((abs_off_far_power_sum == 0)[:, None], 0)
     )
     grad_off_far = (
         grad_off_far
         * (-grad_loss_scaled)
         .masked_fill(between_mask, 0)
-        .masked_fill(near_total_negative, 0)[:, None]
+        .masked_fill(near_adjusted_negative, 0)[:, None]
     )
     abs_off_near = torch.abs(off_near)
     grad_off_near = (
         (abs_off_near ** (p - 1))
         .mul_(torch.sign(off_near))
         .masked_fill(abs_off_near == 0, 0)
-        .mul_((off_near_sum ** (1 / p - 1))[:, None])
-        .masked_fill((off_near_sum == 0)[:, None], 0)
+        .mul_((abs_off_near_power_sum ** (1 / p - 1))[:, None])
+        .masked_fill((abs_off_near_power_sum == 0)[:, None], 0)
     )
-    grad_off_near = grad_off_near * grad_loss_scaled.masked_fill(near_total_negative, 0)[:, None]
+    grad_off_near = grad_off_near * grad_loss_scaled.masked_fill(near_adjusted_negative, 0)[:, None]
     grad_negative = -grad_off_between
     grad_negative -= grad_off_far
     grad_positive = grad_off_between - grad_off_near
@@ -6588,17 +6876,17 @@ def double_backward_p_swap(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum,
-        grad_off_between, grad_off_between_sum.
+        grad_grad_loss, grad_off_near, grad_abs_off_near_power_sum, grad_off_far,
+        grad_abs_off_far_power_sum, grad_off_between, grad_abs_off_between_power_sum.
     """
     (
         off_near,
-        off_near_sum,
+        abs_off_near_power_sum,
         off_far,
-        off_far_sum,
+        abs_off_far_power_sum,
         off_between,
-        off_between_sum,
-        near_total_negative,
+        abs_off_between_power_sum,
+        near_adjusted_negative,
         between_mask,
         p,
     ) = residuals
@@ -6606,137 +6894,156 @@ def double_backward_p_swap(
     abs_off_between = torch.abs(off_between)
     grad_loss_scaled = grad_loss / N
     sign_off_between = torch.sign(off_between)
-    off_between_sum_is_zero = off_between_sum == 0
-    off_between_sum_or_one = off_between_sum.masked_fill(off_between_sum_is_zero, 1)
-    off_between_sum_power = off_between_sum_or_one ** (1 / p - 1)
+    abs_off_between_power_sum_is_zero = abs_off_between_power_sum == 0
+    abs_off_between_power_sum_or_one = abs_off_between_power_sum.masked_fill(
+        abs_off_between_power_sum_is_zero, 1
+    )
+    abs_off_between_power_sum_or_one_power = abs_off_between_power_sum_or_one ** (1 / p - 1)
     abs_off_between_is_zero = abs_off_between == 0
     abs_off_between_or_one = abs_off_between.masked_fill(abs_off_between_is_zero, 1)
-    abs_off_between_product_masked_1 = (
+    abs_off_between_scaled_masked_1 = (
         abs_off_between_or_one ** (p - 1) * sign_off_between
     ).masked_fill(abs_off_between_is_zero, 0)
-    abs_off_between_product_masked = (
-        off_between_sum_power[:, None] * abs_off_between_product_masked_1
-    ).masked_fill(off_between_sum_is_zero[:, None], 0)
+    abs_off_between_scaled_masked = (
+        abs_off_between_power_sum_or_one_power[:, None] * abs_off_between_scaled_masked_1
+    ).masked_fill(abs_off_between_power_sum_is_zero[:, None], 0)
     abs_off_far = torch.abs(off_far)
     sign_off_far = torch.sign(off_far)
-    off_far_sum_is_zero = off_far_sum == 0
-    off_far_sum_or_one = off_far_sum.masked_fill(off_far_sum_is_zero, 1)
-    off_far_sum_power = off_far_sum_or_one ** (1 / p - 1)
+    abs_off_far_power_sum_is_zero = abs_off_far_power_sum == 0
+    abs_off_far_power_sum_or_one = abs_off_far_power_sum.masked_fill(
+        abs_off_far_power_sum_is_zero, 1
+    )
+    abs_off_far_power_sum_or_one_power = abs_off_far_power_sum_or_one ** (1 / p - 1)
     abs_off_far_is_zero = abs_off_far == 0
     abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
-    abs_off_far_product_masked_1 = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
-        abs_off_far_is_zero, 0
-    )
-    abs_off_far_product_masked = (
-        off_far_sum_power[:, None] * abs_off_far_product_masked_1
-    ).masked_fill(off_far_sum_is_zero[:, None], 0)
+    abs_off_far_or_one_power_scaled_masked = (
+        abs_off_far_or_one ** (p - 1) * sign_off_far
+    ).masked_fill(abs_off_far_is_zero, 0)
+    abs_off_far_scaled_masked = (
+        abs_off_far_power_sum_or_one_power[:, None] * abs_off_far_or_one_power_scaled_masked
+    ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
     abs_off_near = torch.abs(off_near)
     sign_off_near = torch.sign(off_near)
-    off_near_sum_is_zero = off_near_sum == 0
-    off_near_sum_or_one = off_near_sum.masked_fill(off_near_sum_is_zero, 1)
-    off_near_sum_power = off_near_sum_or_one ** (1 / p - 1)
+    abs_off_near_power_sum_is_zero = abs_off_near_power_sum == 0
+    abs_off_near_power_sum_or_one = abs_off_near_power_sum.masked_fill(
+        abs_off_near_power_sum_is_zero, 1
+    )
+    abs_off_near_power_sum_or_one_power = abs_off_near_power_sum_or_one ** (1 / p - 1)
     abs_off_near_is_zero = abs_off_near == 0
     abs_off_near_or_one = abs_off_near.masked_fill(abs_off_near_is_zero, 1)
-    abs_off_near_product_masked_1 = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
-        abs_off_near_is_zero, 0
-    )
-    abs_off_near_product_masked = (
-        off_near_sum_power[:, None] * abs_off_near_product_masked_1
-    ).masked_fill(off_near_sum_is_zero[:, None], 0)
-    total = grad_grad_positive - grad_grad_negative
+    abs_off_near_or_one_power_scaled_masked = (
+        abs_off_near_or_one ** (p - 1) * sign_off_near
+    ).masked_fill(abs_off_near_is_zero, 0)
+    abs_off_near_scaled_masked = (
+        abs_off_near_power_sum_or_one_power[:, None] * abs_off_near_or_one_power_scaled_masked
+    ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
+    grad_grad_positive_minus_grad_grad_negative = grad_grad_positive - grad_grad_negative
     grad_loss_scaled_masked_masked = torch.where(between_mask, grad_loss_scaled, 0).masked_fill(
-        near_total_negative, 0
+        near_adjusted_negative, 0
     )
-    grad_off_between_sum = (
+    grad_abs_off_between_power_sum = (
         (p - 1)
         / p
         * grad_loss_scaled_masked_masked
         * (
             (
-                (off_between_sum_or_one ** (1 / p - 2))[:, None] * abs_off_between_product_masked_1
-            ).masked_fill(off_between_sum_is_zero[:, None], 0)
-            * total
+                (abs_off_between_power_sum_or_one ** (1 / p - 2))[:, None]
+                * abs_off_between_scaled_masked_1
+            ).masked_fill(abs_off_between_power_sum_is_zero[:, None], 0)
+            * grad_grad_positive_minus_grad_grad_negative
         ).sum(1)
     )
     grad_off_between = (
         (abs_off_between_or_one ** (p - 2) * sign_off_between).masked_fill(
             abs_off_between_is_zero, 0
         )
-        * off_between_sum_power[:, None]
-    ).masked_fill(off_between_sum_is_zero[:, None], 0)
+        * abs_off_between_power_sum_or_one_power[:, None]
+    ).masked_fill(abs_off_between_power_sum_is_zero[:, None], 0)
     grad_off_between = grad_off_between * (
-        grad_loss_scaled_masked_masked[:, None] * sign_off_between * total
+        grad_loss_scaled_masked_masked[:, None]
+        * grad_grad_positive_minus_grad_grad_negative
+        * sign_off_between
     ).mul_(1 - p)
-    total_2 = grad_grad_anchor - grad_grad_negative
+    grad_grad_anchor_minus_grad_grad_negative = grad_grad_anchor - grad_grad_negative
     grad_loss_scaled_masked_masked_1 = grad_loss_scaled.masked_fill(between_mask, 0).masked_fill(
-        near_total_negative, 0
+        near_adjusted_negative, 0
     )
-    grad_off_far_sum = (
+    grad_abs_off_far_power_sum = (
         (p - 1)
         / p
         * grad_loss_scaled_masked_masked_1
         * (
             (
-                (off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked_1
-            ).masked_fill(off_far_sum_is_zero[:, None], 0)
-            * total_2
+                (abs_off_far_power_sum_or_one ** (1 / p - 2))[:, None]
+                * abs_off_far_or_one_power_scaled_masked
+            ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
+            * grad_grad_anchor_minus_grad_grad_negative
         ).sum(1)
     )
     grad_off_far = (
         (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
-        * off_far_sum_power[:, None]
-    ).masked_fill(off_far_sum_is_zero[:, None], 0)
+        * abs_off_far_power_sum_or_one_power[:, None]
+    ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
     grad_off_far = grad_off_far * (
-        grad_loss_scaled_masked_masked_1[:, None] * sign_off_far * total_2
+        grad_loss_scaled_masked_masked_1[:, None]
+        * grad_grad_anchor_minus_grad_grad_negative
+        * sign_off_far
     ).mul_(1 - p)
-    total_1 = grad_grad_anchor - grad_grad_positive
-    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_total_negative, 0)
-    grad_off_near_sum = (
+    grad_grad_anchor_minus_grad_grad_positive = grad_grad_anchor - grad_grad_positive
+    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_adjusted_negative, 0)
+    grad_abs_off_near_power_sum = (
         (1 - p)
         / p
         * grad_loss_scaled_masked
         * (
             (
-                (off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked_1
-            ).masked_fill(off_near_sum_is_zero[:, None], 0)
-            * total_1
+                (abs_off_near_power_sum_or_one ** (1 / p - 2))[:, None]
+                * abs_off_near_or_one_power_scaled_masked
+            ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
+            * grad_grad_anchor_minus_grad_grad_positive
         ).sum(1)
     )
     grad_off_near = (
         (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
-        * off_near_sum_power[:, None]
-    ).masked_fill(off_near_sum_is_zero[:, None], 0)
+        * abs_off_near_power_sum_or_one_power[:, None]
+    ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
     grad_off_near = grad_off_near * (
-        grad_loss_scaled_masked[:, None] * sign_off_near * total_1
+        grad_loss_scaled_masked[:, None] * grad_grad_anchor_minus_grad_grad_positive * sign_off_near
     ).mul_(p - 1)
     grad_grad_loss = (
-        (abs_off_near_product_masked * total_1).masked_fill(near_total_negative[:, None], 0).sum()
-        - (abs_off_far_product_masked * total_2)
-        .masked_fill(between_mask[:, None], 0)
-        .masked_fill(near_total_negative[:, None], 0)
+        (abs_off_near_scaled_masked * grad_grad_anchor_minus_grad_grad_positive)
+        .masked_fill(near_adjusted_negative[:, None], 0)
         .sum()
-        - torch.where(between_mask[:, None], abs_off_between_product_masked * total, 0)
-        .masked_fill(near_total_negative[:, None], 0)
+        - (abs_off_far_scaled_masked * grad_grad_anchor_minus_grad_grad_negative)
+        .masked_fill(between_mask[:, None], 0)
+        .masked_fill(near_adjusted_negative[:, None], 0)
+        .sum()
+        - torch.where(
+            between_mask[:, None],
+            abs_off_between_scaled_masked * grad_grad_positive_minus_grad_grad_negative,
+            0,
+        )
+        .masked_fill(near_adjusted_negative[:, None], 0)
         .sum()
     ) / N
     return (
         grad_grad_loss,
         grad_off_near,
-        grad_off_near_sum,
+        grad_abs_off_near_power_sum,
         grad_off_far,
-        grad_off_far_sum,
+        grad_abs_off_far_power_sum,
         grad_off_between,
-        grad_off_between_sum,
+        grad_abs_off_between_power_sum,
     )
 
 
 def residuals_backward_p_swap(
     grad_off_near: Tensor,
-    grad_off_near_sum: Tensor,
+    grad_abs_off_near_power_sum: Tensor,
     grad_off_far: Tensor,
-    grad_off_far_sum: Tensor,
+    grad_abs_off_far_power_sum: Tensor,
     grad_off_between: Tensor,
-    grad_off_between_sum: Tensor,
+    grad_abs_off_between_power_sum: Tensor,
     residuals: PSwapResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
@@ -6749,7 +7056,7 @@ def residuals_backward_p_swap(
     abs_off_between_is_zero = abs_off_between == 0
     grad_off_between_total = torch.addcmul(
         grad_off_between,
-        grad_off_between_sum[:, None],
+        grad_abs_off_between_power_sum[:, None],
         (
             abs_off_between.masked_fill(abs_off_between_is_zero, 1) ** (p - 1)
             * torch.sign(off_between)
@@ -6760,7 +7067,7 @@ def residuals_backward_p_swap(
     abs_off_far_is_zero = abs_off_far == 0
     grad_off_far_total = torch.addcmul(
         grad_off_far,
-        grad_off_far_sum[:, None],
+        grad_abs_off_far_power_sum[:, None],
         (
             abs_off_far.masked_fill(abs_off_far_is_zero, 1) ** (p - 1) * torch.sign(off_far)
         ).masked_fill(abs_off_far_is_zero, 0),
@@ -6770,7 +7077,7 @@ def residuals_backward_p_swap(
     abs_off_near_is_zero = abs_off_near == 0
     grad_off_near_total = torch.addcmul(
         grad_off_near,
-        grad_off_near_sum[:, None],
+        grad_abs_off_near_power_sum[:, None],
         (
             abs_off_near.masked_fill(abs_off_near_is_zero, 1) ** (p - 1) * torch.sign(off_near)
         ).masked_fill(abs_off_near_is_zero, 0),
@@ -6789,17 +7096,17 @@ def _value_p_swap(
     """Compute loss alone, without any residuals."""
     _check_p_swap(anchor, positive, negative)
     off_near = anchor - positive + eps
-    off_near_sum = (torch.abs(off_near) ** p).sum(1)
-    near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum == 0, 0)
+    abs_off_near_power_sum = (torch.abs(off_near) ** p).sum(1)
+    near = (abs_off_near_power_sum ** (1 / p)).masked_fill(abs_off_near_power_sum == 0, 0)
     off_far = anchor - negative + eps
-    off_far_sum = (torch.abs(off_far) ** p).sum(1)
-    far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum == 0, 0)
+    abs_off_far_power_sum = (torch.abs(off_far) ** p).sum(1)
+    far = (abs_off_far_power_sum ** (1 / p)).masked_fill(abs_off_far_power_sum == 0, 0)
     off_between = positive - negative + eps
-    off_between_sum = (torch.abs(off_between) ** p).sum(1)
-    between = (off_between_sum ** (1 / p)).masked_fill(off_between_sum == 0, 0)
+    abs_off_between_power_sum = (torch.abs(off_between) ** p).sum(1)
+    between = (abs_off_between_power_sum ** (1 / p)).masked_fill(abs_off_between_power_sum == 0, 0)
     other = torch.where(between <= far, between, far)
-    near_total = near - other + margin
-    loss = near_total.clamp(min=0).mean()
+    near_adjusted = near - other + margin
+    loss = near_adjusted.clamp(min=0).mean()
     return loss
 
 
@@ -6825,22 +7132,22 @@ class _PSwapBackwardFunction(torch.autograd.Function):
         (
             grad_grad_loss,
             grad_off_near,
-            grad_off_near_sum,
+            grad_abs_off_near_power_sum,
             grad_off_far,
-            grad_off_far_sum,
+            grad_abs_off_far_power_sum,
             grad_off_between,
-            grad_off_between_sum,
+            grad_abs_off_between_power_sum,
         ) = double_backward_p_swap(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
         return (
             grad_grad_loss,
             grad_off_near,
-            grad_off_near_sum,
+            grad_abs_off_near_power_sum,
             grad_off_far,
-            grad_off_far_sum,
+            grad_abs_off_far_power_sum,
             grad_off_between,
-            grad_off_between_sum,
+            grad_abs_off_between_power_sum,
             None,
             None,
             None,
@@ -6860,12 +7167,12 @@ class _PSwapFunction(torch.autograd.Function):
         return (
             loss,
             residuals.off_near,
-            residuals.off_near_sum,
+            residuals.abs_off_near_power_sum,
             residuals.off_far,
-            residuals.off_far_sum,
+            residuals.abs_off_far_power_sum,
             residuals.off_between,
-            residuals.off_between_sum,
-            residuals.near_total_negative,
+            residuals.abs_off_between_power_sum,
+            residuals.near_adjusted_negative,
             residuals.between_mask,
         )
 
@@ -6875,25 +7182,25 @@ class _PSwapFunction(torch.autograd.Function):
         (
             _,
             off_near,
-            off_near_sum,
+            abs_off_near_power_sum,
             off_far,
-            off_far_sum,
+            abs_off_far_power_sum,
             off_between,
-            off_between_sum,
-            near_total_negative,
+            abs_off_between_power_sum,
+            near_adjusted_negative,
             between_mask,
         ) = output
         ctx.save_for_backward(
             off_near,
-            off_near_sum,
+            abs_off_near_power_sum,
             off_far,
-            off_far_sum,
+            abs_off_far_power_sum,
             off_between,
-            off_between_sum,
-            near_total_negative,
+            abs_off_between_power_sum,
+            near_adjusted_negative,
             between_mask,
         )
-        ctx.mark_non_differentiable(near_total_negative, between_mask)
+        ctx.mark_non_differentiable(near_adjusted_negative, between_mask)
         ctx.set_materialize_grads(False)
         ctx.numbers = (p,)
 
@@ -6902,11 +7209,11 @@ class _PSwapFunction(torch.autograd.Function):
         (
             grad_loss,
             grad_off_near,
-            grad_off_near_sum,
+            grad_abs_off_near_power_sum,
             grad_off_far,
-            grad_off_far_sum,
+            grad_abs_off_far_power_sum,
             grad_off_between,
-            grad_off_between_sum,
+            grad_abs_off_between_power_sum,
             *_,
         ) = grad_outputs
         residuals = PSwapResiduals(*ctx.saved_tensors, *ctx.numbers)
@@ -6922,31 +7229,33 @@ class _PSwapFunction(torch.autograd.Function):
         # cotangents to them.
         if (
             grad_off_near is not None
-            or grad_off_near_sum is not None
+            or grad_abs_off_near_power_sum is not None
             or grad_off_far is not None
-            or grad_off_far_sum is not None
+            or grad_abs_off_far_power_sum is not None
             or grad_off_between is not None
-            or grad_off_between_sum is not None
+            or grad_abs_off_between_power_sum is not None
         ):
             if grad_off_near is None:
                 grad_off_near = torch.zeros_like(residuals.off_near)
-            if grad_off_near_sum is None:
-                grad_off_near_sum = torch.zeros_like(residuals.off_near_sum)
+            if grad_abs_off_near_power_sum is None:
+                grad_abs_off_near_power_sum = torch.zeros_like(residuals.abs_off_near_power_sum)
             if grad_off_far is None:
                 grad_off_far = torch.zeros_like(residuals.off_far)
-            if grad_off_far_sum is None:
-                grad_off_far_sum = torch.zeros_like(residuals.off_far_sum)
+            if grad_abs_off_far_power_sum is None:
+                grad_abs_off_far_power_sum = torch.zeros_like(residuals.abs_off_far_power_sum)
             if grad_off_between is None:
                 grad_off_between = torch.zeros_like(residuals.off_between)
-            if grad_off_between_sum is None:
-                grad_off_between_sum = torch.zeros_like(residuals.off_between_sum)
+            if grad_abs_off_between_power_sum is None:
+                grad_abs_off_between_power_sum = torch.zeros_like(
+                    residuals.abs_off_between_power_sum
+                )
             more_anchor, more_positive, more_negative = residuals_backward_p_swap(
                 grad_off_near,
-                grad_off_near_sum,
+                grad_abs_off_near_power_sum,
                 grad_off_far,
-                grad_off_far_sum,
+                grad_abs_off_far_power_sum,
                 grad_off_between,
-                grad_off_between_sum,
+                grad_abs_off_between_power_sum,
                 residuals,
             )
             grad_anchor = more_anchor if grad_anchor is None else grad_anchor + more_anchor
@@ -6973,12 +7282,12 @@ class PSwapSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     off_near: Tensor
-    off_near_sum: Tensor
+    abs_off_near_power_sum: Tensor
     off_far: Tensor
-    off_far_sum: Tensor
+    abs_off_far_power_sum: Tensor
     off_between: Tensor
-    off_between_sum: Tensor
-    near_total_negative: Tensor
+    abs_off_between_power_sum: Tensor
+    near_adjusted_negative: Tensor
     between_mask: Tensor
     p: float
 
@@ -7002,24 +7311,27 @@ def forward_p_swap_sum(
 ) -> tuple[Tensor, PSwapSumResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        off_near[n,d]      = anchor[n,d] - positive[n,d] + eps
-        off_near_sum[n]    = sum_d(where(abs(off_near[n,d]) == 0,
-                                         stop_gradient(abs(off_near[n,d])**p),
-                                         abs(off_near[n,d])**p))
-        near[n]            = where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p))
-        off_far[n,d]       = anchor[n,d] - negative[n,d] + eps
-        off_far_sum[n]     = sum_d(where(abs(off_far[n,d]) == 0,
-                                         stop_gradient(abs(off_far[n,d])**p),
-                                         abs(off_far[n,d])**p))
-        far[n]             = where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p))
-        off_between[n,d]   = positive[n,d] - negative[n,d] + eps
-        off_between_sum[n] = sum_d(where(abs(off_between[n,d]) == 0,
-                                         stop_gradient(abs(off_between[n,d])**p),
-                                         abs(off_between[n,d])**p))
-        between[n]         = where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p))
-        other[n]           = min(between[n], far[n])
-        near_total[n]      = near[n] - other[n] + margin
-        loss               = sum_n(where(near_total[n] < 0, 0, near_total[n]))
+        off_near[n,d]                = anchor[n,d] - positive[n,d] + eps
+        abs_off_near_power_sum[n]    = sum_d(where(abs(off_near[n,d]) == 0,
+                                                   stop_gradient(abs(off_near[n,d])**p),
+                                                   abs(off_near[n,d])**p))
+        near[n]                      = where(abs_off_near_power_sum[n] == 0, 0,
+                                             abs_off_near_power_sum[n]**(1/p))
+        off_far[n,d]                 = anchor[n,d] - negative[n,d] + eps
+        abs_off_far_power_sum[n]     = sum_d(where(abs(off_far[n,d]) == 0,
+                                                   stop_gradient(abs(off_far[n,d])**p),
+                                                   abs(off_far[n,d])**p))
+        far[n]                       = where(abs_off_far_power_sum[n] == 0, 0,
+                                             abs_off_far_power_sum[n]**(1/p))
+        off_between[n,d]             = positive[n,d] - negative[n,d] + eps
+        abs_off_between_power_sum[n] = sum_d(where(abs(off_between[n,d]) == 0,
+                                                   stop_gradient(abs(off_between[n,d])**p),
+                                                   abs(off_between[n,d])**p))
+        between[n]                   = where(abs_off_between_power_sum[n] == 0, 0,
+                                             abs_off_between_power_sum[n]**(1/p))
+        other[n]                     = min(between[n], far[n])
+        near_adjusted[n]             = near[n] - other[n] + margin
+        loss                         = sum_n(where(near_adjusted[n] < 0, 0, near_adjusted[n]))
 
     Args:
         anchor: shape (N, D).
@@ -7036,34 +7348,38 @@ def forward_p_swap_sum(
     _check_p_swap_sum(anchor, positive, negative)
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
-    off_near_power = abs_off_near**p
-    off_near_sum = torch.where(abs_off_near == 0, off_near_power.detach(), off_near_power).sum(1)
-    near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum == 0, 0)
+    abs_off_near_power = abs_off_near**p
+    abs_off_near_power_sum = torch.where(
+        abs_off_near == 0, abs_off_near_power.detach(), abs_off_near_power
+    ).sum(1)
+    near = (abs_off_near_power_sum ** (1 / p)).masked_fill(abs_off_near_power_sum == 0, 0)
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
-    off_far_power = abs_off_far**p
-    off_far_sum = torch.where(abs_off_far == 0, off_far_power.detach(), off_far_power).sum(1)
-    far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum == 0, 0)
+    abs_off_far_power = abs_off_far**p
+    abs_off_far_power_sum = torch.where(
+        abs_off_far == 0, abs_off_far_power.detach(), abs_off_far_power
+    ).sum(1)
+    far = (abs_off_far_power_sum ** (1 / p)).masked_fill(abs_off_far_power_sum == 0, 0)
     off_between = positive - negative + eps
     abs_off_between = torch.abs(off_between)
-    off_between_power = abs_off_between**p
-    off_between_sum = torch.where(
-        abs_off_between == 0, off_between_power.detach(), off_between_power
+    abs_off_between_power = abs_off_between**p
+    abs_off_between_power_sum = torch.where(
+        abs_off_between == 0, abs_off_between_power.detach(), abs_off_between_power
     ).sum(1)
-    between = (off_between_sum ** (1 / p)).masked_fill(off_between_sum == 0, 0)
+    between = (abs_off_between_power_sum ** (1 / p)).masked_fill(abs_off_between_power_sum == 0, 0)
     between_mask = between <= far
     other = torch.where(between_mask, between, far)
-    near_total = near - other + margin
-    near_total_negative = near_total < 0
-    loss = near_total.clamp(min=0).sum()
+    near_adjusted = near - other + margin
+    near_adjusted_negative = near_adjusted < 0
+    loss = near_adjusted.clamp(min=0).sum()
     return loss, PSwapSumResiduals(
         off_near,
-        off_near_sum,
+        abs_off_near_power_sum,
         off_far,
-        off_far_sum,
+        abs_off_far_power_sum,
         off_between,
-        off_between_sum,
-        near_total_negative,
+        abs_off_between_power_sum,
+        near_adjusted_negative,
         between_mask,
         p,
     )
@@ -7073,18 +7389,21 @@ def backward_p_swap_sum(grad_loss: Tensor, residuals: PSwapSumResiduals) -> PSwa
     """Compute the gradients. No argument is written to.
 
         grad_off_between[n,d] = -grad_loss*where(between[n] <= far[n], 1, 0)
-                                *where(near_total[n] < 0, 0, 1)
-                                *where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p - 1)
+                                *where(near_adjusted[n] < 0, 0, 1)
+                                *where(abs_off_between_power_sum[n] == 0, 0,
+                                       abs_off_between_power_sum[n]**(1/p - 1)
                                        *where(abs(off_between[n,d]) == 0, 0,
                                               abs(off_between[n,d])**(p - 1)
                                               *sign(off_between[n,d])))
         grad_off_far[n,d]     = -grad_loss*where(between[n] <= far[n], 0, 1)
-                                *where(near_total[n] < 0, 0, 1)
-                                *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
+                                *where(near_adjusted[n] < 0, 0, 1)
+                                *where(abs_off_far_power_sum[n] == 0, 0,
+                                       abs_off_far_power_sum[n]**(1/p - 1)
                                        *where(abs(off_far[n,d]) == 0, 0,
                                               abs(off_far[n,d])**(p - 1)*sign(off_far[n,d])))
-        grad_off_near[n,d]    = grad_loss*where(near_total[n] < 0, 0, 1)
-                                *where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+        grad_off_near[n,d]    = grad_loss*where(near_adjusted[n] < 0, 0, 1)
+                                *where(abs_off_near_power_sum[n] == 0, 0,
+                                       abs_off_near_power_sum[n]**(1/p - 1)
                                        *where(abs(off_near[n,d]) == 0, 0,
                                               abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
         grad_negative[n,d]    = -grad_off_between[n,d] - grad_off_far[n,d]
@@ -7101,12 +7420,12 @@ def backward_p_swap_sum(grad_loss: Tensor, residuals: PSwapSumResiduals) -> PSwa
     """
     (
         off_near,
-        off_near_sum,
+        abs_off_near_power_sum,
         off_far,
-        off_far_sum,
+        abs_off_far_power_sum,
         off_between,
-        off_between_sum,
-        near_total_negative,
+        abs_off_between_power_sum,
+        near_adjusted_negative,
         between_mask,
         p,
     ) = residuals
@@ -7119,34 +7438,34 @@ def backward_p_swap_sum(grad_loss: Tensor, residuals: PSwapSumResiduals) -> PSwa
         (abs_off_between ** (p - 1))
         .mul_(torch.sign(off_between))
         .masked_fill(abs_off_between == 0, 0)
-        .mul_((off_between_sum ** (1 / p - 1))[:, None])
-        .masked_fill((off_between_sum == 0)[:, None], 0)
+        .mul_((abs_off_between_power_sum ** (1 / p - 1))[:, None])
+        .masked_fill((abs_off_between_power_sum == 0)[:, None], 0)
     )
     grad_off_between = (
         grad_off_between
-        * torch.where(between_mask, -grad_loss, 0).masked_fill(near_total_negative, 0)[:, None]
+        * torch.where(between_mask, -grad_loss, 0).masked_fill(near_adjusted_negative, 0)[:, None]
     )
     abs_off_far = torch.abs(off_far)
     grad_off_far = (
         (abs_off_far ** (p - 1))
         .mul_(torch.sign(off_far))
         .masked_fill(abs_off_far == 0, 0)
-        .mul_((off_far_sum ** (1 / p - 1))[:, None])
-        .masked_fill((off_far_sum == 0)[:, None], 0)
+        .mul_((abs_off_far_power_sum ** (1 / p - 1))[:, None])
+        .masked_fill((abs_off_far_power_sum == 0)[:, None], 0)
     )
     grad_off_far = (
         grad_off_far
-        * (-grad_loss).masked_fill(between_mask, 0).masked_fill(near_total_negative, 0)[:, None]
+        * (-grad_loss).masked_fill(between_mask, 0).masked_fill(near_adjusted_negative, 0)[:, None]
     )
     abs_off_near = torch.abs(off_near)
     grad_off_near = (
         (abs_off_near ** (p - 1))
         .mul_(torch.sign(off_near))
         .masked_fill(abs_off_near == 0, 0)
-        .mul_((off_near_sum ** (1 / p - 1))[:, None])
-        .masked_fill((off_near_sum == 0)[:, None], 0)
+        .mul_((abs_off_near_power_sum ** (1 / p - 1))[:, None])
+        .masked_fill((abs_off_near_power_sum == 0)[:, None], 0)
     )
-    grad_off_near = grad_off_near * grad_loss.masked_fill(near_total_negative, 0)[:, None]
+    grad_off_near = grad_off_near * grad_loss.masked_fill(near_adjusted_negative, 0)[:, None]
     grad_negative = -grad_off_between
     grad_negative -= grad_off_far
     grad_positive = grad_off_between - grad_off_near
@@ -7166,153 +7485,172 @@ def double_backward_p_swap_sum(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum,
-        grad_off_between, grad_off_between_sum.
+        grad_grad_loss, grad_off_near, grad_abs_off_near_power_sum, grad_off_far,
+        grad_abs_off_far_power_sum, grad_off_between, grad_abs_off_between_power_sum.
     """
     (
         off_near,
-        off_near_sum,
+        abs_off_near_power_sum,
         off_far,
-        off_far_sum,
+        abs_off_far_power_sum,
         off_between,
-        off_between_sum,
-        near_total_negative,
+        abs_off_between_power_sum,
+        near_adjusted_negative,
         between_mask,
         p,
     ) = residuals
     abs_off_between = torch.abs(off_between)
     sign_off_between = torch.sign(off_between)
-    off_between_sum_is_zero = off_between_sum == 0
-    off_between_sum_or_one = off_between_sum.masked_fill(off_between_sum_is_zero, 1)
-    off_between_sum_power = off_between_sum_or_one ** (1 / p - 1)
+    abs_off_between_power_sum_is_zero = abs_off_between_power_sum == 0
+    abs_off_between_power_sum_or_one = abs_off_between_power_sum.masked_fill(
+        abs_off_between_power_sum_is_zero, 1
+    )
+    abs_off_between_power_sum_or_one_power = abs_off_between_power_sum_or_one ** (1 / p - 1)
     abs_off_between_is_zero = abs_off_between == 0
     abs_off_between_or_one = abs_off_between.masked_fill(abs_off_between_is_zero, 1)
-    abs_off_between_product_masked_1 = (
+    abs_off_between_scaled_masked_1 = (
         abs_off_between_or_one ** (p - 1) * sign_off_between
     ).masked_fill(abs_off_between_is_zero, 0)
-    abs_off_between_product_masked = (
-        off_between_sum_power[:, None] * abs_off_between_product_masked_1
-    ).masked_fill(off_between_sum_is_zero[:, None], 0)
+    abs_off_between_scaled_masked = (
+        abs_off_between_power_sum_or_one_power[:, None] * abs_off_between_scaled_masked_1
+    ).masked_fill(abs_off_between_power_sum_is_zero[:, None], 0)
     abs_off_far = torch.abs(off_far)
     sign_off_far = torch.sign(off_far)
-    off_far_sum_is_zero = off_far_sum == 0
-    off_far_sum_or_one = off_far_sum.masked_fill(off_far_sum_is_zero, 1)
-    off_far_sum_power = off_far_sum_or_one ** (1 / p - 1)
+    abs_off_far_power_sum_is_zero = abs_off_far_power_sum == 0
+    abs_off_far_power_sum_or_one = abs_off_far_power_sum.masked_fill(
+        abs_off_far_power_sum_is_zero, 1
+    )
+    abs_off_far_power_sum_or_one_power = abs_off_far_power_sum_or_one ** (1 / p - 1)
     abs_off_far_is_zero = abs_off_far == 0
     abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
-    abs_off_far_product_masked_1 = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
-        abs_off_far_is_zero, 0
-    )
-    abs_off_far_product_masked = (
-        off_far_sum_power[:, None] * abs_off_far_product_masked_1
-    ).masked_fill(off_far_sum_is_zero[:, None], 0)
+    abs_off_far_or_one_power_scaled_masked = (
+        abs_off_far_or_one ** (p - 1) * sign_off_far
+    ).masked_fill(abs_off_far_is_zero, 0)
+    abs_off_far_scaled_masked = (
+        abs_off_far_power_sum_or_one_power[:, None] * abs_off_far_or_one_power_scaled_masked
+    ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
     abs_off_near = torch.abs(off_near)
     sign_off_near = torch.sign(off_near)
-    off_near_sum_is_zero = off_near_sum == 0
-    off_near_sum_or_one = off_near_sum.masked_fill(off_near_sum_is_zero, 1)
-    off_near_sum_power = off_near_sum_or_one ** (1 / p - 1)
+    abs_off_near_power_sum_is_zero = abs_off_near_power_sum == 0
+    abs_off_near_power_sum_or_one = abs_off_near_power_sum.masked_fill(
+        abs_off_near_power_sum_is_zero, 1
+    )
+    abs_off_near_power_sum_or_one_power = abs_off_near_power_sum_or_one ** (1 / p - 1)
     abs_off_near_is_zero = abs_off_near == 0
     abs_off_near_or_one = abs_off_near.masked_fill(abs_off_near_is_zero, 1)
-    abs_off_near_product_masked_1 = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
-        abs_off_near_is_zero, 0
-    )
-    abs_off_near_product_masked = (
-        off_near_sum_power[:, None] * abs_off_near_product_masked_1
-    ).masked_fill(off_near_sum_is_zero[:, None], 0)
-    total = grad_grad_positive - grad_grad_negative
+    abs_off_near_or_one_power_scaled_masked = (
+        abs_off_near_or_one ** (p - 1) * sign_off_near
+    ).masked_fill(abs_off_near_is_zero, 0)
+    abs_off_near_scaled_masked = (
+        abs_off_near_power_sum_or_one_power[:, None] * abs_off_near_or_one_power_scaled_masked
+    ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
+    grad_grad_positive_minus_grad_grad_negative = grad_grad_positive - grad_grad_negative
     grad_loss_masked_masked = torch.where(between_mask, grad_loss, 0).masked_fill(
-        near_total_negative, 0
+        near_adjusted_negative, 0
     )
-    grad_off_between_sum = (
+    grad_abs_off_between_power_sum = (
         (p - 1)
         / p
         * grad_loss_masked_masked
         * (
             (
-                (off_between_sum_or_one ** (1 / p - 2))[:, None] * abs_off_between_product_masked_1
-            ).masked_fill(off_between_sum_is_zero[:, None], 0)
-            * total
+                (abs_off_between_power_sum_or_one ** (1 / p - 2))[:, None]
+                * abs_off_between_scaled_masked_1
+            ).masked_fill(abs_off_between_power_sum_is_zero[:, None], 0)
+            * grad_grad_positive_minus_grad_grad_negative
         ).sum(1)
     )
     grad_off_between = (
         (abs_off_between_or_one ** (p - 2) * sign_off_between).masked_fill(
             abs_off_between_is_zero, 0
         )
-        * off_between_sum_power[:, None]
-    ).masked_fill(off_between_sum_is_zero[:, None], 0)
+        * abs_off_between_power_sum_or_one_power[:, None]
+    ).masked_fill(abs_off_between_power_sum_is_zero[:, None], 0)
     grad_off_between = grad_off_between * (
-        grad_loss_masked_masked[:, None] * sign_off_between * total
+        grad_loss_masked_masked[:, None]
+        * grad_grad_positive_minus_grad_grad_negative
+        * sign_off_between
     ).mul_(1 - p)
-    total_2 = grad_grad_anchor - grad_grad_negative
+    grad_grad_anchor_minus_grad_grad_negative = grad_grad_anchor - grad_grad_negative
     grad_loss_masked_masked_1 = grad_loss.masked_fill(between_mask, 0).masked_fill(
-        near_total_negative, 0
+        near_adjusted_negative, 0
     )
-    grad_off_far_sum = (
+    grad_abs_off_far_power_sum = (
         (p - 1)
         / p
         * grad_loss_masked_masked_1
         * (
             (
-                (off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked_1
-            ).masked_fill(off_far_sum_is_zero[:, None], 0)
-            * total_2
+                (abs_off_far_power_sum_or_one ** (1 / p - 2))[:, None]
+                * abs_off_far_or_one_power_scaled_masked
+            ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
+            * grad_grad_anchor_minus_grad_grad_negative
         ).sum(1)
     )
     grad_off_far = (
         (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
-        * off_far_sum_power[:, None]
-    ).masked_fill(off_far_sum_is_zero[:, None], 0)
+        * abs_off_far_power_sum_or_one_power[:, None]
+    ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
     grad_off_far = grad_off_far * (
-        grad_loss_masked_masked_1[:, None] * sign_off_far * total_2
+        grad_loss_masked_masked_1[:, None]
+        * grad_grad_anchor_minus_grad_grad_negative
+        * sign_off_far
     ).mul_(1 - p)
-    total_1 = grad_grad_anchor - grad_grad_positive
-    grad_loss_masked = grad_loss.masked_fill(near_total_negative, 0)
-    grad_off_near_sum = (
+    grad_grad_anchor_minus_grad_grad_positive = grad_grad_anchor - grad_grad_positive
+    grad_loss_masked = grad_loss.masked_fill(near_adjusted_negative, 0)
+    grad_abs_off_near_power_sum = (
         (1 - p)
         / p
         * grad_loss_masked
         * (
             (
-                (off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked_1
-            ).masked_fill(off_near_sum_is_zero[:, None], 0)
-            * total_1
+                (abs_off_near_power_sum_or_one ** (1 / p - 2))[:, None]
+                * abs_off_near_or_one_power_scaled_masked
+            ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
+            * grad_grad_anchor_minus_grad_grad_positive
         ).sum(1)
     )
     grad_off_near = (
         (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
-        * off_near_sum_power[:, None]
-    ).masked_fill(off_near_sum_is_zero[:, None], 0)
-    grad_off_near = grad_off_near * (grad_loss_masked[:, None] * sign_off_near * total_1).mul_(
-        p - 1
-    )
+        * abs_off_near_power_sum_or_one_power[:, None]
+    ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
+    grad_off_near = grad_off_near * (
+        grad_loss_masked[:, None] * grad_grad_anchor_minus_grad_grad_positive * sign_off_near
+    ).mul_(p - 1)
     grad_grad_loss = (
-        (abs_off_near_product_masked * total_1).masked_fill(near_total_negative[:, None], 0).sum()
-        - (abs_off_far_product_masked * total_2)
-        .masked_fill(between_mask[:, None], 0)
-        .masked_fill(near_total_negative[:, None], 0)
+        (abs_off_near_scaled_masked * grad_grad_anchor_minus_grad_grad_positive)
+        .masked_fill(near_adjusted_negative[:, None], 0)
         .sum()
-        - torch.where(between_mask[:, None], abs_off_between_product_masked * total, 0)
-        .masked_fill(near_total_negative[:, None], 0)
+        - (abs_off_far_scaled_masked * grad_grad_anchor_minus_grad_grad_negative)
+        .masked_fill(between_mask[:, None], 0)
+        .masked_fill(near_adjusted_negative[:, None], 0)
+        .sum()
+        - torch.where(
+            between_mask[:, None],
+            abs_off_between_scaled_masked * grad_grad_positive_minus_grad_grad_negative,
+            0,
+        )
+        .masked_fill(near_adjusted_negative[:, None], 0)
         .sum()
     )
     return (
         grad_grad_loss,
         grad_off_near,
-        grad_off_near_sum,
+        grad_abs_off_near_power_sum,
         grad_off_far,
-        grad_off_far_sum,
+        grad_abs_off_far_power_sum,
         grad_off_between,
-        grad_off_between_sum,
+        grad_abs_off_between_power_sum,
     )
 
 
 def residuals_backward_p_swap_sum(
     grad_off_near: Tensor,
-    grad_off_near_sum: Tensor,
+    grad_abs_off_near_power_sum: Tensor,
     grad_off_far: Tensor,
-    grad_off_far_sum: Tensor,
+    grad_abs_off_far_power_sum: Tensor,
     grad_off_between: Tensor,
-    grad_off_between_sum: Tensor,
+    grad_abs_off_between_power_sum: Tensor,
     residuals: PSwapSumResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
@@ -7325,7 +7663,7 @@ def residuals_backward_p_swap_sum(
     abs_off_between_is_zero = abs_off_between == 0
     grad_off_between_total = torch.addcmul(
         grad_off_between,
-        grad_off_between_sum[:, None],
+        grad_abs_off_between_power_sum[:, None],
         (
             abs_off_between.masked_fill(abs_off_between_is_zero, 1) ** (p - 1)
             * torch.sign(off_between)
@@ -7336,7 +7674,7 @@ def residuals_backward_p_swap_sum(
     abs_off_far_is_zero = abs_off_far == 0
     grad_off_far_total = torch.addcmul(
         grad_off_far,
-        grad_off_far_sum[:, None],
+        grad_abs_off_far_power_sum[:, None],
         (
             abs_off_far.masked_fill(abs_off_far_is_zero, 1) ** (p - 1) * torch.sign(off_far)
         ).masked_fill(abs_off_far_is_zero, 0),
@@ -7346,7 +7684,7 @@ def residuals_backward_p_swap_sum(
     abs_off_near_is_zero = abs_off_near == 0
     grad_off_near_total = torch.addcmul(
         grad_off_near,
-        grad_off_near_sum[:, None],
+        grad_abs_off_near_power_sum[:, None],
         (
             abs_off_near.masked_fill(abs_off_near_is_zero, 1) ** (p - 1) * torch.sign(off_near)
         ).masked_fill(abs_off_near_is_zero, 0),
@@ -7365,17 +7703,17 @@ def _value_p_swap_sum(
     """Compute loss alone, without any residuals."""
     _check_p_swap_sum(anchor, positive, negative)
     off_near = anchor - positive + eps
-    off_near_sum = (torch.abs(off_near) ** p).sum(1)
-    near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum == 0, 0)
+    abs_off_near_power_sum = (torch.abs(off_near) ** p).sum(1)
+    near = (abs_off_near_power_sum ** (1 / p)).masked_fill(abs_off_near_power_sum == 0, 0)
     off_far = anchor - negative + eps
-    off_far_sum = (torch.abs(off_far) ** p).sum(1)
-    far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum == 0, 0)
+    abs_off_far_power_sum = (torch.abs(off_far) ** p).sum(1)
+    far = (abs_off_far_power_sum ** (1 / p)).masked_fill(abs_off_far_power_sum == 0, 0)
     off_between = positive - negative + eps
-    off_between_sum = (torch.abs(off_between) ** p).sum(1)
-    between = (off_between_sum ** (1 / p)).masked_fill(off_between_sum == 0, 0)
+    abs_off_between_power_sum = (torch.abs(off_between) ** p).sum(1)
+    between = (abs_off_between_power_sum ** (1 / p)).masked_fill(abs_off_between_power_sum == 0, 0)
     other = torch.where(between <= far, between, far)
-    near_total = near - other + margin
-    loss = near_total.clamp(min=0).sum()
+    near_adjusted = near - other + margin
+    loss = near_adjusted.clamp(min=0).sum()
     return loss
 
 
@@ -7401,22 +7739,22 @@ class _PSwapSumBackwardFunction(torch.autograd.Function):
         (
             grad_grad_loss,
             grad_off_near,
-            grad_off_near_sum,
+            grad_abs_off_near_power_sum,
             grad_off_far,
-            grad_off_far_sum,
+            grad_abs_off_far_power_sum,
             grad_off_between,
-            grad_off_between_sum,
+            grad_abs_off_between_power_sum,
         ) = double_backward_p_swap_sum(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
         return (
             grad_grad_loss,
             grad_off_near,
-            grad_off_near_sum,
+            grad_abs_off_near_power_sum,
             grad_off_far,
-            grad_off_far_sum,
+            grad_abs_off_far_power_sum,
             grad_off_between,
-            grad_off_between_sum,
+            grad_abs_off_between_power_sum,
             None,
             None,
             None,
@@ -7438,12 +7776,12 @@ class _PSwapSumFunction(torch.autograd.Function):
         return (
             loss,
             residuals.off_near,
-            residuals.off_near_sum,
+            residuals.abs_off_near_power_sum,
             residuals.off_far,
-            residuals.off_far_sum,
+            residuals.abs_off_far_power_sum,
             residuals.off_between,
-            residuals.off_between_sum,
-            residuals.near_total_negative,
+            residuals.abs_off_between_power_sum,
+            residuals.near_adjusted_negative,
             residuals.between_mask,
         )
 
@@ -7453,25 +7791,25 @@ class _PSwapSumFunction(torch.autograd.Function):
         (
             _,
             off_near,
-            off_near_sum,
+            abs_off_near_power_sum,
             off_far,
-            off_far_sum,
+            abs_off_far_power_sum,
             off_between,
-            off_between_sum,
-            near_total_negative,
+            abs_off_between_power_sum,
+            near_adjusted_negative,
             between_mask,
         ) = output
         ctx.save_for_backward(
             off_near,
-            off_near_sum,
+            abs_off_near_power_sum,
             off_far,
-            off_far_sum,
+            abs_off_far_power_sum,
             off_between,
-            off_between_sum,
-            near_total_negative,
+            abs_off_between_power_sum,
+            near_adjusted_negative,
             between_mask,
         )
-        ctx.mark_non_differentiable(near_total_negative, between_mask)
+        ctx.mark_non_differentiable(near_adjusted_negative, between_mask)
         ctx.set_materialize_grads(False)
         ctx.numbers = (p,)
 
@@ -7480,11 +7818,11 @@ class _PSwapSumFunction(torch.autograd.Function):
         (
             grad_loss,
             grad_off_near,
-            grad_off_near_sum,
+            grad_abs_off_near_power_sum,
             grad_off_far,
-            grad_off_far_sum,
+            grad_abs_off_far_power_sum,
             grad_off_between,
-            grad_off_between_sum,
+            grad_abs_off_between_power_sum,
             *_,
         ) = grad_outputs
         residuals = PSwapSumResiduals(*ctx.saved_tensors, *ctx.numbers)
@@ -7502,31 +7840,33 @@ class _PSwapSumFunction(torch.autograd.Function):
         # cotangents to them.
         if (
             grad_off_near is not None
-            or grad_off_near_sum is not None
+            or grad_abs_off_near_power_sum is not None
             or grad_off_far is not None
-            or grad_off_far_sum is not None
+            or grad_abs_off_far_power_sum is not None
             or grad_off_between is not None
-            or grad_off_between_sum is not None
+            or grad_abs_off_between_power_sum is not None
         ):
             if grad_off_near is None:
                 grad_off_near = torch.zeros_like(residuals.off_near)
-            if grad_off_near_sum is None:
-                grad_off_near_sum = torch.zeros_like(residuals.off_near_sum)
+            if grad_abs_off_near_power_sum is None:
+                grad_abs_off_near_power_sum = torch.zeros_like(residuals.abs_off_near_power_sum)
             if grad_off_far is None:
                 grad_off_far = torch.zeros_like(residuals.off_far)
-            if grad_off_far_sum is None:
-                grad_off_far_sum = torch.zeros_like(residuals.off_far_sum)
+            if grad_abs_off_far_power_sum is None:
+                grad_abs_off_far_power_sum = torch.zeros_like(residuals.abs_off_far_power_sum)
             if grad_off_between is None:
                 grad_off_between = torch.zeros_like(residuals.off_between)
-            if grad_off_between_sum is None:
-                grad_off_between_sum = torch.zeros_like(residuals.off_between_sum)
+            if grad_abs_off_between_power_sum is None:
+                grad_abs_off_between_power_sum = torch.zeros_like(
+                    residuals.abs_off_between_power_sum
+                )
             more_anchor, more_positive, more_negative = residuals_backward_p_swap_sum(
                 grad_off_near,
-                grad_off_near_sum,
+                grad_abs_off_near_power_sum,
                 grad_off_far,
-                grad_off_far_sum,
+                grad_abs_off_far_power_sum,
                 grad_off_between,
-                grad_off_between_sum,
+                grad_abs_off_between_power_sum,
                 residuals,
             )
             grad_anchor = more_anchor if grad_anchor is None else grad_anchor + more_anchor
@@ -7553,12 +7893,12 @@ class PSwapNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     off_near: Tensor
-    off_near_sum: Tensor
+    abs_off_near_power_sum: Tensor
     off_far: Tensor
-    off_far_sum: Tensor
+    abs_off_far_power_sum: Tensor
     off_between: Tensor
-    off_between_sum: Tensor
-    near_total_negative: Tensor
+    abs_off_between_power_sum: Tensor
+    near_adjusted_negative: Tensor
     between_mask: Tensor
     p: float
 
@@ -7582,24 +7922,27 @@ def forward_p_swap_none(
 ) -> tuple[Tensor, PSwapNoneResiduals]:
     """Compute loss, and the residuals that the backward passes need.
 
-        off_near[n,d]      = anchor[n,d] - positive[n,d] + eps
-        off_near_sum[n]    = sum_d(where(abs(off_near[n,d]) == 0,
-                                         stop_gradient(abs(off_near[n,d])**p),
-                                         abs(off_near[n,d])**p))
-        near[n]            = where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p))
-        off_far[n,d]       = anchor[n,d] - negative[n,d] + eps
-        off_far_sum[n]     = sum_d(where(abs(off_far[n,d]) == 0,
-                                         stop_gradient(abs(off_far[n,d])**p),
-                                         abs(off_far[n,d])**p))
-        far[n]             = where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p))
-        off_between[n,d]   = positive[n,d] - negative[n,d] + eps
-        off_between_sum[n] = sum_d(where(abs(off_between[n,d]) == 0,
-                                         stop_gradient(abs(off_between[n,d])**p),
-                                         abs(off_between[n,d])**p))
-        between[n]         = where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p))
-        other[n]           = min(between[n], far[n])
-        near_total[n]      = near[n] - other[n] + margin
-        loss[n]            = where(near_total[n] < 0, 0, near_total[n])
+        off_near[n,d]                = anchor[n,d] - positive[n,d] + eps
+        abs_off_near_power_sum[n]    = sum_d(where(abs(off_near[n,d]) == 0,
+                                                   stop_gradient(abs(off_near[n,d])**p),
+                                                   abs(off_near[n,d])**p))
+        near[n]                      = where(abs_off_near_power_sum[n] == 0, 0,
+                                             abs_off_near_power_sum[n]**(1/p))
+        off_far[n,d]                 = anchor[n,d] - negative[n,d] + eps
+        abs_off_far_power_sum[n]     = sum_d(where(abs(off_far[n,d]) == 0,
+                                                   stop_gradient(abs(off_far[n,d])**p),
+                                                   abs(off_far[n,d])**p))
+        far[n]                       = where(abs_off_far_power_sum[n] == 0, 0,
+                                             abs_off_far_power_sum[n]**(1/p))
+        off_between[n,d]             = positive[n,d] - negative[n,d] + eps
+        abs_off_between_power_sum[n] = sum_d(where(abs(off_between[n,d]) == 0,
+                                                   stop_gradient(abs(off_between[n,d])**p),
+                                                   abs(off_between[n,d])**p))
+        between[n]                   = where(abs_off_between_power_sum[n] == 0, 0,
+                                             abs_off_between_power_sum[n]**(1/p))
+        other[n]                     = min(between[n], far[n])
+        near_adjusted[n]             = near[n] - other[n] + margin
+        loss[n]                      = where(near_adjusted[n] < 0, 0, near_adjusted[n])
 
     Args:
         anchor: shape (N, D).
@@ -7616,34 +7959,38 @@ def forward_p_swap_none(
     _check_p_swap_none(anchor, positive, negative)
     off_near = anchor - positive + eps
     abs_off_near = torch.abs(off_near)
-    off_near_power = abs_off_near**p
-    off_near_sum = torch.where(abs_off_near == 0, off_near_power.detach(), off_near_power).sum(1)
-    near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum == 0, 0)
+    abs_off_near_power = abs_off_near**p
+    abs_off_near_power_sum = torch.where(
+        abs_off_near == 0, abs_off_near_power.detach(), abs_off_near_power
+    ).sum(1)
+    near = (abs_off_near_power_sum ** (1 / p)).masked_fill(abs_off_near_power_sum == 0, 0)
     off_far = anchor - negative + eps
     abs_off_far = torch.abs(off_far)
-    off_far_power = abs_off_far**p
-    off_far_sum = torch.where(abs_off_far == 0, off_far_power.detach(), off_far_power).sum(1)
-    far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum == 0, 0)
+    abs_off_far_power = abs_off_far**p
+    abs_off_far_power_sum = torch.where(
+        abs_off_far == 0, abs_off_far_power.detach(), abs_off_far_power
+    ).sum(1)
+    far = (abs_off_far_power_sum ** (1 / p)).masked_fill(abs_off_far_power_sum == 0, 0)
     off_between = positive - negative + eps
     abs_off_between = torch.abs(off_between)
-    off_between_power = abs_off_between**p
-    off_between_sum = torch.where(
-        abs_off_between == 0, off_between_power.detach(), off_between_power
+    abs_off_between_power = abs_off_between**p
+    abs_off_between_power_sum = torch.where(
+        abs_off_between == 0, abs_off_between_power.detach(), abs_off_between_power
     ).sum(1)
-    between = (off_between_sum ** (1 / p)).masked_fill(off_between_sum == 0, 0)
+    between = (abs_off_between_power_sum ** (1 / p)).masked_fill(abs_off_between_power_sum == 0, 0)
     between_mask = between <= far
     other = torch.where(between_mask, between, far)
-    near_total = near - other + margin
-    near_total_negative = near_total < 0
-    loss = near_total.clamp(min=0)
+    near_adjusted = near - other + margin
+    near_adjusted_negative = near_adjusted < 0
+    loss = near_adjusted.clamp(min=0)
     return loss, PSwapNoneResiduals(
         off_near,
-        off_near_sum,
+        abs_off_near_power_sum,
         off_far,
-        off_far_sum,
+        abs_off_far_power_sum,
         off_between,
-        off_between_sum,
-        near_total_negative,
+        abs_off_between_power_sum,
+        near_adjusted_negative,
         between_mask,
         p,
     )
@@ -7652,18 +7999,21 @@ def forward_p_swap_none(
 def backward_p_swap_none(grad_loss: Tensor, residuals: PSwapNoneResiduals) -> PSwapNoneGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_near[n]          = grad_loss[n]*where(near_total[n] < 0, 0, 1)
+        grad_near[n]          = grad_loss[n]*where(near_adjusted[n] < 0, 0, 1)
         grad_off_between[n,d] = -grad_near[n]*where(between[n] <= far[n], 1, 0)
-                                *where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p - 1)
+                                *where(abs_off_between_power_sum[n] == 0, 0,
+                                       abs_off_between_power_sum[n]**(1/p - 1)
                                        *where(abs(off_between[n,d]) == 0, 0,
                                               abs(off_between[n,d])**(p - 1)
                                               *sign(off_between[n,d])))
         grad_off_far[n,d]     = -grad_near[n]*where(between[n] <= far[n], 0, 1)
-                                *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
+                                *where(abs_off_far_power_sum[n] == 0, 0,
+                                       abs_off_far_power_sum[n]**(1/p - 1)
                                        *where(abs(off_far[n,d]) == 0, 0,
                                               abs(off_far[n,d])**(p - 1)*sign(off_far[n,d])))
         grad_off_near[n,d]    = grad_near[n]
-                                *where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+                                *where(abs_off_near_power_sum[n] == 0, 0,
+                                       abs_off_near_power_sum[n]**(1/p - 1)
                                        *where(abs(off_near[n,d]) == 0, 0,
                                               abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
         grad_negative[n,d]    = -grad_off_between[n,d] - grad_off_far[n,d]
@@ -7680,12 +8030,12 @@ def backward_p_swap_none(grad_loss: Tensor, residuals: PSwapNoneResiduals) -> PS
     """
     (
         off_near,
-        off_near_sum,
+        abs_off_near_power_sum,
         off_far,
-        off_far_sum,
+        abs_off_far_power_sum,
         off_between,
-        off_between_sum,
-        near_total_negative,
+        abs_off_between_power_sum,
+        near_adjusted_negative,
         between_mask,
         p,
     ) = residuals
@@ -7696,14 +8046,14 @@ def backward_p_swap_none(grad_loss: Tensor, residuals: PSwapNoneResiduals) -> PS
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_near = grad_loss.masked_fill(near_total_negative, 0)
+    grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
     abs_off_between = torch.abs(off_between)
     grad_off_between = (
         (abs_off_between ** (p - 1))
         .mul_(torch.sign(off_between))
         .masked_fill(abs_off_between == 0, 0)
-        .mul_((off_between_sum ** (1 / p - 1))[:, None])
-        .masked_fill((off_between_sum == 0)[:, None], 0)
+        .mul_((abs_off_between_power_sum ** (1 / p - 1))[:, None])
+        .masked_fill((abs_off_between_power_sum == 0)[:, None], 0)
     )
     grad_off_between = grad_off_between * torch.where(between_mask, -grad_near, 0)[:, None]
     abs_off_far = torch.abs(off_far)
@@ -7711,8 +8061,8 @@ def backward_p_swap_none(grad_loss: Tensor, residuals: PSwapNoneResiduals) -> PS
         (abs_off_far ** (p - 1))
         .mul_(torch.sign(off_far))
         .masked_fill(abs_off_far == 0, 0)
-        .mul_((off_far_sum ** (1 / p - 1))[:, None])
-        .masked_fill((off_far_sum == 0)[:, None], 0)
+        .mul_((abs_off_far_power_sum ** (1 / p - 1))[:, None])
+        .masked_fill((abs_off_far_power_sum == 0)[:, None], 0)
     )
     grad_off_far = grad_off_far * (-grad_near).masked_fill(between_mask, 0)[:, None]
     abs_off_near = torch.abs(off_near)
@@ -7720,8 +8070,8 @@ def backward_p_swap_none(grad_loss: Tensor, residuals: PSwapNoneResiduals) -> PS
         (abs_off_near ** (p - 1))
         .mul_(torch.sign(off_near))
         .masked_fill(abs_off_near == 0, 0)
-        .mul_((off_near_sum ** (1 / p - 1))[:, None])
-        .masked_fill((off_near_sum == 0)[:, None], 0)
+        .mul_((abs_off_near_power_sum ** (1 / p - 1))[:, None])
+        .masked_fill((abs_off_near_power_sum == 0)[:, None], 0)
     )
     grad_off_near = grad_off_near * grad_near[:, None]
     grad_negative = -grad_off_between
@@ -7743,142 +8093,159 @@ def double_backward_p_swap_none(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_off_near, grad_off_near_sum, grad_off_far, grad_off_far_sum,
-        grad_off_between, grad_off_between_sum.
+        grad_grad_loss, grad_off_near, grad_abs_off_near_power_sum, grad_off_far,
+        grad_abs_off_far_power_sum, grad_off_between, grad_abs_off_between_power_sum.
     """
     (
         off_near,
-        off_near_sum,
+        abs_off_near_power_sum,
         off_far,
-        off_far_sum,
+        abs_off_far_power_sum,
         off_between,
-        off_between_sum,
-        near_total_negative,
+        abs_off_between_power_sum,
+        near_adjusted_negative,
         between_mask,
         p,
     ) = residuals
-    grad_near = grad_loss.masked_fill(near_total_negative, 0)
+    grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
     abs_off_between = torch.abs(off_between)
     sign_off_between = torch.sign(off_between)
-    off_between_sum_is_zero = off_between_sum == 0
-    off_between_sum_or_one = off_between_sum.masked_fill(off_between_sum_is_zero, 1)
-    off_between_sum_power = off_between_sum_or_one ** (1 / p - 1)
+    abs_off_between_power_sum_is_zero = abs_off_between_power_sum == 0
+    abs_off_between_power_sum_or_one = abs_off_between_power_sum.masked_fill(
+        abs_off_between_power_sum_is_zero, 1
+    )
+    abs_off_between_power_sum_or_one_power = abs_off_between_power_sum_or_one ** (1 / p - 1)
     abs_off_between_is_zero = abs_off_between == 0
     abs_off_between_or_one = abs_off_between.masked_fill(abs_off_between_is_zero, 1)
-    abs_off_between_product_masked_1 = (
+    abs_off_between_scaled_masked_1 = (
         abs_off_between_or_one ** (p - 1) * sign_off_between
     ).masked_fill(abs_off_between_is_zero, 0)
-    abs_off_between_product_masked = (
-        off_between_sum_power[:, None] * abs_off_between_product_masked_1
-    ).masked_fill(off_between_sum_is_zero[:, None], 0)
+    abs_off_between_scaled_masked = (
+        abs_off_between_power_sum_or_one_power[:, None] * abs_off_between_scaled_masked_1
+    ).masked_fill(abs_off_between_power_sum_is_zero[:, None], 0)
     abs_off_far = torch.abs(off_far)
     sign_off_far = torch.sign(off_far)
-    off_far_sum_is_zero = off_far_sum == 0
-    off_far_sum_or_one = off_far_sum.masked_fill(off_far_sum_is_zero, 1)
-    off_far_sum_power = off_far_sum_or_one ** (1 / p - 1)
+    abs_off_far_power_sum_is_zero = abs_off_far_power_sum == 0
+    abs_off_far_power_sum_or_one = abs_off_far_power_sum.masked_fill(
+        abs_off_far_power_sum_is_zero, 1
+    )
+    abs_off_far_power_sum_or_one_power = abs_off_far_power_sum_or_one ** (1 / p - 1)
     abs_off_far_is_zero = abs_off_far == 0
     abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
-    abs_off_far_product_masked_1 = (abs_off_far_or_one ** (p - 1) * sign_off_far).masked_fill(
-        abs_off_far_is_zero, 0
-    )
-    abs_off_far_product_masked = (
-        off_far_sum_power[:, None] * abs_off_far_product_masked_1
-    ).masked_fill(off_far_sum_is_zero[:, None], 0)
+    abs_off_far_or_one_power_scaled_masked = (
+        abs_off_far_or_one ** (p - 1) * sign_off_far
+    ).masked_fill(abs_off_far_is_zero, 0)
+    abs_off_far_scaled_masked = (
+        abs_off_far_power_sum_or_one_power[:, None] * abs_off_far_or_one_power_scaled_masked
+    ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
     abs_off_near = torch.abs(off_near)
     sign_off_near = torch.sign(off_near)
-    off_near_sum_is_zero = off_near_sum == 0
-    off_near_sum_or_one = off_near_sum.masked_fill(off_near_sum_is_zero, 1)
-    off_near_sum_power = off_near_sum_or_one ** (1 / p - 1)
+    abs_off_near_power_sum_is_zero = abs_off_near_power_sum == 0
+    abs_off_near_power_sum_or_one = abs_off_near_power_sum.masked_fill(
+        abs_off_near_power_sum_is_zero, 1
+    )
+    abs_off_near_power_sum_or_one_power = abs_off_near_power_sum_or_one ** (1 / p - 1)
     abs_off_near_is_zero = abs_off_near == 0
     abs_off_near_or_one = abs_off_near.masked_fill(abs_off_near_is_zero, 1)
-    abs_off_near_product_masked_1 = (abs_off_near_or_one ** (p - 1) * sign_off_near).masked_fill(
-        abs_off_near_is_zero, 0
-    )
-    abs_off_near_product_masked = (
-        off_near_sum_power[:, None] * abs_off_near_product_masked_1
-    ).masked_fill(off_near_sum_is_zero[:, None], 0)
-    total = grad_grad_positive - grad_grad_negative
+    abs_off_near_or_one_power_scaled_masked = (
+        abs_off_near_or_one ** (p - 1) * sign_off_near
+    ).masked_fill(abs_off_near_is_zero, 0)
+    abs_off_near_scaled_masked = (
+        abs_off_near_power_sum_or_one_power[:, None] * abs_off_near_or_one_power_scaled_masked
+    ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
+    grad_grad_positive_minus_grad_grad_negative = grad_grad_positive - grad_grad_negative
     grad_near_masked = torch.where(between_mask, grad_near, 0)
-    grad_off_between_sum = (
+    grad_abs_off_between_power_sum = (
         (p - 1)
         / p
         * grad_near_masked
         * (
             (
-                (off_between_sum_or_one ** (1 / p - 2))[:, None] * abs_off_between_product_masked_1
-            ).masked_fill(off_between_sum_is_zero[:, None], 0)
-            * total
+                (abs_off_between_power_sum_or_one ** (1 / p - 2))[:, None]
+                * abs_off_between_scaled_masked_1
+            ).masked_fill(abs_off_between_power_sum_is_zero[:, None], 0)
+            * grad_grad_positive_minus_grad_grad_negative
         ).sum(1)
     )
     grad_off_between = (
         (abs_off_between_or_one ** (p - 2) * sign_off_between).masked_fill(
             abs_off_between_is_zero, 0
         )
-        * off_between_sum_power[:, None]
-    ).masked_fill(off_between_sum_is_zero[:, None], 0)
+        * abs_off_between_power_sum_or_one_power[:, None]
+    ).masked_fill(abs_off_between_power_sum_is_zero[:, None], 0)
     grad_off_between = grad_off_between * (
-        grad_near_masked[:, None] * sign_off_between * total
+        grad_near_masked[:, None] * grad_grad_positive_minus_grad_grad_negative * sign_off_between
     ).mul_(1 - p)
-    total_2 = grad_grad_anchor - grad_grad_negative
+    grad_grad_anchor_minus_grad_grad_negative = grad_grad_anchor - grad_grad_negative
     grad_near_masked_1 = grad_near.masked_fill(between_mask, 0)
-    grad_off_far_sum = (
+    grad_abs_off_far_power_sum = (
         (p - 1)
         / p
         * grad_near_masked_1
         * (
             (
-                (off_far_sum_or_one ** (1 / p - 2))[:, None] * abs_off_far_product_masked_1
-            ).masked_fill(off_far_sum_is_zero[:, None], 0)
-            * total_2
+                (abs_off_far_power_sum_or_one ** (1 / p - 2))[:, None]
+                * abs_off_far_or_one_power_scaled_masked
+            ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
+            * grad_grad_anchor_minus_grad_grad_negative
         ).sum(1)
     )
     grad_off_far = (
         (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
-        * off_far_sum_power[:, None]
-    ).masked_fill(off_far_sum_is_zero[:, None], 0)
-    grad_off_far = grad_off_far * (grad_near_masked_1[:, None] * sign_off_far * total_2).mul_(1 - p)
-    total_1 = grad_grad_anchor - grad_grad_positive
-    grad_off_near_sum = (
+        * abs_off_far_power_sum_or_one_power[:, None]
+    ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
+    grad_off_far = grad_off_far * (
+        grad_near_masked_1[:, None] * grad_grad_anchor_minus_grad_grad_negative * sign_off_far
+    ).mul_(1 - p)
+    grad_grad_anchor_minus_grad_grad_positive = grad_grad_anchor - grad_grad_positive
+    grad_abs_off_near_power_sum = (
         (1 - p)
         / p
         * grad_near
         * (
             (
-                (off_near_sum_or_one ** (1 / p - 2))[:, None] * abs_off_near_product_masked_1
-            ).masked_fill(off_near_sum_is_zero[:, None], 0)
-            * total_1
+                (abs_off_near_power_sum_or_one ** (1 / p - 2))[:, None]
+                * abs_off_near_or_one_power_scaled_masked
+            ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
+            * grad_grad_anchor_minus_grad_grad_positive
         ).sum(1)
     )
     grad_off_near = (
         (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
-        * off_near_sum_power[:, None]
-    ).masked_fill(off_near_sum_is_zero[:, None], 0)
-    grad_off_near = grad_off_near * (grad_near[:, None] * sign_off_near * total_1).mul_(p - 1)
-    abs_off_between_product_masked_sum = (abs_off_between_product_masked * total).sum(1)
-    abs_off_far_product_masked_sum = (abs_off_far_product_masked * total_2).sum(1)
+        * abs_off_near_power_sum_or_one_power[:, None]
+    ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
+    grad_off_near = grad_off_near * (
+        grad_near[:, None] * grad_grad_anchor_minus_grad_grad_positive * sign_off_near
+    ).mul_(p - 1)
+    grad_grad_negative_scaled_sum = (
+        abs_off_between_scaled_masked * grad_grad_positive_minus_grad_grad_negative
+    ).sum(1)
+    grad_grad_anchor_scaled_sum = (
+        abs_off_far_scaled_masked * grad_grad_anchor_minus_grad_grad_negative
+    ).sum(1)
     grad_grad_loss = (
-        (abs_off_near_product_masked * total_1).sum(1)
-        + (-abs_off_far_product_masked_sum).masked_fill(between_mask, 0)
-        + torch.where(between_mask, -abs_off_between_product_masked_sum, 0)
-    ).masked_fill(near_total_negative, 0)
+        (abs_off_near_scaled_masked * grad_grad_anchor_minus_grad_grad_positive).sum(1)
+        + (-grad_grad_anchor_scaled_sum).masked_fill(between_mask, 0)
+        + torch.where(between_mask, -grad_grad_negative_scaled_sum, 0)
+    ).masked_fill(near_adjusted_negative, 0)
     return (
         grad_grad_loss,
         grad_off_near,
-        grad_off_near_sum,
+        grad_abs_off_near_power_sum,
         grad_off_far,
-        grad_off_far_sum,
+        grad_abs_off_far_power_sum,
         grad_off_between,
-        grad_off_between_sum,
+        grad_abs_off_between_power_sum,
     )
 
 
 def residuals_backward_p_swap_none(
     grad_off_near: Tensor,
-    grad_off_near_sum: Tensor,
+    grad_abs_off_near_power_sum: Tensor,
     grad_off_far: Tensor,
-    grad_off_far_sum: Tensor,
+    grad_abs_off_far_power_sum: Tensor,
     grad_off_between: Tensor,
-    grad_off_between_sum: Tensor,
+    grad_abs_off_between_power_sum: Tensor,
     residuals: PSwapNoneResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
@@ -7891,7 +8258,7 @@ def residuals_backward_p_swap_none(
     abs_off_between_is_zero = abs_off_between == 0
     grad_off_between_total = torch.addcmul(
         grad_off_between,
-        grad_off_between_sum[:, None],
+        grad_abs_off_between_power_sum[:, None],
         (
             abs_off_between.masked_fill(abs_off_between_is_zero, 1) ** (p - 1)
             * torch.sign(off_between)
@@ -7902,7 +8269,7 @@ def residuals_backward_p_swap_none(
     abs_off_far_is_zero = abs_off_far == 0
     grad_off_far_total = torch.addcmul(
         grad_off_far,
-        grad_off_far_sum[:, None],
+        grad_abs_off_far_power_sum[:, None],
         (
             abs_off_far.masked_fill(abs_off_far_is_zero, 1) ** (p - 1) * torch.sign(off_far)
         ).masked_fill(abs_off_far_is_zero, 0),
@@ -7912,7 +8279,7 @@ def residuals_backward_p_swap_none(
     abs_off_near_is_zero = abs_off_near == 0
     grad_off_near_total = torch.addcmul(
         grad_off_near,
-        grad_off_near_sum[:, None],
+        grad_abs_off_near_power_sum[:, None],
         (
             abs_off_near.masked_fill(abs_off_near_is_zero, 1) ** (p - 1) * torch.sign(off_near)
         ).masked_fill(abs_off_near_is_zero, 0),
@@ -7931,17 +8298,17 @@ def _value_p_swap_none(
     """Compute loss alone, without any residuals."""
     _check_p_swap_none(anchor, positive, negative)
     off_near = anchor - positive + eps
-    off_near_sum = (torch.abs(off_near) ** p).sum(1)
-    near = (off_near_sum ** (1 / p)).masked_fill(off_near_sum == 0, 0)
+    abs_off_near_power_sum = (torch.abs(off_near) ** p).sum(1)
+    near = (abs_off_near_power_sum ** (1 / p)).masked_fill(abs_off_near_power_sum == 0, 0)
     off_far = anchor - negative + eps
-    off_far_sum = (torch.abs(off_far) ** p).sum(1)
-    far = (off_far_sum ** (1 / p)).masked_fill(off_far_sum == 0, 0)
+    abs_off_far_power_sum = (torch.abs(off_far) ** p).sum(1)
+    far = (abs_off_far_power_sum ** (1 / p)).masked_fill(abs_off_far_power_sum == 0, 0)
     off_between = positive - negative + eps
-    off_between_sum = (torch.abs(off_between) ** p).sum(1)
-    between = (off_between_sum ** (1 / p)).masked_fill(off_between_sum == 0, 0)
+    abs_off_between_power_sum = (torch.abs(off_between) ** p).sum(1)
+    between = (abs_off_between_power_sum ** (1 / p)).masked_fill(abs_off_between_power_sum == 0, 0)
     other = torch.where(between <= far, between, far)
-    near_total = near - other + margin
-    loss = near_total.clamp(min=0)
+    near_adjusted = near - other + margin
+    loss = near_adjusted.clamp(min=0)
     return loss
 
 
@@ -7967,22 +8334,22 @@ class _PSwapNoneBackwardFunction(torch.autograd.Function):
         (
             grad_grad_loss,
             grad_off_near,
-            grad_off_near_sum,
+            grad_abs_off_near_power_sum,
             grad_off_far,
-            grad_off_far_sum,
+            grad_abs_off_far_power_sum,
             grad_off_between,
-            grad_off_between_sum,
+            grad_abs_off_between_power_sum,
         ) = double_backward_p_swap_none(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
         return (
             grad_grad_loss,
             grad_off_near,
-            grad_off_near_sum,
+            grad_abs_off_near_power_sum,
             grad_off_far,
-            grad_off_far_sum,
+            grad_abs_off_far_power_sum,
             grad_off_between,
-            grad_off_between_sum,
+            grad_abs_off_between_power_sum,
             None,
             None,
             None,
@@ -8004,12 +8371,12 @@ class _PSwapNoneFunction(torch.autograd.Function):
         return (
             loss,
             residuals.off_near,
-            residuals.off_near_sum,
+            residuals.abs_off_near_power_sum,
             residuals.off_far,
-            residuals.off_far_sum,
+            residuals.abs_off_far_power_sum,
             residuals.off_between,
-            residuals.off_between_sum,
-            residuals.near_total_negative,
+            residuals.abs_off_between_power_sum,
+            residuals.near_adjusted_negative,
             residuals.between_mask,
         )
 
@@ -8019,25 +8386,25 @@ class _PSwapNoneFunction(torch.autograd.Function):
         (
             _,
             off_near,
-            off_near_sum,
+            abs_off_near_power_sum,
             off_far,
-            off_far_sum,
+            abs_off_far_power_sum,
             off_between,
-            off_between_sum,
-            near_total_negative,
+            abs_off_between_power_sum,
+            near_adjusted_negative,
             between_mask,
         ) = output
         ctx.save_for_backward(
             off_near,
-            off_near_sum,
+            abs_off_near_power_sum,
             off_far,
-            off_far_sum,
+            abs_off_far_power_sum,
             off_between,
-            off_between_sum,
-            near_total_negative,
+            abs_off_between_power_sum,
+            near_adjusted_negative,
             between_mask,
         )
-        ctx.mark_non_differentiable(near_total_negative, between_mask)
+        ctx.mark_non_differentiable(near_adjusted_negative, between_mask)
         ctx.set_materialize_grads(False)
         ctx.numbers = (p,)
 
@@ -8046,11 +8413,11 @@ class _PSwapNoneFunction(torch.autograd.Function):
         (
             grad_loss,
             grad_off_near,
-            grad_off_near_sum,
+            grad_abs_off_near_power_sum,
             grad_off_far,
-            grad_off_far_sum,
+            grad_abs_off_far_power_sum,
             grad_off_between,
-            grad_off_between_sum,
+            grad_abs_off_between_power_sum,
             *_,
         ) = grad_outputs
         residuals = PSwapNoneResiduals(*ctx.saved_tensors, *ctx.numbers)
@@ -8068,31 +8435,33 @@ class _PSwapNoneFunction(torch.autograd.Function):
         # cotangents to them.
         if (
             grad_off_near is not None
-            or grad_off_near_sum is not None
+            or grad_abs_off_near_power_sum is not None
             or grad_off_far is not None
-            or grad_off_far_sum is not None
+            or grad_abs_off_far_power_sum is not None
             or grad_off_between is not None
-            or grad_off_between_sum is not None
+            or grad_abs_off_between_power_sum is not None
         ):
             if grad_off_near is None:
                 grad_off_near = torch.zeros_like(residuals.off_near)
-            if grad_off_near_sum is None:
-                grad_off_near_sum = torch.zeros_like(residuals.off_near_sum)
+            if grad_abs_off_near_power_sum is None:
+                grad_abs_off_near_power_sum = torch.zeros_like(residuals.abs_off_near_power_sum)
             if grad_off_far is None:
                 grad_off_far = torch.zeros_like(residuals.off_far)
-            if grad_off_far_sum is None:
-                grad_off_far_sum = torch.zeros_like(residuals.off_far_sum)
+            if grad_abs_off_far_power_sum is None:
+                grad_abs_off_far_power_sum = torch.zeros_like(residuals.abs_off_far_power_sum)
             if grad_off_between is None:
                 grad_off_between = torch.zeros_like(residuals.off_between)
-            if grad_off_between_sum is None:
-                grad_off_between_sum = torch.zeros_like(residuals.off_between_sum)
+            if grad_abs_off_between_power_sum is None:
+                grad_abs_off_between_power_sum = torch.zeros_like(
+                    residuals.abs_off_between_power_sum
+                )
             more_anchor, more_positive, more_negative = residuals_backward_p_swap_none(
                 grad_off_near,
-                grad_off_near_sum,
+                grad_abs_off_near_power_sum,
                 grad_off_far,
-                grad_off_far_sum,
+                grad_abs_off_far_power_sum,
                 grad_off_between,
-                grad_off_between_sum,
+                grad_abs_off_between_power_sum,
                 residuals,
             )
             grad_anchor = more_anchor if grad_anchor is None else grad_anchor + more_anchor

@@ -32,7 +32,7 @@ class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     x: Tensor
-    x_squared_sum_power_masked: Tensor
+    inv_root_x_squared_sum_masked: Tensor
 
 
 class Gradients(NamedTuple):
@@ -55,8 +55,8 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
     x_squared_sum = (x**2).sum(1)
     x_squared_sum_is_zero = x_squared_sum == 0
     y = torch.sqrt(x_squared_sum).masked_fill(x_squared_sum_is_zero, 0)
-    x_squared_sum_power_masked = torch.rsqrt(x_squared_sum).masked_fill(x_squared_sum_is_zero, 0)
-    return y, Residuals(x, x_squared_sum_power_masked)
+    inv_root_x_squared_sum_masked = torch.rsqrt(x_squared_sum).masked_fill(x_squared_sum_is_zero, 0)
+    return y, Residuals(x, inv_root_x_squared_sum_masked)
 
 
 def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
@@ -70,13 +70,13 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    x, x_squared_sum_power_masked = residuals
+    x, inv_root_x_squared_sum_masked = residuals
     if not isinstance(grad_y, Tensor):
         raise TypeError(f"grad_y must be Tensor, not {type(grad_y).__name__}")
     N = x.shape[0]
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    grad_x = (grad_y * x_squared_sum_power_masked)[:, None] * x
+    grad_x = (grad_y * inv_root_x_squared_sum_masked)[:, None] * x
     return Gradients(grad_x)
 
 
@@ -88,18 +88,18 @@ def double_backward(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_y, grad_x, grad_x_squared_sum_power_masked.
+        grad_grad_y, grad_x, grad_inv_root_x_squared_sum_masked.
     """
-    x, x_squared_sum_power_masked = residuals
-    grad_grad_x_sum = (grad_grad_x * x).sum(1)
-    grad_x_squared_sum_power_masked = grad_grad_x_sum * grad_y
-    grad_x = (grad_y * x_squared_sum_power_masked)[:, None] * grad_grad_x
-    grad_grad_y = grad_grad_x_sum * x_squared_sum_power_masked
-    return grad_grad_y, grad_x, grad_x_squared_sum_power_masked
+    x, inv_root_x_squared_sum_masked = residuals
+    grad_grad_x_dot_x = (grad_grad_x * x).sum(1)
+    grad_inv_root_x_squared_sum_masked = grad_grad_x_dot_x * grad_y
+    grad_x = (grad_y * inv_root_x_squared_sum_masked)[:, None] * grad_grad_x
+    grad_grad_y = grad_grad_x_dot_x * inv_root_x_squared_sum_masked
+    return grad_grad_y, grad_x, grad_inv_root_x_squared_sum_masked
 
 
 def residuals_backward(
-    grad_x_squared_sum_power_masked: Tensor, residuals: Residuals
+    grad_inv_root_x_squared_sum_masked: Tensor, residuals: Residuals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
@@ -111,7 +111,7 @@ def residuals_backward(
     x_squared_sum_is_zero = x_squared_sum == 0
     grad_x = (
         -(
-            grad_x_squared_sum_power_masked
+            grad_inv_root_x_squared_sum_masked
             * (x_squared_sum.masked_fill(x_squared_sum_is_zero, 1) ** -1.5).masked_fill(
                 x_squared_sum_is_zero, 0
             )
@@ -146,10 +146,10 @@ class _BackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        grad_grad_y, grad_x, grad_x_squared_sum_power_masked = double_backward(
+        grad_grad_y, grad_x, grad_inv_root_x_squared_sum_masked = double_backward(
             grad_grad_x, grad_y, residuals
         )
-        return grad_grad_y, grad_x, grad_x_squared_sum_power_masked
+        return grad_grad_y, grad_x, grad_inv_root_x_squared_sum_masked
 
 
 class _Function(torch.autograd.Function):
@@ -160,18 +160,18 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, ...]:
         y, residuals = forward(x)
-        return y, residuals.x_squared_sum_power_masked
+        return y, residuals.inv_root_x_squared_sum_masked
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         (x,) = inputs
-        _, x_squared_sum_power_masked = output
-        ctx.save_for_backward(x, x_squared_sum_power_masked)
+        _, inv_root_x_squared_sum_masked = output
+        ctx.save_for_backward(x, inv_root_x_squared_sum_masked)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_y, grad_x_squared_sum_power_masked = grad_outputs
+        grad_y, grad_inv_root_x_squared_sum_masked = grad_outputs
         residuals = Residuals(*ctx.saved_tensors)
         grad_x = None
         if grad_y is not None:
@@ -181,8 +181,8 @@ class _Function(torch.autograd.Function):
                 (grad_x,) = backward(grad_y, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_x_squared_sum_power_masked is not None:
-            (more_x,) = residuals_backward(grad_x_squared_sum_power_masked, residuals)
+        if grad_inv_root_x_squared_sum_masked is not None:
+            (more_x,) = residuals_backward(grad_inv_root_x_squared_sum_masked, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
         return (grad_x,)
 
@@ -424,7 +424,7 @@ class OrdInfResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     y_argmax: Tensor
-    sign_x_y_argmax: Tensor
+    sign_x_at_y_argmax: Tensor
     K: int
 
 
@@ -437,9 +437,9 @@ class OrdInfGradients(NamedTuple):
 def forward_ord_inf(x: Tensor) -> tuple[Tensor, OrdInfResiduals]:
     """Compute y, and the residuals that the backward passes need.
 
-        y_argmax[n]   = argmax_k(abs(x[n,k]))
-        x_y_argmax[n] = x[n,y_argmax[n]]
-        y[n]          = abs(x_y_argmax[n])
+        y_argmax[n]      = argmax_k(abs(x[n,k]))
+        x_at_y_argmax[n] = x[n,y_argmax[n]]
+        y[n]             = abs(x_at_y_argmax[n])
 
     Args:
         x: shape (N, K).
@@ -451,16 +451,16 @@ def forward_ord_inf(x: Tensor) -> tuple[Tensor, OrdInfResiduals]:
     _check_ord_inf(x)
     K = x.shape[1]
     y_argmax = torch.abs(x).argmax(1)
-    x_y_argmax = x.gather(1, y_argmax[:, None]).squeeze(1)
-    y = torch.abs(x_y_argmax)
-    sign_x_y_argmax = torch.sign(x_y_argmax)
-    return y, OrdInfResiduals(y_argmax, sign_x_y_argmax, K)
+    x_at_y_argmax = x.gather(1, y_argmax[:, None]).squeeze(1)
+    y = torch.abs(x_at_y_argmax)
+    sign_x_at_y_argmax = torch.sign(x_at_y_argmax)
+    return y, OrdInfResiduals(y_argmax, sign_x_at_y_argmax, K)
 
 
 def backward_ord_inf(grad_y: Tensor, residuals: OrdInfResiduals) -> OrdInfGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_x[n,k] = grad_y[n]*delta(k, y_argmax[n])*sign(x_y_argmax[n])
+        grad_x[n,k] = grad_y[n]*delta(k, y_argmax[n])*sign(x_at_y_argmax[n])
 
     Args:
         grad_y: the gradient of y, shape (N,).
@@ -470,14 +470,14 @@ def backward_ord_inf(grad_y: Tensor, residuals: OrdInfResiduals) -> OrdInfGradie
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    y_argmax, sign_x_y_argmax, K = residuals
+    y_argmax, sign_x_at_y_argmax, K = residuals
     if not isinstance(grad_y, Tensor):
         raise TypeError(f"grad_y must be Tensor, not {type(grad_y).__name__}")
     (N,) = y_argmax.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
     grad_x = grad_y.new_zeros(N, K)
-    grad_x = grad_x.scatter_add(1, y_argmax[:, None], (grad_y * sign_x_y_argmax)[:, None])
+    grad_x = grad_x.scatter_add(1, y_argmax[:, None], (grad_y * sign_x_at_y_argmax)[:, None])
     return OrdInfGradients(grad_x)
 
 
@@ -489,21 +489,21 @@ def double_backward_ord_inf(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_y, grad_sign_x_y_argmax.
+        grad_grad_y, grad_sign_x_at_y_argmax.
     """
-    y_argmax, sign_x_y_argmax, *_ = residuals
-    grad_grad_x_y_argmax = grad_grad_x.gather(1, y_argmax[:, None]).squeeze(1)
-    grad_sign_x_y_argmax = grad_grad_x_y_argmax * grad_y
-    grad_grad_y = grad_grad_x_y_argmax * sign_x_y_argmax
-    return grad_grad_y, grad_sign_x_y_argmax
+    y_argmax, sign_x_at_y_argmax, *_ = residuals
+    grad_grad_x_at_y_argmax = grad_grad_x.gather(1, y_argmax[:, None]).squeeze(1)
+    grad_sign_x_at_y_argmax = grad_grad_x_at_y_argmax * grad_y
+    grad_grad_y = grad_grad_x_at_y_argmax * sign_x_at_y_argmax
+    return grad_grad_y, grad_sign_x_at_y_argmax
 
 
 def _value_ord_inf(x: Tensor) -> Tensor:
     """Compute y alone, without any residuals."""
     _check_ord_inf(x)
     y_argmax = torch.abs(x).argmax(1)
-    x_y_argmax = x.gather(1, y_argmax[:, None]).squeeze(1)
-    y = torch.abs(x_y_argmax)
+    x_at_y_argmax = x.gather(1, y_argmax[:, None]).squeeze(1)
+    y = torch.abs(x_at_y_argmax)
     return y
 
 
@@ -526,8 +526,10 @@ class _OrdInfBackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = OrdInfResiduals(*saved, *ctx.numbers)
-        grad_grad_y, grad_sign_x_y_argmax = double_backward_ord_inf(grad_grad_x, grad_y, residuals)
-        return grad_grad_y, None, grad_sign_x_y_argmax, None
+        grad_grad_y, grad_sign_x_at_y_argmax = double_backward_ord_inf(
+            grad_grad_x, grad_y, residuals
+        )
+        return grad_grad_y, None, grad_sign_x_at_y_argmax, None
 
 
 class _OrdInfFunction(torch.autograd.Function):
@@ -538,15 +540,15 @@ class _OrdInfFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, ...]:
         y, residuals = forward_ord_inf(x)
-        return y, residuals.y_argmax, residuals.sign_x_y_argmax
+        return y, residuals.y_argmax, residuals.sign_x_at_y_argmax
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         (x,) = inputs
-        _, y_argmax, sign_x_y_argmax = output
+        _, y_argmax, sign_x_at_y_argmax = output
         K = x.shape[1]
-        ctx.save_for_backward(y_argmax, sign_x_y_argmax)
-        ctx.mark_non_differentiable(y_argmax, sign_x_y_argmax)
+        ctx.save_for_backward(y_argmax, sign_x_at_y_argmax)
+        ctx.mark_non_differentiable(y_argmax, sign_x_at_y_argmax)
         ctx.set_materialize_grads(False)
         ctx.numbers = (K,)
 
@@ -577,7 +579,7 @@ class OrdMinusInfResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     y_argmax_1: Tensor
-    sign_x_y_argmax_1: Tensor
+    sign_x_at_y_argmax_1: Tensor
     K: int
 
 
@@ -590,9 +592,9 @@ class OrdMinusInfGradients(NamedTuple):
 def forward_ord_minus_inf(x: Tensor) -> tuple[Tensor, OrdMinusInfResiduals]:
     """Compute y, and the residuals that the backward passes need.
 
-        y_argmax_1[n]   = argmax_k(-abs(x[n,k]))
-        x_y_argmax_1[n] = x[n,y_argmax_1[n]]
-        y[n]            = abs(x_y_argmax_1[n])
+        y_argmax_1[n]      = argmax_k(-abs(x[n,k]))
+        x_at_y_argmax_1[n] = x[n,y_argmax_1[n]]
+        y[n]               = abs(x_at_y_argmax_1[n])
 
     Args:
         x: shape (N, K).
@@ -605,16 +607,16 @@ def forward_ord_minus_inf(x: Tensor) -> tuple[Tensor, OrdMinusInfResiduals]:
     K = x.shape[1]
     abs_x = torch.abs(x)
     y_argmax_1 = (-abs_x).argmax(1)
-    x_y_argmax_1 = x.gather(1, y_argmax_1[:, None]).squeeze(1)
-    y = torch.abs(x_y_argmax_1)
-    sign_x_y_argmax_1 = torch.sign(x_y_argmax_1)
-    return y, OrdMinusInfResiduals(y_argmax_1, sign_x_y_argmax_1, K)
+    x_at_y_argmax_1 = x.gather(1, y_argmax_1[:, None]).squeeze(1)
+    y = torch.abs(x_at_y_argmax_1)
+    sign_x_at_y_argmax_1 = torch.sign(x_at_y_argmax_1)
+    return y, OrdMinusInfResiduals(y_argmax_1, sign_x_at_y_argmax_1, K)
 
 
 def backward_ord_minus_inf(grad_y: Tensor, residuals: OrdMinusInfResiduals) -> OrdMinusInfGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_x[n,k] = grad_y[n]*delta(k, y_argmax_1[n])*sign(x_y_argmax_1[n])
+        grad_x[n,k] = grad_y[n]*delta(k, y_argmax_1[n])*sign(x_at_y_argmax_1[n])
 
     Args:
         grad_y: the gradient of y, shape (N,).
@@ -624,14 +626,14 @@ def backward_ord_minus_inf(grad_y: Tensor, residuals: OrdMinusInfResiduals) -> O
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    y_argmax_1, sign_x_y_argmax_1, K = residuals
+    y_argmax_1, sign_x_at_y_argmax_1, K = residuals
     if not isinstance(grad_y, Tensor):
         raise TypeError(f"grad_y must be Tensor, not {type(grad_y).__name__}")
     (N,) = y_argmax_1.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
     grad_x = grad_y.new_zeros(N, K)
-    grad_x = grad_x.scatter_add(1, y_argmax_1[:, None], (grad_y * sign_x_y_argmax_1)[:, None])
+    grad_x = grad_x.scatter_add(1, y_argmax_1[:, None], (grad_y * sign_x_at_y_argmax_1)[:, None])
     return OrdMinusInfGradients(grad_x)
 
 
@@ -643,13 +645,13 @@ def double_backward_ord_minus_inf(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_y, grad_sign_x_y_argmax_1.
+        grad_grad_y, grad_sign_x_at_y_argmax_1.
     """
-    y_argmax_1, sign_x_y_argmax_1, *_ = residuals
-    grad_grad_x_y_argmax_1 = grad_grad_x.gather(1, y_argmax_1[:, None]).squeeze(1)
-    grad_sign_x_y_argmax_1 = grad_grad_x_y_argmax_1 * grad_y
-    grad_grad_y = grad_grad_x_y_argmax_1 * sign_x_y_argmax_1
-    return grad_grad_y, grad_sign_x_y_argmax_1
+    y_argmax_1, sign_x_at_y_argmax_1, *_ = residuals
+    grad_grad_x_at_y_argmax_1 = grad_grad_x.gather(1, y_argmax_1[:, None]).squeeze(1)
+    grad_sign_x_at_y_argmax_1 = grad_grad_x_at_y_argmax_1 * grad_y
+    grad_grad_y = grad_grad_x_at_y_argmax_1 * sign_x_at_y_argmax_1
+    return grad_grad_y, grad_sign_x_at_y_argmax_1
 
 
 def _value_ord_minus_inf(x: Tensor) -> Tensor:
@@ -657,8 +659,8 @@ def _value_ord_minus_inf(x: Tensor) -> Tensor:
     _check_ord_minus_inf(x)
     abs_x = torch.abs(x)
     y_argmax_1 = (-abs_x).argmax(1)
-    x_y_argmax_1 = x.gather(1, y_argmax_1[:, None]).squeeze(1)
-    y = torch.abs(x_y_argmax_1)
+    x_at_y_argmax_1 = x.gather(1, y_argmax_1[:, None]).squeeze(1)
+    y = torch.abs(x_at_y_argmax_1)
     return y
 
 
@@ -681,10 +683,10 @@ class _OrdMinusInfBackwardFunction(torch.autograd.Function):
         (grad_grad_x,) = grad_outputs
         grad_y, *saved = ctx.saved_tensors
         residuals = OrdMinusInfResiduals(*saved, *ctx.numbers)
-        grad_grad_y, grad_sign_x_y_argmax_1 = double_backward_ord_minus_inf(
+        grad_grad_y, grad_sign_x_at_y_argmax_1 = double_backward_ord_minus_inf(
             grad_grad_x, grad_y, residuals
         )
-        return grad_grad_y, None, grad_sign_x_y_argmax_1, None
+        return grad_grad_y, None, grad_sign_x_at_y_argmax_1, None
 
 
 class _OrdMinusInfFunction(torch.autograd.Function):
@@ -695,15 +697,15 @@ class _OrdMinusInfFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, ...]:
         y, residuals = forward_ord_minus_inf(x)
-        return y, residuals.y_argmax_1, residuals.sign_x_y_argmax_1
+        return y, residuals.y_argmax_1, residuals.sign_x_at_y_argmax_1
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         (x,) = inputs
-        _, y_argmax_1, sign_x_y_argmax_1 = output
+        _, y_argmax_1, sign_x_at_y_argmax_1 = output
         K = x.shape[1]
-        ctx.save_for_backward(y_argmax_1, sign_x_y_argmax_1)
-        ctx.mark_non_differentiable(y_argmax_1, sign_x_y_argmax_1)
+        ctx.save_for_backward(y_argmax_1, sign_x_at_y_argmax_1)
+        ctx.mark_non_differentiable(y_argmax_1, sign_x_at_y_argmax_1)
         ctx.set_materialize_grads(False)
         ctx.numbers = (K,)
 
@@ -746,10 +748,10 @@ class OrdGradients(NamedTuple):
 def forward_ord(x: Tensor, *, ord: float = 2.0) -> tuple[Tensor, OrdResiduals]:
     """Compute y, and the residuals that the backward passes need.
 
-        y_abs[n,k]   = abs(x[n,k])
-        y_abs_sum[n] = sum_k(where(y_abs[n,k] == 0, stop_gradient(y_abs[n,k]**ord),
-                                   y_abs[n,k]**ord))
-        y[n]         = where(y_abs_sum[n] == 0, 0, y_abs_sum[n]**(1/ord))
+        y_abs[n,k]         = abs(x[n,k])
+        y_abs_power_sum[n] = sum_k(where(y_abs[n,k] == 0, stop_gradient(y_abs[n,k]**ord),
+                                         y_abs[n,k]**ord))
+        y[n]               = where(y_abs_power_sum[n] == 0, 0, y_abs_power_sum[n]**(1/ord))
 
     Args:
         x: shape (N, K).
@@ -763,14 +765,14 @@ def forward_ord(x: Tensor, *, ord: float = 2.0) -> tuple[Tensor, OrdResiduals]:
     y_abs = torch.abs(x)
     y_abs_is_zero = y_abs == 0
     y_abs_power = y_abs**ord
-    y_abs_sum = torch.where(y_abs_is_zero, y_abs_power.detach(), y_abs_power).sum(1)
-    y_abs_sum_is_zero = y_abs_sum == 0
-    y = (y_abs_sum ** (1 / ord)).masked_fill(y_abs_sum_is_zero, 0)
+    y_abs_power_sum = torch.where(y_abs_is_zero, y_abs_power.detach(), y_abs_power).sum(1)
+    y_abs_power_sum_is_zero = y_abs_power_sum == 0
+    y = (y_abs_power_sum ** (1 / ord)).masked_fill(y_abs_power_sum_is_zero, 0)
     dy_dx = (
         (y_abs ** (ord - 1))
         .masked_fill(y_abs_is_zero, 0)
-        .mul_((y_abs_sum ** (1 / ord - 1))[:, None])
-        .masked_fill(y_abs_sum_is_zero[:, None], 0)
+        .mul_((y_abs_power_sum ** (1 / ord - 1))[:, None])
+        .masked_fill(y_abs_power_sum_is_zero[:, None], 0)
     )
     dy_dx *= torch.sign(x)
     return y, OrdResiduals(dy_dx, ord)
@@ -780,7 +782,7 @@ def backward_ord(grad_y: Tensor, residuals: OrdResiduals) -> OrdGradients:
     """Compute the gradients. No argument is written to.
 
         grad_x[n,k] = grad_y[n]
-                      *where(y_abs_sum[n] == 0, 0, y_abs_sum[n]**(1/ord - 1)
+                      *where(y_abs_power_sum[n] == 0, 0, y_abs_power_sum[n]**(1/ord - 1)
                              *where(y_abs[n,k] == 0, 0, y_abs[n,k]**(ord - 1)))*sign(x[n,k])
 
     Args:
@@ -829,29 +831,29 @@ def residuals_backward_ord(
     y_abs = torch.abs(x)
     y_abs_is_zero = y_abs == 0
     y_abs_or_one = y_abs.masked_fill(y_abs_is_zero, 1)
-    y_abs_sum = torch.where(
+    y_abs_power_sum = torch.where(
         y_abs_is_zero, (torch.where(y_abs_is_zero, y_abs, 1) ** ord).detach(), y_abs_or_one**ord
     ).sum(1)
-    y_abs_sum_is_zero = y_abs_sum == 0
+    y_abs_power_sum_is_zero = y_abs_power_sum == 0
     sign_x = torch.sign(x)
-    y_abs_power = y_abs_or_one ** (ord - 1)
-    y_abs_sum_or_one = y_abs_sum.masked_fill(y_abs_sum_is_zero, 1)
-    y_abs_power_masked = y_abs_power.masked_fill(y_abs_is_zero, 0)
+    y_abs_or_one_power = y_abs_or_one ** (ord - 1)
+    y_abs_power_sum_or_one = y_abs_power_sum.masked_fill(y_abs_power_sum_is_zero, 1)
+    y_abs_or_one_power_masked = y_abs_or_one_power.masked_fill(y_abs_is_zero, 0)
     grad_x = (
         (1 - ord)
         * (
-            ((y_abs_sum_or_one ** (1 / ord - 2))[:, None] * y_abs_power_masked).masked_fill(
-                y_abs_sum_is_zero[:, None], 0
-            )
+            (
+                (y_abs_power_sum_or_one ** (1 / ord - 2))[:, None] * y_abs_or_one_power_masked
+            ).masked_fill(y_abs_power_sum_is_zero[:, None], 0)
             * (grad_dy_dx * sign_x)
         ).sum(1)
-    )[:, None] * y_abs_power_masked
+    )[:, None] * y_abs_or_one_power_masked
     grad_x = grad_x.addcmul(
         grad_dy_dx * sign_x,
         (
             (y_abs_or_one ** (ord - 2)).masked_fill(y_abs_is_zero, 0)
-            * (y_abs_sum_or_one ** (1 / ord - 1))[:, None]
-        ).masked_fill(y_abs_sum_is_zero[:, None], 0),
+            * (y_abs_power_sum_or_one ** (1 / ord - 1))[:, None]
+        ).masked_fill(y_abs_power_sum_is_zero[:, None], 0),
         value=ord - 1,
     )
     grad_x = grad_x * sign_x
@@ -862,8 +864,8 @@ def _value_ord(x: Tensor, ord: float) -> Tensor:
     """Compute y alone, without any residuals."""
     _check_ord(x)
     y_abs = torch.abs(x)
-    y_abs_sum = (y_abs**ord).sum(1)
-    y = (y_abs_sum ** (1 / ord)).masked_fill(y_abs_sum == 0, 0)
+    y_abs_power_sum = (y_abs**ord).sum(1)
+    y = (y_abs_power_sum ** (1 / ord)).masked_fill(y_abs_power_sum == 0, 0)
     return y
 
 

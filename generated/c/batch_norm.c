@@ -102,7 +102,7 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
     for (int64_t c_tile = 0; c_tile < C; c_tile += c_width) {
         const int64_t c_end = least(c_tile + c_width, C);
         real x_sum[TILE];
-        real x_squared_sum[TILE];
+        real x_centred_squared_sum[TILE];
         wide x_sum_total[TILE];
         for (int64_t i = 0; i < c_end - c_tile; i++)
             x_sum_total[i] = 0;
@@ -144,48 +144,48 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
         for (int64_t c = c_tile; c < c_end; c++) {
             mean[c] = (1 / (real)N) * x_sum[c - c_tile];
         }
-        wide x_squared_sum_total[TILE];
+        wide x_centred_squared_sum_total[TILE];
         for (int64_t i = 0; i < c_end - c_tile; i++)
-            x_squared_sum_total[i] = 0;
+            x_centred_squared_sum_total[i] = 0;
         for (int64_t n_block = 0; n_block < N; n_block += BLOCK) {
             const int64_t n_end = least(n_block + BLOCK, N);
-            real x_squared_sum_rows[TILE];
+            real x_centred_squared_sum_rows[TILE];
             for (int64_t i = 0; i < c_end - c_tile; i++)
-                x_squared_sum_rows[i] = 0;
+                x_centred_squared_sum_rows[i] = 0;
             for (int64_t n_few = n_block; n_few < n_end; n_few += FEW) {
                 if (n_few + FEW <= n_end) {
-                    /* x_squared_sum[c] = sum_n(x_centred[n,c]**2) */
+                    /* x_centred_squared_sum[c] = sum_n(x_centred[n,c]**2) */
                     #pragma omp simd
                     for (int64_t c = c_tile; c < c_end; c++) {
-                        real x_squared_sum_few = 0;
+                        real x_centred_squared_sum_few = 0;
                         for (int64_t n = n_few; n < n_few + FEW; n++) {
                             const real x_centred = x[n * C + c] - mean[c];
-                            x_squared_sum_few += square(x_centred);
+                            x_centred_squared_sum_few += square(x_centred);
                         }
-                        x_squared_sum_rows[c - c_tile] += x_squared_sum_few;
+                        x_centred_squared_sum_rows[c - c_tile] += x_centred_squared_sum_few;
                     }
                 } else {
                     for (int64_t n = n_few; n < n_end; n++) {
-                        /* x_squared_sum[c] = sum_n(x_centred[n,c]**2) */
+                        /* x_centred_squared_sum[c] = sum_n(x_centred[n,c]**2) */
                         #pragma omp simd
                         for (int64_t c = c_tile; c < c_end; c++) {
                             const real x_centred = x[n * C + c] - mean[c];
-                            x_squared_sum_rows[c - c_tile] += square(x_centred);
+                            x_centred_squared_sum_rows[c - c_tile] += square(x_centred);
                         }
                     }
                 }
             }
             for (int64_t c = c_tile; c < c_end; c++) {
-                x_squared_sum_total[c - c_tile] += x_squared_sum_rows[c - c_tile];
+                x_centred_squared_sum_total[c - c_tile] += x_centred_squared_sum_rows[c - c_tile];
             }
         }
         for (int64_t c = c_tile; c < c_end; c++) {
-            x_squared_sum[c - c_tile] = x_squared_sum_total[c - c_tile];
+            x_centred_squared_sum[c - c_tile] = x_centred_squared_sum_total[c - c_tile];
         }
         /* rstd[c] = 1/sqrt(var[c] + eps) */
         #pragma omp simd
         for (int64_t c = c_tile; c < c_end; c++) {
-            const real var = (1 / (N - correction)) * x_squared_sum[c - c_tile];
+            const real var = (1 / (N - correction)) * x_centred_squared_sum[c - c_tile];
             rstd[c] = 1 / R(sqrt)(eps + var);
         }
         for (int64_t n = 0; n < N; n++) {
@@ -313,7 +313,7 @@ int forward(const real *restrict x, const real *restrict weight, real *restrict 
     for (int64_t c_tile = 0; c_tile < C; c_tile += c_width) {
         const int64_t c_end = least(c_tile + c_width, C);
         real x_sum[TILE];
-        real x_squared_sum[TILE];
+        real x_centred_squared_sum[TILE];
         wide x_sum_total[TILE];
         for (int64_t i = 0; i < c_end - c_tile; i++)
             x_sum_total[i] = 0;
@@ -355,48 +355,48 @@ int forward(const real *restrict x, const real *restrict weight, real *restrict 
         for (int64_t c = c_tile; c < c_end; c++) {
             mean[c] = (1 / (real)N) * x_sum[c - c_tile];
         }
-        wide x_squared_sum_total[TILE];
+        wide x_centred_squared_sum_total[TILE];
         for (int64_t i = 0; i < c_end - c_tile; i++)
-            x_squared_sum_total[i] = 0;
+            x_centred_squared_sum_total[i] = 0;
         for (int64_t n_block = 0; n_block < N; n_block += BLOCK) {
             const int64_t n_end = least(n_block + BLOCK, N);
-            real x_squared_sum_rows[TILE];
+            real x_centred_squared_sum_rows[TILE];
             for (int64_t i = 0; i < c_end - c_tile; i++)
-                x_squared_sum_rows[i] = 0;
+                x_centred_squared_sum_rows[i] = 0;
             for (int64_t n_few = n_block; n_few < n_end; n_few += FEW) {
                 if (n_few + FEW <= n_end) {
-                    /* x_squared_sum[c] = sum_n(x_centred[n,c]**2) */
+                    /* x_centred_squared_sum[c] = sum_n(x_centred[n,c]**2) */
                     #pragma omp simd
                     for (int64_t c = c_tile; c < c_end; c++) {
-                        real x_squared_sum_few = 0;
+                        real x_centred_squared_sum_few = 0;
                         for (int64_t n = n_few; n < n_few + FEW; n++) {
                             const real x_centred = x[n * C + c] - mean[c];
-                            x_squared_sum_few += square(x_centred);
+                            x_centred_squared_sum_few += square(x_centred);
                         }
-                        x_squared_sum_rows[c - c_tile] += x_squared_sum_few;
+                        x_centred_squared_sum_rows[c - c_tile] += x_centred_squared_sum_few;
                     }
                 } else {
                     for (int64_t n = n_few; n < n_end; n++) {
-                        /* x_squared_sum[c] = sum_n(x_centred[n,c]**2) */
+                        /* x_centred_squared_sum[c] = sum_n(x_centred[n,c]**2) */
                         #pragma omp simd
                         for (int64_t c = c_tile; c < c_end; c++) {
                             const real x_centred = x[n * C + c] - mean[c];
-                            x_squared_sum_rows[c - c_tile] += square(x_centred);
+                            x_centred_squared_sum_rows[c - c_tile] += square(x_centred);
                         }
                     }
                 }
             }
             for (int64_t c = c_tile; c < c_end; c++) {
-                x_squared_sum_total[c - c_tile] += x_squared_sum_rows[c - c_tile];
+                x_centred_squared_sum_total[c - c_tile] += x_centred_squared_sum_rows[c - c_tile];
             }
         }
         for (int64_t c = c_tile; c < c_end; c++) {
-            x_squared_sum[c - c_tile] = x_squared_sum_total[c - c_tile];
+            x_centred_squared_sum[c - c_tile] = x_centred_squared_sum_total[c - c_tile];
         }
         /* rstd[c] = 1/sqrt(var[c] + eps) */
         #pragma omp simd
         for (int64_t c = c_tile; c < c_end; c++) {
-            const real var = (1 / (N - correction)) * x_squared_sum[c - c_tile];
+            const real var = (1 / (N - correction)) * x_centred_squared_sum[c - c_tile];
             rstd[c] = 1 / R(sqrt)(eps + var);
         }
         for (int64_t n = 0; n < N; n++) {
@@ -525,7 +525,7 @@ int forward(const real *restrict x, const real *restrict bias, real *restrict y,
     for (int64_t c_tile = 0; c_tile < C; c_tile += c_width) {
         const int64_t c_end = least(c_tile + c_width, C);
         real x_sum[TILE];
-        real x_squared_sum[TILE];
+        real x_centred_squared_sum[TILE];
         wide x_sum_total[TILE];
         for (int64_t i = 0; i < c_end - c_tile; i++)
             x_sum_total[i] = 0;
@@ -567,48 +567,48 @@ int forward(const real *restrict x, const real *restrict bias, real *restrict y,
         for (int64_t c = c_tile; c < c_end; c++) {
             mean[c] = (1 / (real)N) * x_sum[c - c_tile];
         }
-        wide x_squared_sum_total[TILE];
+        wide x_centred_squared_sum_total[TILE];
         for (int64_t i = 0; i < c_end - c_tile; i++)
-            x_squared_sum_total[i] = 0;
+            x_centred_squared_sum_total[i] = 0;
         for (int64_t n_block = 0; n_block < N; n_block += BLOCK) {
             const int64_t n_end = least(n_block + BLOCK, N);
-            real x_squared_sum_rows[TILE];
+            real x_centred_squared_sum_rows[TILE];
             for (int64_t i = 0; i < c_end - c_tile; i++)
-                x_squared_sum_rows[i] = 0;
+                x_centred_squared_sum_rows[i] = 0;
             for (int64_t n_few = n_block; n_few < n_end; n_few += FEW) {
                 if (n_few + FEW <= n_end) {
-                    /* x_squared_sum[c] = sum_n(x_centred[n,c]**2) */
+                    /* x_centred_squared_sum[c] = sum_n(x_centred[n,c]**2) */
                     #pragma omp simd
                     for (int64_t c = c_tile; c < c_end; c++) {
-                        real x_squared_sum_few = 0;
+                        real x_centred_squared_sum_few = 0;
                         for (int64_t n = n_few; n < n_few + FEW; n++) {
                             const real x_centred = x[n * C + c] - mean[c];
-                            x_squared_sum_few += square(x_centred);
+                            x_centred_squared_sum_few += square(x_centred);
                         }
-                        x_squared_sum_rows[c - c_tile] += x_squared_sum_few;
+                        x_centred_squared_sum_rows[c - c_tile] += x_centred_squared_sum_few;
                     }
                 } else {
                     for (int64_t n = n_few; n < n_end; n++) {
-                        /* x_squared_sum[c] = sum_n(x_centred[n,c]**2) */
+                        /* x_centred_squared_sum[c] = sum_n(x_centred[n,c]**2) */
                         #pragma omp simd
                         for (int64_t c = c_tile; c < c_end; c++) {
                             const real x_centred = x[n * C + c] - mean[c];
-                            x_squared_sum_rows[c - c_tile] += square(x_centred);
+                            x_centred_squared_sum_rows[c - c_tile] += square(x_centred);
                         }
                     }
                 }
             }
             for (int64_t c = c_tile; c < c_end; c++) {
-                x_squared_sum_total[c - c_tile] += x_squared_sum_rows[c - c_tile];
+                x_centred_squared_sum_total[c - c_tile] += x_centred_squared_sum_rows[c - c_tile];
             }
         }
         for (int64_t c = c_tile; c < c_end; c++) {
-            x_squared_sum[c - c_tile] = x_squared_sum_total[c - c_tile];
+            x_centred_squared_sum[c - c_tile] = x_centred_squared_sum_total[c - c_tile];
         }
         /* rstd[c] = 1/sqrt(var[c] + eps) */
         #pragma omp simd
         for (int64_t c = c_tile; c < c_end; c++) {
-            const real var = (1 / (N - correction)) * x_squared_sum[c - c_tile];
+            const real var = (1 / (N - correction)) * x_centred_squared_sum[c - c_tile];
             rstd[c] = 1 / R(sqrt)(eps + var);
         }
         for (int64_t n = 0; n < N; n++) {
@@ -640,48 +640,48 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     #pragma omp parallel for num_threads(threads) if (C * N > PARALLEL)
     for (int64_t c_tile = 0; c_tile < C; c_tile += c_width) {
         const int64_t c_end = least(c_tile + c_width, C);
-        real grad_y_sum[TILE];
+        real grad_y_dot_x_hat[TILE];
         wide grad_bias_total[TILE];
         for (int64_t i = 0; i < c_end - c_tile; i++)
             grad_bias_total[i] = 0;
-        wide grad_y_sum_total[TILE];
+        wide grad_y_dot_x_hat_total[TILE];
         for (int64_t i = 0; i < c_end - c_tile; i++)
-            grad_y_sum_total[i] = 0;
+            grad_y_dot_x_hat_total[i] = 0;
         for (int64_t n_block = 0; n_block < N; n_block += BLOCK) {
             const int64_t n_end = least(n_block + BLOCK, N);
             real grad_bias_rows[TILE];
             for (int64_t i = 0; i < c_end - c_tile; i++)
                 grad_bias_rows[i] = 0;
-            real grad_y_sum_rows[TILE];
+            real grad_y_dot_x_hat_rows[TILE];
             for (int64_t i = 0; i < c_end - c_tile; i++)
-                grad_y_sum_rows[i] = 0;
+                grad_y_dot_x_hat_rows[i] = 0;
             for (int64_t n_few = n_block; n_few < n_end; n_few += FEW) {
                 if (n_few + FEW <= n_end) {
                     /* grad_bias[c] = sum_n(grad_y[n,c]) */
-                    /* grad_y_sum[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
+                    /* grad_y_dot_x_hat[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
                     #pragma omp simd
                     for (int64_t c = c_tile; c < c_end; c++) {
                         real grad_bias_few = 0;
-                        real grad_y_sum_few = 0;
+                        real grad_y_dot_x_hat_few = 0;
                         for (int64_t n = n_few; n < n_few + FEW; n++) {
                             grad_bias_few += grad_y[n * C + c];
                             const real x_centred = x[n * C + c] - mean[c];
                             const real x_hat = rstd[c] * x_centred;
-                            grad_y_sum_few += grad_y[n * C + c] * x_hat;
+                            grad_y_dot_x_hat_few += grad_y[n * C + c] * x_hat;
                         }
                         grad_bias_rows[c - c_tile] += grad_bias_few;
-                        grad_y_sum_rows[c - c_tile] += grad_y_sum_few;
+                        grad_y_dot_x_hat_rows[c - c_tile] += grad_y_dot_x_hat_few;
                     }
                 } else {
                     for (int64_t n = n_few; n < n_end; n++) {
                         /* grad_bias[c] = sum_n(grad_y[n,c]) */
-                        /* grad_y_sum[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
+                        /* grad_y_dot_x_hat[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
                         #pragma omp simd
                         for (int64_t c = c_tile; c < c_end; c++) {
                             grad_bias_rows[c - c_tile] += grad_y[n * C + c];
                             const real x_centred = x[n * C + c] - mean[c];
                             const real x_hat = rstd[c] * x_centred;
-                            grad_y_sum_rows[c - c_tile] += grad_y[n * C + c] * x_hat;
+                            grad_y_dot_x_hat_rows[c - c_tile] += grad_y[n * C + c] * x_hat;
                         }
                     }
                 }
@@ -690,19 +690,19 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 grad_bias_total[c - c_tile] += grad_bias_rows[c - c_tile];
             }
             for (int64_t c = c_tile; c < c_end; c++) {
-                grad_y_sum_total[c - c_tile] += grad_y_sum_rows[c - c_tile];
+                grad_y_dot_x_hat_total[c - c_tile] += grad_y_dot_x_hat_rows[c - c_tile];
             }
         }
         for (int64_t c = c_tile; c < c_end; c++) {
             grad_bias[c] = grad_bias_total[c - c_tile];
         }
         for (int64_t c = c_tile; c < c_end; c++) {
-            grad_y_sum[c - c_tile] = grad_y_sum_total[c - c_tile];
+            grad_y_dot_x_hat[c - c_tile] = grad_y_dot_x_hat_total[c - c_tile];
         }
         for (int64_t n = 0; n < N; n++) {
             /* grad_x[n,c] = rstd[c]
                              *(grad_y[n,c] - grad_bias[c]/N
-                               - grad_y_sum[c]*x_hat[n,c]/(N - correction)) */
+                               - grad_y_dot_x_hat[c]*x_hat[n,c]/(N - correction)) */
             for (int64_t c_line = c_tile; c_line < c_end; c_line += LINE) {
                 const int64_t c_stop = least(c_line + LINE, c_end);
                 real grad_x_line[LINE];
@@ -712,7 +712,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                     const real x_centred = x[n * C + c] - mean[c];
                     const real x_hat = rstd[c] * x_centred;
                     grad_x_here[c - c_line] = (grad_y[n * C + c] - (1 / (real)N) * grad_bias[c] - (1
-                            / (N - correction)) * grad_y_sum[c - c_tile] * x_hat) * rstd[c];
+                            / (N - correction)) * grad_y_dot_x_hat[c - c_tile] * x_hat) * rstd[c];
                 }
                 if (grad_x_past)
                     stream(&grad_x[n * C + c_line], grad_x_line, c_stop - c_line);
@@ -736,7 +736,7 @@ int forward(const real *restrict x, real *restrict y, real *restrict rstd, int64
         const int64_t c_end = least(c_tile + c_width, C);
         real x_sum[TILE];
         real mean[TILE];
-        real x_squared_sum[TILE];
+        real x_centred_squared_sum[TILE];
         wide x_sum_total[TILE];
         for (int64_t i = 0; i < c_end - c_tile; i++)
             x_sum_total[i] = 0;
@@ -778,48 +778,48 @@ int forward(const real *restrict x, real *restrict y, real *restrict rstd, int64
         for (int64_t c = c_tile; c < c_end; c++) {
             mean[c - c_tile] = (1 / (real)N) * x_sum[c - c_tile];
         }
-        wide x_squared_sum_total[TILE];
+        wide x_centred_squared_sum_total[TILE];
         for (int64_t i = 0; i < c_end - c_tile; i++)
-            x_squared_sum_total[i] = 0;
+            x_centred_squared_sum_total[i] = 0;
         for (int64_t n_block = 0; n_block < N; n_block += BLOCK) {
             const int64_t n_end = least(n_block + BLOCK, N);
-            real x_squared_sum_rows[TILE];
+            real x_centred_squared_sum_rows[TILE];
             for (int64_t i = 0; i < c_end - c_tile; i++)
-                x_squared_sum_rows[i] = 0;
+                x_centred_squared_sum_rows[i] = 0;
             for (int64_t n_few = n_block; n_few < n_end; n_few += FEW) {
                 if (n_few + FEW <= n_end) {
-                    /* x_squared_sum[c] = sum_n(x_centred[n,c]**2) */
+                    /* x_centred_squared_sum[c] = sum_n(x_centred[n,c]**2) */
                     #pragma omp simd
                     for (int64_t c = c_tile; c < c_end; c++) {
-                        real x_squared_sum_few = 0;
+                        real x_centred_squared_sum_few = 0;
                         for (int64_t n = n_few; n < n_few + FEW; n++) {
                             const real x_centred = x[n * C + c] - mean[c - c_tile];
-                            x_squared_sum_few += square(x_centred);
+                            x_centred_squared_sum_few += square(x_centred);
                         }
-                        x_squared_sum_rows[c - c_tile] += x_squared_sum_few;
+                        x_centred_squared_sum_rows[c - c_tile] += x_centred_squared_sum_few;
                     }
                 } else {
                     for (int64_t n = n_few; n < n_end; n++) {
-                        /* x_squared_sum[c] = sum_n(x_centred[n,c]**2) */
+                        /* x_centred_squared_sum[c] = sum_n(x_centred[n,c]**2) */
                         #pragma omp simd
                         for (int64_t c = c_tile; c < c_end; c++) {
                             const real x_centred = x[n * C + c] - mean[c - c_tile];
-                            x_squared_sum_rows[c - c_tile] += square(x_centred);
+                            x_centred_squared_sum_rows[c - c_tile] += square(x_centred);
                         }
                     }
                 }
             }
             for (int64_t c = c_tile; c < c_end; c++) {
-                x_squared_sum_total[c - c_tile] += x_squared_sum_rows[c - c_tile];
+                x_centred_squared_sum_total[c - c_tile] += x_centred_squared_sum_rows[c - c_tile];
             }
         }
         for (int64_t c = c_tile; c < c_end; c++) {
-            x_squared_sum[c - c_tile] = x_squared_sum_total[c - c_tile];
+            x_centred_squared_sum[c - c_tile] = x_centred_squared_sum_total[c - c_tile];
         }
         /* rstd[c] = 1/sqrt(var[c] + eps) */
         #pragma omp simd
         for (int64_t c = c_tile; c < c_end; c++) {
-            const real var = (1 / (N - correction)) * x_squared_sum[c - c_tile];
+            const real var = (1 / (N - correction)) * x_centred_squared_sum[c - c_tile];
             rstd[c] = 1 / R(sqrt)(eps + var);
         }
         for (int64_t n = 0; n < N; n++) {
@@ -850,44 +850,44 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
     for (int64_t c_tile = 0; c_tile < C; c_tile += c_width) {
         const int64_t c_end = least(c_tile + c_width, C);
         real grad_y_sum[TILE];
-        real grad_y_sum_1[TILE];
+        real grad_y_dot_y[TILE];
         wide grad_y_sum_total[TILE];
         for (int64_t i = 0; i < c_end - c_tile; i++)
             grad_y_sum_total[i] = 0;
-        wide grad_y_sum_1_total[TILE];
+        wide grad_y_dot_y_total[TILE];
         for (int64_t i = 0; i < c_end - c_tile; i++)
-            grad_y_sum_1_total[i] = 0;
+            grad_y_dot_y_total[i] = 0;
         for (int64_t n_block = 0; n_block < N; n_block += BLOCK) {
             const int64_t n_end = least(n_block + BLOCK, N);
             real grad_y_sum_rows[TILE];
             for (int64_t i = 0; i < c_end - c_tile; i++)
                 grad_y_sum_rows[i] = 0;
-            real grad_y_sum_1_rows[TILE];
+            real grad_y_dot_y_rows[TILE];
             for (int64_t i = 0; i < c_end - c_tile; i++)
-                grad_y_sum_1_rows[i] = 0;
+                grad_y_dot_y_rows[i] = 0;
             for (int64_t n_few = n_block; n_few < n_end; n_few += FEW) {
                 if (n_few + FEW <= n_end) {
                     /* grad_y_sum[c] = sum_n(grad_y[n,c]) */
-                    /* grad_y_sum_1[c] = sum_n(grad_y[n,c]*y[n,c]) */
+                    /* grad_y_dot_y[c] = sum_n(grad_y[n,c]*y[n,c]) */
                     #pragma omp simd
                     for (int64_t c = c_tile; c < c_end; c++) {
                         real grad_y_sum_few = 0;
-                        real grad_y_sum_1_few = 0;
+                        real grad_y_dot_y_few = 0;
                         for (int64_t n = n_few; n < n_few + FEW; n++) {
                             grad_y_sum_few += grad_y[n * C + c];
-                            grad_y_sum_1_few += grad_y[n * C + c] * y[n * C + c];
+                            grad_y_dot_y_few += grad_y[n * C + c] * y[n * C + c];
                         }
                         grad_y_sum_rows[c - c_tile] += grad_y_sum_few;
-                        grad_y_sum_1_rows[c - c_tile] += grad_y_sum_1_few;
+                        grad_y_dot_y_rows[c - c_tile] += grad_y_dot_y_few;
                     }
                 } else {
                     for (int64_t n = n_few; n < n_end; n++) {
                         /* grad_y_sum[c] = sum_n(grad_y[n,c]) */
-                        /* grad_y_sum_1[c] = sum_n(grad_y[n,c]*y[n,c]) */
+                        /* grad_y_dot_y[c] = sum_n(grad_y[n,c]*y[n,c]) */
                         #pragma omp simd
                         for (int64_t c = c_tile; c < c_end; c++) {
                             grad_y_sum_rows[c - c_tile] += grad_y[n * C + c];
-                            grad_y_sum_1_rows[c - c_tile] += grad_y[n * C + c] * y[n * C + c];
+                            grad_y_dot_y_rows[c - c_tile] += grad_y[n * C + c] * y[n * C + c];
                         }
                     }
                 }
@@ -896,19 +896,19 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
                 grad_y_sum_total[c - c_tile] += grad_y_sum_rows[c - c_tile];
             }
             for (int64_t c = c_tile; c < c_end; c++) {
-                grad_y_sum_1_total[c - c_tile] += grad_y_sum_1_rows[c - c_tile];
+                grad_y_dot_y_total[c - c_tile] += grad_y_dot_y_rows[c - c_tile];
             }
         }
         for (int64_t c = c_tile; c < c_end; c++) {
             grad_y_sum[c - c_tile] = grad_y_sum_total[c - c_tile];
         }
         for (int64_t c = c_tile; c < c_end; c++) {
-            grad_y_sum_1[c - c_tile] = grad_y_sum_1_total[c - c_tile];
+            grad_y_dot_y[c - c_tile] = grad_y_dot_y_total[c - c_tile];
         }
         for (int64_t n = 0; n < N; n++) {
             /* grad_x[n,c] = rstd[c]
                              *(grad_y[n,c] - grad_y_sum[c]/N
-                               - grad_y_sum_1[c]*y[n,c]/(N - correction)) */
+                               - grad_y_dot_y[c]*y[n,c]/(N - correction)) */
             for (int64_t c_line = c_tile; c_line < c_end; c_line += LINE) {
                 const int64_t c_stop = least(c_line + LINE, c_end);
                 real grad_x_line[LINE];
@@ -917,7 +917,7 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
                 for (int64_t c = c_line; c < c_stop; c++) {
                     grad_x_here[c - c_line] = (grad_y[n * C + c] - (1 / (real)N) *
                             grad_y_sum[c - c_tile] - (1 / (N - correction)) *
-                            grad_y_sum_1[c - c_tile] * y[n * C + c]) * rstd[c];
+                            grad_y_dot_y[c - c_tile] * y[n * C + c]) * rstd[c];
                 }
                 if (grad_x_past)
                     stream(&grad_x[n * C + c_line], grad_x_line, c_stop - c_line);
@@ -946,7 +946,7 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
     for (int64_t c_tile = 0; c_tile < C; c_tile += c_width) {
         const int64_t c_end = least(c_tile + c_width, C);
         real x_sum[TILE];
-        real x_squared_sum[TILE];
+        real x_centred_squared_sum[TILE];
         wide x_sum_total[TILE];
         for (int64_t i = 0; i < c_end - c_tile; i++)
             x_sum_total[i] = 0;
@@ -999,43 +999,43 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
             if (next_running_mean_past)
                 stream(&next_running_mean[c_line], next_running_mean_line, c_stop - c_line);
         }
-        wide x_squared_sum_total[TILE];
+        wide x_centred_squared_sum_total[TILE];
         for (int64_t i = 0; i < c_end - c_tile; i++)
-            x_squared_sum_total[i] = 0;
+            x_centred_squared_sum_total[i] = 0;
         for (int64_t n_block = 0; n_block < N; n_block += BLOCK) {
             const int64_t n_end = least(n_block + BLOCK, N);
-            real x_squared_sum_rows[TILE];
+            real x_centred_squared_sum_rows[TILE];
             for (int64_t i = 0; i < c_end - c_tile; i++)
-                x_squared_sum_rows[i] = 0;
+                x_centred_squared_sum_rows[i] = 0;
             for (int64_t n_few = n_block; n_few < n_end; n_few += FEW) {
                 if (n_few + FEW <= n_end) {
-                    /* x_squared_sum[c] = sum_n(x_centred[n,c]**2) */
+                    /* x_centred_squared_sum[c] = sum_n(x_centred[n,c]**2) */
                     #pragma omp simd
                     for (int64_t c = c_tile; c < c_end; c++) {
-                        real x_squared_sum_few = 0;
+                        real x_centred_squared_sum_few = 0;
                         for (int64_t n = n_few; n < n_few + FEW; n++) {
                             const real x_centred = x[n * C + c] - mean[c];
-                            x_squared_sum_few += square(x_centred);
+                            x_centred_squared_sum_few += square(x_centred);
                         }
-                        x_squared_sum_rows[c - c_tile] += x_squared_sum_few;
+                        x_centred_squared_sum_rows[c - c_tile] += x_centred_squared_sum_few;
                     }
                 } else {
                     for (int64_t n = n_few; n < n_end; n++) {
-                        /* x_squared_sum[c] = sum_n(x_centred[n,c]**2) */
+                        /* x_centred_squared_sum[c] = sum_n(x_centred[n,c]**2) */
                         #pragma omp simd
                         for (int64_t c = c_tile; c < c_end; c++) {
                             const real x_centred = x[n * C + c] - mean[c];
-                            x_squared_sum_rows[c - c_tile] += square(x_centred);
+                            x_centred_squared_sum_rows[c - c_tile] += square(x_centred);
                         }
                     }
                 }
             }
             for (int64_t c = c_tile; c < c_end; c++) {
-                x_squared_sum_total[c - c_tile] += x_squared_sum_rows[c - c_tile];
+                x_centred_squared_sum_total[c - c_tile] += x_centred_squared_sum_rows[c - c_tile];
             }
         }
         for (int64_t c = c_tile; c < c_end; c++) {
-            x_squared_sum[c - c_tile] = x_squared_sum_total[c - c_tile];
+            x_centred_squared_sum[c - c_tile] = x_centred_squared_sum_total[c - c_tile];
         }
         /* rstd[c] = 1/sqrt(var[c] + eps) */
         /* next_running_var[c] = momentum*unbiased[c] + running_var[c]*(1 - momentum) */
@@ -1046,9 +1046,9 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
                     &next_running_var[c_line];
             #pragma omp simd
             for (int64_t c = c_line; c < c_stop; c++) {
-                const real var = (1 / (N - correction)) * x_squared_sum[c - c_tile];
+                const real var = (1 / (N - correction)) * x_centred_squared_sum[c - c_tile];
                 rstd[c] = 1 / R(sqrt)(eps + var);
-                const real unbiased = (1 / (real)(N - 1)) * x_squared_sum[c - c_tile];
+                const real unbiased = (1 / (real)(N - 1)) * x_centred_squared_sum[c - c_tile];
                 next_running_var_here[c - c_line] = momentum * unbiased + (1 - momentum) *
                         running_var[c];
             }
@@ -1288,7 +1288,7 @@ int forward(const real *restrict x, const real *restrict weight,
     for (int64_t c_tile = 0; c_tile < C; c_tile += c_width) {
         const int64_t c_end = least(c_tile + c_width, C);
         real x_sum[TILE];
-        real x_squared_sum[TILE];
+        real x_centred_squared_sum[TILE];
         wide x_sum_total[TILE];
         for (int64_t i = 0; i < c_end - c_tile; i++)
             x_sum_total[i] = 0;
@@ -1341,43 +1341,43 @@ int forward(const real *restrict x, const real *restrict weight,
             if (next_running_mean_past)
                 stream(&next_running_mean[c_line], next_running_mean_line, c_stop - c_line);
         }
-        wide x_squared_sum_total[TILE];
+        wide x_centred_squared_sum_total[TILE];
         for (int64_t i = 0; i < c_end - c_tile; i++)
-            x_squared_sum_total[i] = 0;
+            x_centred_squared_sum_total[i] = 0;
         for (int64_t n_block = 0; n_block < N; n_block += BLOCK) {
             const int64_t n_end = least(n_block + BLOCK, N);
-            real x_squared_sum_rows[TILE];
+            real x_centred_squared_sum_rows[TILE];
             for (int64_t i = 0; i < c_end - c_tile; i++)
-                x_squared_sum_rows[i] = 0;
+                x_centred_squared_sum_rows[i] = 0;
             for (int64_t n_few = n_block; n_few < n_end; n_few += FEW) {
                 if (n_few + FEW <= n_end) {
-                    /* x_squared_sum[c] = sum_n(x_centred[n,c]**2) */
+                    /* x_centred_squared_sum[c] = sum_n(x_centred[n,c]**2) */
                     #pragma omp simd
                     for (int64_t c = c_tile; c < c_end; c++) {
-                        real x_squared_sum_few = 0;
+                        real x_centred_squared_sum_few = 0;
                         for (int64_t n = n_few; n < n_few + FEW; n++) {
                             const real x_centred = x[n * C + c] - mean[c];
-                            x_squared_sum_few += square(x_centred);
+                            x_centred_squared_sum_few += square(x_centred);
                         }
-                        x_squared_sum_rows[c - c_tile] += x_squared_sum_few;
+                        x_centred_squared_sum_rows[c - c_tile] += x_centred_squared_sum_few;
                     }
                 } else {
                     for (int64_t n = n_few; n < n_end; n++) {
-                        /* x_squared_sum[c] = sum_n(x_centred[n,c]**2) */
+                        /* x_centred_squared_sum[c] = sum_n(x_centred[n,c]**2) */
                         #pragma omp simd
                         for (int64_t c = c_tile; c < c_end; c++) {
                             const real x_centred = x[n * C + c] - mean[c];
-                            x_squared_sum_rows[c - c_tile] += square(x_centred);
+                            x_centred_squared_sum_rows[c - c_tile] += square(x_centred);
                         }
                     }
                 }
             }
             for (int64_t c = c_tile; c < c_end; c++) {
-                x_squared_sum_total[c - c_tile] += x_squared_sum_rows[c - c_tile];
+                x_centred_squared_sum_total[c - c_tile] += x_centred_squared_sum_rows[c - c_tile];
             }
         }
         for (int64_t c = c_tile; c < c_end; c++) {
-            x_squared_sum[c - c_tile] = x_squared_sum_total[c - c_tile];
+            x_centred_squared_sum[c - c_tile] = x_centred_squared_sum_total[c - c_tile];
         }
         /* rstd[c] = 1/sqrt(var[c] + eps) */
         /* next_running_var[c] = momentum*unbiased[c] + running_var[c]*(1 - momentum) */
@@ -1388,9 +1388,9 @@ int forward(const real *restrict x, const real *restrict weight,
                     &next_running_var[c_line];
             #pragma omp simd
             for (int64_t c = c_line; c < c_stop; c++) {
-                const real var = (1 / (N - correction)) * x_squared_sum[c - c_tile];
+                const real var = (1 / (N - correction)) * x_centred_squared_sum[c - c_tile];
                 rstd[c] = 1 / R(sqrt)(eps + var);
-                const real unbiased = (1 / (real)(N - 1)) * x_squared_sum[c - c_tile];
+                const real unbiased = (1 / (real)(N - 1)) * x_centred_squared_sum[c - c_tile];
                 next_running_var_here[c - c_line] = momentum * unbiased + (1 - momentum) *
                         running_var[c];
             }
@@ -1617,7 +1617,7 @@ int forward(const real *restrict x, const real *restrict bias,
     for (int64_t c_tile = 0; c_tile < C; c_tile += c_width) {
         const int64_t c_end = least(c_tile + c_width, C);
         real x_sum[TILE];
-        real x_squared_sum[TILE];
+        real x_centred_squared_sum[TILE];
         wide x_sum_total[TILE];
         for (int64_t i = 0; i < c_end - c_tile; i++)
             x_sum_total[i] = 0;
@@ -1670,43 +1670,43 @@ int forward(const real *restrict x, const real *restrict bias,
             if (next_running_mean_past)
                 stream(&next_running_mean[c_line], next_running_mean_line, c_stop - c_line);
         }
-        wide x_squared_sum_total[TILE];
+        wide x_centred_squared_sum_total[TILE];
         for (int64_t i = 0; i < c_end - c_tile; i++)
-            x_squared_sum_total[i] = 0;
+            x_centred_squared_sum_total[i] = 0;
         for (int64_t n_block = 0; n_block < N; n_block += BLOCK) {
             const int64_t n_end = least(n_block + BLOCK, N);
-            real x_squared_sum_rows[TILE];
+            real x_centred_squared_sum_rows[TILE];
             for (int64_t i = 0; i < c_end - c_tile; i++)
-                x_squared_sum_rows[i] = 0;
+                x_centred_squared_sum_rows[i] = 0;
             for (int64_t n_few = n_block; n_few < n_end; n_few += FEW) {
                 if (n_few + FEW <= n_end) {
-                    /* x_squared_sum[c] = sum_n(x_centred[n,c]**2) */
+                    /* x_centred_squared_sum[c] = sum_n(x_centred[n,c]**2) */
                     #pragma omp simd
                     for (int64_t c = c_tile; c < c_end; c++) {
-                        real x_squared_sum_few = 0;
+                        real x_centred_squared_sum_few = 0;
                         for (int64_t n = n_few; n < n_few + FEW; n++) {
                             const real x_centred = x[n * C + c] - mean[c];
-                            x_squared_sum_few += square(x_centred);
+                            x_centred_squared_sum_few += square(x_centred);
                         }
-                        x_squared_sum_rows[c - c_tile] += x_squared_sum_few;
+                        x_centred_squared_sum_rows[c - c_tile] += x_centred_squared_sum_few;
                     }
                 } else {
                     for (int64_t n = n_few; n < n_end; n++) {
-                        /* x_squared_sum[c] = sum_n(x_centred[n,c]**2) */
+                        /* x_centred_squared_sum[c] = sum_n(x_centred[n,c]**2) */
                         #pragma omp simd
                         for (int64_t c = c_tile; c < c_end; c++) {
                             const real x_centred = x[n * C + c] - mean[c];
-                            x_squared_sum_rows[c - c_tile] += square(x_centred);
+                            x_centred_squared_sum_rows[c - c_tile] += square(x_centred);
                         }
                     }
                 }
             }
             for (int64_t c = c_tile; c < c_end; c++) {
-                x_squared_sum_total[c - c_tile] += x_squared_sum_rows[c - c_tile];
+                x_centred_squared_sum_total[c - c_tile] += x_centred_squared_sum_rows[c - c_tile];
             }
         }
         for (int64_t c = c_tile; c < c_end; c++) {
-            x_squared_sum[c - c_tile] = x_squared_sum_total[c - c_tile];
+            x_centred_squared_sum[c - c_tile] = x_centred_squared_sum_total[c - c_tile];
         }
         /* rstd[c] = 1/sqrt(var[c] + eps) */
         /* next_running_var[c] = momentum*unbiased[c] + running_var[c]*(1 - momentum) */
@@ -1717,9 +1717,9 @@ int forward(const real *restrict x, const real *restrict bias,
                     &next_running_var[c_line];
             #pragma omp simd
             for (int64_t c = c_line; c < c_stop; c++) {
-                const real var = (1 / (N - correction)) * x_squared_sum[c - c_tile];
+                const real var = (1 / (N - correction)) * x_centred_squared_sum[c - c_tile];
                 rstd[c] = 1 / R(sqrt)(eps + var);
-                const real unbiased = (1 / (real)(N - 1)) * x_squared_sum[c - c_tile];
+                const real unbiased = (1 / (real)(N - 1)) * x_centred_squared_sum[c - c_tile];
                 next_running_var_here[c - c_line] = momentum * unbiased + (1 - momentum) *
                         running_var[c];
             }
@@ -1755,48 +1755,48 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     #pragma omp parallel for num_threads(threads) if (C * N > PARALLEL)
     for (int64_t c_tile = 0; c_tile < C; c_tile += c_width) {
         const int64_t c_end = least(c_tile + c_width, C);
-        real grad_y_sum[TILE];
+        real grad_y_dot_x_hat[TILE];
         wide grad_bias_total[TILE];
         for (int64_t i = 0; i < c_end - c_tile; i++)
             grad_bias_total[i] = 0;
-        wide grad_y_sum_total[TILE];
+        wide grad_y_dot_x_hat_total[TILE];
         for (int64_t i = 0; i < c_end - c_tile; i++)
-            grad_y_sum_total[i] = 0;
+            grad_y_dot_x_hat_total[i] = 0;
         for (int64_t n_block = 0; n_block < N; n_block += BLOCK) {
             const int64_t n_end = least(n_block + BLOCK, N);
             real grad_bias_rows[TILE];
             for (int64_t i = 0; i < c_end - c_tile; i++)
                 grad_bias_rows[i] = 0;
-            real grad_y_sum_rows[TILE];
+            real grad_y_dot_x_hat_rows[TILE];
             for (int64_t i = 0; i < c_end - c_tile; i++)
-                grad_y_sum_rows[i] = 0;
+                grad_y_dot_x_hat_rows[i] = 0;
             for (int64_t n_few = n_block; n_few < n_end; n_few += FEW) {
                 if (n_few + FEW <= n_end) {
                     /* grad_bias[c] = sum_n(grad_y[n,c]) */
-                    /* grad_y_sum[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
+                    /* grad_y_dot_x_hat[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
                     #pragma omp simd
                     for (int64_t c = c_tile; c < c_end; c++) {
                         real grad_bias_few = 0;
-                        real grad_y_sum_few = 0;
+                        real grad_y_dot_x_hat_few = 0;
                         for (int64_t n = n_few; n < n_few + FEW; n++) {
                             grad_bias_few += grad_y[n * C + c];
                             const real x_centred = x[n * C + c] - mean[c];
                             const real x_hat = rstd[c] * x_centred;
-                            grad_y_sum_few += grad_y[n * C + c] * x_hat;
+                            grad_y_dot_x_hat_few += grad_y[n * C + c] * x_hat;
                         }
                         grad_bias_rows[c - c_tile] += grad_bias_few;
-                        grad_y_sum_rows[c - c_tile] += grad_y_sum_few;
+                        grad_y_dot_x_hat_rows[c - c_tile] += grad_y_dot_x_hat_few;
                     }
                 } else {
                     for (int64_t n = n_few; n < n_end; n++) {
                         /* grad_bias[c] = sum_n(grad_y[n,c]) */
-                        /* grad_y_sum[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
+                        /* grad_y_dot_x_hat[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
                         #pragma omp simd
                         for (int64_t c = c_tile; c < c_end; c++) {
                             grad_bias_rows[c - c_tile] += grad_y[n * C + c];
                             const real x_centred = x[n * C + c] - mean[c];
                             const real x_hat = rstd[c] * x_centred;
-                            grad_y_sum_rows[c - c_tile] += grad_y[n * C + c] * x_hat;
+                            grad_y_dot_x_hat_rows[c - c_tile] += grad_y[n * C + c] * x_hat;
                         }
                     }
                 }
@@ -1805,19 +1805,19 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 grad_bias_total[c - c_tile] += grad_bias_rows[c - c_tile];
             }
             for (int64_t c = c_tile; c < c_end; c++) {
-                grad_y_sum_total[c - c_tile] += grad_y_sum_rows[c - c_tile];
+                grad_y_dot_x_hat_total[c - c_tile] += grad_y_dot_x_hat_rows[c - c_tile];
             }
         }
         for (int64_t c = c_tile; c < c_end; c++) {
             grad_bias[c] = grad_bias_total[c - c_tile];
         }
         for (int64_t c = c_tile; c < c_end; c++) {
-            grad_y_sum[c - c_tile] = grad_y_sum_total[c - c_tile];
+            grad_y_dot_x_hat[c - c_tile] = grad_y_dot_x_hat_total[c - c_tile];
         }
         for (int64_t n = 0; n < N; n++) {
             /* grad_x[n,c] = rstd[c]
                              *(grad_y[n,c] - grad_bias[c]/N
-                               - grad_y_sum[c]*x_hat[n,c]/(N - correction)) */
+                               - grad_y_dot_x_hat[c]*x_hat[n,c]/(N - correction)) */
             for (int64_t c_line = c_tile; c_line < c_end; c_line += LINE) {
                 const int64_t c_stop = least(c_line + LINE, c_end);
                 real grad_x_line[LINE];
@@ -1827,7 +1827,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                     const real x_centred = x[n * C + c] - mean[c];
                     const real x_hat = rstd[c] * x_centred;
                     grad_x_here[c - c_line] = (grad_y[n * C + c] - (1 / (real)N) * grad_bias[c] - (1
-                            / (N - correction)) * grad_y_sum[c - c_tile] * x_hat) * rstd[c];
+                            / (N - correction)) * grad_y_dot_x_hat[c - c_tile] * x_hat) * rstd[c];
                 }
                 if (grad_x_past)
                     stream(&grad_x[n * C + c_line], grad_x_line, c_stop - c_line);
@@ -1944,7 +1944,7 @@ int forward(const real *restrict x, const real *restrict running_mean,
         const int64_t c_end = least(c_tile + c_width, C);
         real x_sum[TILE];
         real mean[TILE];
-        real x_squared_sum[TILE];
+        real x_centred_squared_sum[TILE];
         wide x_sum_total[TILE];
         for (int64_t i = 0; i < c_end - c_tile; i++)
             x_sum_total[i] = 0;
@@ -1997,43 +1997,43 @@ int forward(const real *restrict x, const real *restrict running_mean,
             if (next_running_mean_past)
                 stream(&next_running_mean[c_line], next_running_mean_line, c_stop - c_line);
         }
-        wide x_squared_sum_total[TILE];
+        wide x_centred_squared_sum_total[TILE];
         for (int64_t i = 0; i < c_end - c_tile; i++)
-            x_squared_sum_total[i] = 0;
+            x_centred_squared_sum_total[i] = 0;
         for (int64_t n_block = 0; n_block < N; n_block += BLOCK) {
             const int64_t n_end = least(n_block + BLOCK, N);
-            real x_squared_sum_rows[TILE];
+            real x_centred_squared_sum_rows[TILE];
             for (int64_t i = 0; i < c_end - c_tile; i++)
-                x_squared_sum_rows[i] = 0;
+                x_centred_squared_sum_rows[i] = 0;
             for (int64_t n_few = n_block; n_few < n_end; n_few += FEW) {
                 if (n_few + FEW <= n_end) {
-                    /* x_squared_sum[c] = sum_n(x_centred[n,c]**2) */
+                    /* x_centred_squared_sum[c] = sum_n(x_centred[n,c]**2) */
                     #pragma omp simd
                     for (int64_t c = c_tile; c < c_end; c++) {
-                        real x_squared_sum_few = 0;
+                        real x_centred_squared_sum_few = 0;
                         for (int64_t n = n_few; n < n_few + FEW; n++) {
                             const real x_centred = x[n * C + c] - mean[c - c_tile];
-                            x_squared_sum_few += square(x_centred);
+                            x_centred_squared_sum_few += square(x_centred);
                         }
-                        x_squared_sum_rows[c - c_tile] += x_squared_sum_few;
+                        x_centred_squared_sum_rows[c - c_tile] += x_centred_squared_sum_few;
                     }
                 } else {
                     for (int64_t n = n_few; n < n_end; n++) {
-                        /* x_squared_sum[c] = sum_n(x_centred[n,c]**2) */
+                        /* x_centred_squared_sum[c] = sum_n(x_centred[n,c]**2) */
                         #pragma omp simd
                         for (int64_t c = c_tile; c < c_end; c++) {
                             const real x_centred = x[n * C + c] - mean[c - c_tile];
-                            x_squared_sum_rows[c - c_tile] += square(x_centred);
+                            x_centred_squared_sum_rows[c - c_tile] += square(x_centred);
                         }
                     }
                 }
             }
             for (int64_t c = c_tile; c < c_end; c++) {
-                x_squared_sum_total[c - c_tile] += x_squared_sum_rows[c - c_tile];
+                x_centred_squared_sum_total[c - c_tile] += x_centred_squared_sum_rows[c - c_tile];
             }
         }
         for (int64_t c = c_tile; c < c_end; c++) {
-            x_squared_sum[c - c_tile] = x_squared_sum_total[c - c_tile];
+            x_centred_squared_sum[c - c_tile] = x_centred_squared_sum_total[c - c_tile];
         }
         /* rstd[c] = 1/sqrt(var[c] + eps) */
         /* next_running_var[c] = momentum*unbiased[c] + running_var[c]*(1 - momentum) */
@@ -2044,9 +2044,9 @@ int forward(const real *restrict x, const real *restrict running_mean,
                     &next_running_var[c_line];
             #pragma omp simd
             for (int64_t c = c_line; c < c_stop; c++) {
-                const real var = (1 / (N - correction)) * x_squared_sum[c - c_tile];
+                const real var = (1 / (N - correction)) * x_centred_squared_sum[c - c_tile];
                 rstd[c] = 1 / R(sqrt)(eps + var);
-                const real unbiased = (1 / (real)(N - 1)) * x_squared_sum[c - c_tile];
+                const real unbiased = (1 / (real)(N - 1)) * x_centred_squared_sum[c - c_tile];
                 next_running_var_here[c - c_line] = momentum * unbiased + (1 - momentum) *
                         running_var[c];
             }
@@ -2081,44 +2081,44 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
     for (int64_t c_tile = 0; c_tile < C; c_tile += c_width) {
         const int64_t c_end = least(c_tile + c_width, C);
         real grad_y_sum[TILE];
-        real grad_y_sum_1[TILE];
+        real grad_y_dot_y[TILE];
         wide grad_y_sum_total[TILE];
         for (int64_t i = 0; i < c_end - c_tile; i++)
             grad_y_sum_total[i] = 0;
-        wide grad_y_sum_1_total[TILE];
+        wide grad_y_dot_y_total[TILE];
         for (int64_t i = 0; i < c_end - c_tile; i++)
-            grad_y_sum_1_total[i] = 0;
+            grad_y_dot_y_total[i] = 0;
         for (int64_t n_block = 0; n_block < N; n_block += BLOCK) {
             const int64_t n_end = least(n_block + BLOCK, N);
             real grad_y_sum_rows[TILE];
             for (int64_t i = 0; i < c_end - c_tile; i++)
                 grad_y_sum_rows[i] = 0;
-            real grad_y_sum_1_rows[TILE];
+            real grad_y_dot_y_rows[TILE];
             for (int64_t i = 0; i < c_end - c_tile; i++)
-                grad_y_sum_1_rows[i] = 0;
+                grad_y_dot_y_rows[i] = 0;
             for (int64_t n_few = n_block; n_few < n_end; n_few += FEW) {
                 if (n_few + FEW <= n_end) {
                     /* grad_y_sum[c] = sum_n(grad_y[n,c]) */
-                    /* grad_y_sum_1[c] = sum_n(grad_y[n,c]*y[n,c]) */
+                    /* grad_y_dot_y[c] = sum_n(grad_y[n,c]*y[n,c]) */
                     #pragma omp simd
                     for (int64_t c = c_tile; c < c_end; c++) {
                         real grad_y_sum_few = 0;
-                        real grad_y_sum_1_few = 0;
+                        real grad_y_dot_y_few = 0;
                         for (int64_t n = n_few; n < n_few + FEW; n++) {
                             grad_y_sum_few += grad_y[n * C + c];
-                            grad_y_sum_1_few += grad_y[n * C + c] * y[n * C + c];
+                            grad_y_dot_y_few += grad_y[n * C + c] * y[n * C + c];
                         }
                         grad_y_sum_rows[c - c_tile] += grad_y_sum_few;
-                        grad_y_sum_1_rows[c - c_tile] += grad_y_sum_1_few;
+                        grad_y_dot_y_rows[c - c_tile] += grad_y_dot_y_few;
                     }
                 } else {
                     for (int64_t n = n_few; n < n_end; n++) {
                         /* grad_y_sum[c] = sum_n(grad_y[n,c]) */
-                        /* grad_y_sum_1[c] = sum_n(grad_y[n,c]*y[n,c]) */
+                        /* grad_y_dot_y[c] = sum_n(grad_y[n,c]*y[n,c]) */
                         #pragma omp simd
                         for (int64_t c = c_tile; c < c_end; c++) {
                             grad_y_sum_rows[c - c_tile] += grad_y[n * C + c];
-                            grad_y_sum_1_rows[c - c_tile] += grad_y[n * C + c] * y[n * C + c];
+                            grad_y_dot_y_rows[c - c_tile] += grad_y[n * C + c] * y[n * C + c];
                         }
                     }
                 }
@@ -2127,19 +2127,19 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
                 grad_y_sum_total[c - c_tile] += grad_y_sum_rows[c - c_tile];
             }
             for (int64_t c = c_tile; c < c_end; c++) {
-                grad_y_sum_1_total[c - c_tile] += grad_y_sum_1_rows[c - c_tile];
+                grad_y_dot_y_total[c - c_tile] += grad_y_dot_y_rows[c - c_tile];
             }
         }
         for (int64_t c = c_tile; c < c_end; c++) {
             grad_y_sum[c - c_tile] = grad_y_sum_total[c - c_tile];
         }
         for (int64_t c = c_tile; c < c_end; c++) {
-            grad_y_sum_1[c - c_tile] = grad_y_sum_1_total[c - c_tile];
+            grad_y_dot_y[c - c_tile] = grad_y_dot_y_total[c - c_tile];
         }
         for (int64_t n = 0; n < N; n++) {
             /* grad_x[n,c] = rstd[c]
                              *(grad_y[n,c] - grad_y_sum[c]/N
-                               - grad_y_sum_1[c]*y[n,c]/(N - correction)) */
+                               - grad_y_dot_y[c]*y[n,c]/(N - correction)) */
             for (int64_t c_line = c_tile; c_line < c_end; c_line += LINE) {
                 const int64_t c_stop = least(c_line + LINE, c_end);
                 real grad_x_line[LINE];
@@ -2148,7 +2148,7 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
                 for (int64_t c = c_line; c < c_stop; c++) {
                     grad_x_here[c - c_line] = (grad_y[n * C + c] - (1 / (real)N) *
                             grad_y_sum[c - c_tile] - (1 / (N - correction)) *
-                            grad_y_sum_1[c - c_tile] * y[n * C + c]) * rstd[c];
+                            grad_y_dot_y[c - c_tile] * y[n * C + c]) * rstd[c];
                 }
                 if (grad_x_past)
                     stream(&grad_x[n * C + c_line], grad_x_line, c_stop - c_line);

@@ -58,22 +58,22 @@ int forward(const real *restrict input1, const real *restrict input2,
     #pragma omp parallel for num_threads(threads) if (N * M * P * Q > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         for (int64_t m = 0; m < M; m++) {
-            wide input1_sum_total = 0;
+            wide input1_scaled_sum_total = 0;
             for (int64_t p = 0; p < P; p++) {
-                /* input1_sum[n,m] = sum_p_q(input1[n,p]*input2[n,q]*weight[m,p,q]) */
+                /* input1_scaled_sum[n,m] = sum_p_q(input1[n,p]*input2[n,q]*weight[m,p,q]) */
                 for (int64_t q_block = 0; q_block < Q; q_block += SPAN) {
                     const int64_t q_end = least(q_block + SPAN, Q);
-                    real input1_sum_span = 0;
-                    #pragma omp simd reduction(+ : input1_sum_span)
+                    real input1_scaled_sum_span = 0;
+                    #pragma omp simd reduction(+ : input1_scaled_sum_span)
                     for (int64_t q = q_block; q < q_end; q++) {
-                        input1_sum_span += input1[n * P + p] * input2[n * Q + q] *
+                        input1_scaled_sum_span += input1[n * P + p] * input2[n * Q + q] *
                                 weight[(m * P + p) * Q + q];
                     }
-                    input1_sum_total += input1_sum_span;
+                    input1_scaled_sum_total += input1_scaled_sum_span;
                 }
             }
-            const real input1_sum = input1_sum_total;
-            y[n * M + m] = bias[m] + input1_sum;
+            const real input1_scaled_sum = input1_scaled_sum_total;
+            y[n * M + m] = bias[m] + input1_scaled_sum;
         }
     }
     return 0;

@@ -158,32 +158,32 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict no_sum_parts = (wide *)workspace;
+    wide *const restrict no_terms_sum_parts = (wide *)workspace;
     /* log_x[n] = log(x[n]) */
     /* log1p_neg_x[n] = log1p(-x[n]) */
-    /* no_sum = sum_n(-no[n]*(1 - target[n]) - target[n]*yes[n]) */
+    /* no_terms_sum = sum_n(-no[n]*(1 - target[n]) - target[n]*yes[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide no_sum_total = 0;
-        real no_sum_span = 0;
-        #pragma omp simd reduction(+ : no_sum_span)
+        wide no_terms_sum_total = 0;
+        real no_terms_sum_span = 0;
+        #pragma omp simd reduction(+ : no_terms_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
             const real log_x = vector_log(x[n]);
             const real log1p_neg_x = vector_log1p(-x[n]);
             const real no = log1p_neg_x <= -100 ? -100 : log1p_neg_x;
             const real yes = choose(x[n] < (real)1.2e-38, log_x <= -100 ? -100 : log_x, log_x);
-            no_sum_span += -(1 - target[n]) * no - target[n] * yes;
+            no_terms_sum_span += -(1 - target[n]) * no - target[n] * yes;
         }
-        no_sum_total += no_sum_span;
-        no_sum_parts[block] = no_sum_total;
+        no_terms_sum_total += no_terms_sum_span;
+        no_terms_sum_parts[block] = no_terms_sum_total;
     }
-    wide no_sum_total = 0;
+    wide no_terms_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        no_sum_total += no_sum_parts[block];
-    const real no_sum = no_sum_total;
-    loss[0] = no_sum / N;
+        no_terms_sum_total += no_terms_sum_parts[block];
+    const real no_terms_sum = no_terms_sum_total;
+    loss[0] = no_terms_sum / N;
     free(workspace);
     return 0;
 }
@@ -198,11 +198,10 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     /* log_x[n] = log(x[n]) */
     /* log1p_neg_x[n] = log1p(-x[n]) */
     /* grad_target[n] = grad_loss_scaled*(no[n] - yes[n]) */
-    /* inverse_one_minus_x_masked[n] = where(log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
+    /* inv_one_minus_x_masked[n] = where(log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
     /* grad_x[n] = grad_loss_scaled
-                   *(inverse_one_minus_x_masked[n]
-                     - target[n]
-                     *(inverse_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
+                   *(inv_one_minus_x_masked[n]
+                     - target[n]*(inv_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -217,11 +216,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
             const real no = log1p_neg_x <= -100 ? -100 : log1p_neg_x;
             const real yes = choose(x[n] < (real)1.2e-38, log_x <= -100 ? -100 : log_x, log_x);
             grad_target_here[n - n_line] = grad_loss_scaled * (no - yes);
-            const real inverse_one_minus_x_masked = vector_log1p(-x[n]) <= -100 ? 0 : 1 / (1 -
-                    x[n]);
-            grad_x_here[n - n_line] = grad_loss_scaled * (inverse_one_minus_x_masked -
-                    (inverse_one_minus_x_masked + (x[n] < (real)1.2e-38 ? 0 : 1 / x[n])) *
-                    target[n]);
+            const real inv_one_minus_x_masked = vector_log1p(-x[n]) <= -100 ? 0 : 1 / (1 - x[n]);
+            grad_x_here[n - n_line] = grad_loss_scaled * (inv_one_minus_x_masked -
+                    (inv_one_minus_x_masked + (x[n] < (real)1.2e-38 ? 0 : 1 / x[n])) * target[n]);
         }
         if (grad_target_past)
             stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
@@ -238,20 +235,20 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict no_sum_parts = (wide *)workspace;
+    wide *const restrict no_terms_sum_parts = (wide *)workspace;
     /* log_x[n] = log(x[n]) */
     /* log1p_neg_x[n] = log1p(-x[n]) */
-    /* no_sum = sum_n(-no[n]*(1 - target[n]) - target[n]*yes[n]) */
+    /* no_terms_sum = sum_n(-no[n]*(1 - target[n]) - target[n]*yes[n]) */
     /* grad_target[n] = (no[n] - yes[n])/N */
-    /* grad_x[n] = (inverse_one_minus_x_masked[n]
-                    - target[n]*(inverse_one_minus_x_masked[n] + where(x_low[n], 0, 1/x[n])))/N */
+    /* grad_x[n] = (inv_one_minus_x_masked[n]
+                    - target[n]*(inv_one_minus_x_masked[n] + where(x_low[n], 0, 1/x[n])))/N */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide no_sum_total = 0;
-        real no_sum_span = 0;
-        #pragma omp simd reduction(+ : no_sum_span)
+        wide no_terms_sum_total = 0;
+        real no_terms_sum_span = 0;
+        #pragma omp simd reduction(+ : no_terms_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
             const real log_x = vector_log(x[n]);
             const real log1p_neg_x = vector_log1p(-x[n]);
@@ -259,20 +256,20 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
             const real no = log1p_neg_x_low ? -100 : log1p_neg_x;
             const real x_low = x[n] < (real)1.2e-38;
             const real yes = choose(x_low, log_x <= -100 ? -100 : log_x, log_x);
-            no_sum_span += -(1 - target[n]) * no - target[n] * yes;
+            no_terms_sum_span += -(1 - target[n]) * no - target[n] * yes;
             grad_target[n] = (1 / (real)N) * (no - yes);
-            const real inverse_one_minus_x_masked = log1p_neg_x_low ? 0 : 1 / (1 - x[n]);
-            grad_x[n] = (1 / (real)N) * (inverse_one_minus_x_masked - (inverse_one_minus_x_masked +
-                    (x_low ? 0 : 1 / x[n])) * target[n]);
+            const real inv_one_minus_x_masked = log1p_neg_x_low ? 0 : 1 / (1 - x[n]);
+            grad_x[n] = (1 / (real)N) * (inv_one_minus_x_masked - (inv_one_minus_x_masked + (x_low ?
+                    0 : 1 / x[n])) * target[n]);
         }
-        no_sum_total += no_sum_span;
-        no_sum_parts[block] = no_sum_total;
+        no_terms_sum_total += no_terms_sum_span;
+        no_terms_sum_parts[block] = no_terms_sum_total;
     }
-    wide no_sum_total = 0;
+    wide no_terms_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        no_sum_total += no_sum_parts[block];
-    const real no_sum = no_sum_total;
-    loss[0] = no_sum / N;
+        no_terms_sum_total += no_terms_sum_parts[block];
+    const real no_terms_sum = no_terms_sum_total;
+    loss[0] = no_terms_sum / N;
     free(workspace);
     return 0;
 }
@@ -326,11 +323,10 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     /* log_x[n] = log(x[n]) */
     /* log1p_neg_x[n] = log1p(-x[n]) */
     /* grad_target[n] = grad_loss*(no[n] - yes[n]) */
-    /* inverse_one_minus_x_masked[n] = where(log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
+    /* inv_one_minus_x_masked[n] = where(log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
     /* grad_x[n] = grad_loss
-                   *(inverse_one_minus_x_masked[n]
-                     - target[n]
-                     *(inverse_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
+                   *(inv_one_minus_x_masked[n]
+                     - target[n]*(inv_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -345,11 +341,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
             const real no = log1p_neg_x <= -100 ? -100 : log1p_neg_x;
             const real yes = choose(x[n] < (real)1.2e-38, log_x <= -100 ? -100 : log_x, log_x);
             grad_target_here[n - n_line] = grad_loss[0] * (no - yes);
-            const real inverse_one_minus_x_masked = vector_log1p(-x[n]) <= -100 ? 0 : 1 / (1 -
-                    x[n]);
-            grad_x_here[n - n_line] = grad_loss[0] * (inverse_one_minus_x_masked -
-                    (inverse_one_minus_x_masked + (x[n] < (real)1.2e-38 ? 0 : 1 / x[n])) *
-                    target[n]);
+            const real inv_one_minus_x_masked = vector_log1p(-x[n]) <= -100 ? 0 : 1 / (1 - x[n]);
+            grad_x_here[n - n_line] = grad_loss[0] * (inv_one_minus_x_masked -
+                    (inv_one_minus_x_masked + (x[n] < (real)1.2e-38 ? 0 : 1 / x[n])) * target[n]);
         }
         if (grad_target_past)
             stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
@@ -398,11 +392,10 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     /* log_x[n] = log(x[n]) */
     /* log1p_neg_x[n] = log1p(-x[n]) */
     /* grad_target[n] = grad_loss[n]*(no[n] - yes[n]) */
-    /* inverse_one_minus_x_masked[n] = where(log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
+    /* inv_one_minus_x_masked[n] = where(log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
     /* grad_x[n] = grad_loss[n]
-                   *(inverse_one_minus_x_masked[n]
-                     - target[n]
-                     *(inverse_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
+                   *(inv_one_minus_x_masked[n]
+                     - target[n]*(inv_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -417,10 +410,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
             const real no = log1p_neg_x <= -100 ? -100 : log1p_neg_x;
             const real yes = choose(x[n] < (real)1.2e-38, log_x <= -100 ? -100 : log_x, log_x);
             grad_target_here[n - n_line] = (no - yes) * grad_loss[n];
-            const real inverse_one_minus_x_masked = vector_log1p(-x[n]) <= -100 ? 0 : 1 / (1 -
-                    x[n]);
-            grad_x_here[n - n_line] = (inverse_one_minus_x_masked - (inverse_one_minus_x_masked +
-                    (x[n] < (real)1.2e-38 ? 0 : 1 / x[n])) * target[n]) * grad_loss[n];
+            const real inv_one_minus_x_masked = vector_log1p(-x[n]) <= -100 ? 0 : 1 / (1 - x[n]);
+            grad_x_here[n - n_line] = (inv_one_minus_x_masked - (inv_one_minus_x_masked + (x[n] <
+                    (real)1.2e-38 ? 0 : 1 / x[n])) * target[n]) * grad_loss[n];
         }
         if (grad_target_past)
             stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
@@ -441,32 +433,32 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict no_sum_parts = (wide *)workspace;
+    wide *const restrict weight_scaled_sum_parts = (wide *)workspace;
     /* log_x[n] = log(x[n]) */
     /* log1p_neg_x[n] = log1p(-x[n]) */
-    /* no_sum = sum_n(weight[n]*(no[n]*(1 - target[n]) + target[n]*yes[n])) */
+    /* weight_scaled_sum = sum_n(weight[n]*(no[n]*(1 - target[n]) + target[n]*yes[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide no_sum_total = 0;
-        real no_sum_span = 0;
-        #pragma omp simd reduction(+ : no_sum_span)
+        wide weight_scaled_sum_total = 0;
+        real weight_scaled_sum_span = 0;
+        #pragma omp simd reduction(+ : weight_scaled_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
             const real log_x = vector_log(x[n]);
             const real log1p_neg_x = vector_log1p(-x[n]);
             const real no = log1p_neg_x <= -100 ? -100 : log1p_neg_x;
             const real yes = choose(x[n] < (real)1.2e-38, log_x <= -100 ? -100 : log_x, log_x);
-            no_sum_span += ((1 - target[n]) * no + target[n] * yes) * weight[n];
+            weight_scaled_sum_span += ((1 - target[n]) * no + target[n] * yes) * weight[n];
         }
-        no_sum_total += no_sum_span;
-        no_sum_parts[block] = no_sum_total;
+        weight_scaled_sum_total += weight_scaled_sum_span;
+        weight_scaled_sum_parts[block] = weight_scaled_sum_total;
     }
-    wide no_sum_total = 0;
+    wide weight_scaled_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        no_sum_total += no_sum_parts[block];
-    const real no_sum = no_sum_total;
-    loss[0] = -no_sum / N;
+        weight_scaled_sum_total += weight_scaled_sum_parts[block];
+    const real weight_scaled_sum = weight_scaled_sum_total;
+    loss[0] = -weight_scaled_sum / N;
     free(workspace);
     return 0;
 }
@@ -479,12 +471,11 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const int grad_x_past = past_caches(N);
     /* log_x[n] = log(x[n]) */
     /* log1p_neg_x[n] = log1p(-x[n]) */
-    /* grad_target[n] = weight_product[n]*(no[n] - yes[n]) */
-    /* inverse_one_minus_x_masked[n] = where(log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
-    /* grad_x[n] = weight_product[n]
-                   *(inverse_one_minus_x_masked[n]
-                     - target[n]
-                     *(inverse_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
+    /* grad_target[n] = grad_loss_times_weight_scaled[n]*(no[n] - yes[n]) */
+    /* inv_one_minus_x_masked[n] = where(log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
+    /* grad_x[n] = grad_loss_times_weight_scaled[n]
+                   *(inv_one_minus_x_masked[n]
+                     - target[n]*(inv_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -496,14 +487,13 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         for (int64_t n = n_line; n < n_stop; n++) {
             const real log_x = vector_log(x[n]);
             const real log1p_neg_x = vector_log1p(-x[n]);
+            const real grad_loss_times_weight_scaled = (grad_loss[0] / N) * weight[n];
             const real no = log1p_neg_x <= -100 ? -100 : log1p_neg_x;
-            const real weight_product = (grad_loss[0] / N) * weight[n];
             const real yes = choose(x[n] < (real)1.2e-38, log_x <= -100 ? -100 : log_x, log_x);
-            grad_target_here[n - n_line] = (no - yes) * weight_product;
-            const real inverse_one_minus_x_masked = vector_log1p(-x[n]) <= -100 ? 0 : 1 / (1 -
-                    x[n]);
-            grad_x_here[n - n_line] = (inverse_one_minus_x_masked - (inverse_one_minus_x_masked +
-                    (x[n] < (real)1.2e-38 ? 0 : 1 / x[n])) * target[n]) * weight_product;
+            grad_target_here[n - n_line] = (no - yes) * grad_loss_times_weight_scaled;
+            const real inv_one_minus_x_masked = vector_log1p(-x[n]) <= -100 ? 0 : 1 / (1 - x[n]);
+            grad_x_here[n - n_line] = (inv_one_minus_x_masked - (inv_one_minus_x_masked + (x[n] <
+                    (real)1.2e-38 ? 0 : 1 / x[n])) * target[n]) * grad_loss_times_weight_scaled;
         }
         if (grad_target_past)
             stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
@@ -524,32 +514,32 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict no_sum_parts = (wide *)workspace;
+    wide *const restrict weight_scaled_sum_parts = (wide *)workspace;
     /* log_x[n] = log(x[n]) */
     /* log1p_neg_x[n] = log1p(-x[n]) */
-    /* no_sum = sum_n(weight[n]*(no[n]*(1 - target[n]) + target[n]*yes[n])) */
+    /* weight_scaled_sum = sum_n(weight[n]*(no[n]*(1 - target[n]) + target[n]*yes[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide no_sum_total = 0;
-        real no_sum_span = 0;
-        #pragma omp simd reduction(+ : no_sum_span)
+        wide weight_scaled_sum_total = 0;
+        real weight_scaled_sum_span = 0;
+        #pragma omp simd reduction(+ : weight_scaled_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
             const real log_x = vector_log(x[n]);
             const real log1p_neg_x = vector_log1p(-x[n]);
             const real no = log1p_neg_x <= -100 ? -100 : log1p_neg_x;
             const real yes = choose(x[n] < (real)1.2e-38, log_x <= -100 ? -100 : log_x, log_x);
-            no_sum_span += ((1 - target[n]) * no + target[n] * yes) * weight[n];
+            weight_scaled_sum_span += ((1 - target[n]) * no + target[n] * yes) * weight[n];
         }
-        no_sum_total += no_sum_span;
-        no_sum_parts[block] = no_sum_total;
+        weight_scaled_sum_total += weight_scaled_sum_span;
+        weight_scaled_sum_parts[block] = weight_scaled_sum_total;
     }
-    wide no_sum_total = 0;
+    wide weight_scaled_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        no_sum_total += no_sum_parts[block];
-    const real no_sum = no_sum_total;
-    loss[0] = -no_sum;
+        weight_scaled_sum_total += weight_scaled_sum_parts[block];
+    const real weight_scaled_sum = weight_scaled_sum_total;
+    loss[0] = -weight_scaled_sum;
     free(workspace);
     return 0;
 }
@@ -562,12 +552,11 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const int grad_x_past = past_caches(N);
     /* log_x[n] = log(x[n]) */
     /* log1p_neg_x[n] = log1p(-x[n]) */
-    /* grad_target[n] = weight_product[n]*(no[n] - yes[n]) */
-    /* inverse_one_minus_x_masked[n] = where(log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
-    /* grad_x[n] = weight_product[n]
-                   *(inverse_one_minus_x_masked[n]
-                     - target[n]
-                     *(inverse_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
+    /* grad_target[n] = grad_loss_times_weight[n]*(no[n] - yes[n]) */
+    /* inv_one_minus_x_masked[n] = where(log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
+    /* grad_x[n] = grad_loss_times_weight[n]
+                   *(inv_one_minus_x_masked[n]
+                     - target[n]*(inv_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -579,14 +568,13 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         for (int64_t n = n_line; n < n_stop; n++) {
             const real log_x = vector_log(x[n]);
             const real log1p_neg_x = vector_log1p(-x[n]);
+            const real grad_loss_times_weight = grad_loss[0] * weight[n];
             const real no = log1p_neg_x <= -100 ? -100 : log1p_neg_x;
-            const real weight_product = grad_loss[0] * weight[n];
             const real yes = choose(x[n] < (real)1.2e-38, log_x <= -100 ? -100 : log_x, log_x);
-            grad_target_here[n - n_line] = (no - yes) * weight_product;
-            const real inverse_one_minus_x_masked = vector_log1p(-x[n]) <= -100 ? 0 : 1 / (1 -
-                    x[n]);
-            grad_x_here[n - n_line] = (inverse_one_minus_x_masked - (inverse_one_minus_x_masked +
-                    (x[n] < (real)1.2e-38 ? 0 : 1 / x[n])) * target[n]) * weight_product;
+            grad_target_here[n - n_line] = (no - yes) * grad_loss_times_weight;
+            const real inv_one_minus_x_masked = vector_log1p(-x[n]) <= -100 ? 0 : 1 / (1 - x[n]);
+            grad_x_here[n - n_line] = (inv_one_minus_x_masked - (inv_one_minus_x_masked + (x[n] <
+                    (real)1.2e-38 ? 0 : 1 / x[n])) * target[n]) * grad_loss_times_weight;
         }
         if (grad_target_past)
             stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
@@ -635,11 +623,10 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     /* log_x[n] = log(x[n]) */
     /* log1p_neg_x[n] = log1p(-x[n]) */
     /* grad_target[n] = grad_loss_times_weight[n]*(no[n] - yes[n]) */
-    /* inverse_one_minus_x_masked[n] = where(log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
+    /* inv_one_minus_x_masked[n] = where(log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
     /* grad_x[n] = grad_loss_times_weight[n]
-                   *(inverse_one_minus_x_masked[n]
-                     - target[n]
-                     *(inverse_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
+                   *(inv_one_minus_x_masked[n]
+                     - target[n]*(inv_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -655,10 +642,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
             const real no = log1p_neg_x <= -100 ? -100 : log1p_neg_x;
             const real yes = choose(x[n] < (real)1.2e-38, log_x <= -100 ? -100 : log_x, log_x);
             grad_target_here[n - n_line] = (no - yes) * grad_loss_times_weight;
-            const real inverse_one_minus_x_masked = vector_log1p(-x[n]) <= -100 ? 0 : 1 / (1 -
-                    x[n]);
-            grad_x_here[n - n_line] = (inverse_one_minus_x_masked - (inverse_one_minus_x_masked +
-                    (x[n] < (real)1.2e-38 ? 0 : 1 / x[n])) * target[n]) * grad_loss_times_weight;
+            const real inv_one_minus_x_masked = vector_log1p(-x[n]) <= -100 ? 0 : 1 / (1 - x[n]);
+            grad_x_here[n - n_line] = (inv_one_minus_x_masked - (inv_one_minus_x_masked + (x[n] <
+                    (real)1.2e-38 ? 0 : 1 / x[n])) * target[n]) * grad_loss_times_weight;
         }
         if (grad_target_past)
             stream(&grad_target[n_line], grad_target_line, n_stop - n_line);

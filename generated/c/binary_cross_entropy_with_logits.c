@@ -208,27 +208,28 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict target_sum_parts = (wide *)workspace;
-    /* target_sum = sum_n(target[n]*log_add_exp(-x[n], 0) + log_add_exp(x[n], 0)*(1 - target[n])) */
+    wide *const restrict target_terms_sum_parts = (wide *)workspace;
+    /* target_terms_sum = sum_n(target[n]*log_add_exp(-x[n], 0)
+                                + log_add_exp(x[n], 0)*(1 - target[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide target_sum_total = 0;
-        real target_sum_span = 0;
-        #pragma omp simd reduction(+ : target_sum_span)
+        wide target_terms_sum_total = 0;
+        real target_terms_sum_span = 0;
+        #pragma omp simd reduction(+ : target_terms_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            target_sum_span += (1 - target[n]) * log_add_exp(x[n], 0) + target[n] *
+            target_terms_sum_span += (1 - target[n]) * log_add_exp(x[n], 0) + target[n] *
                     log_add_exp(-x[n], 0);
         }
-        target_sum_total += target_sum_span;
-        target_sum_parts[block] = target_sum_total;
+        target_terms_sum_total += target_terms_sum_span;
+        target_terms_sum_parts[block] = target_terms_sum_total;
     }
-    wide target_sum_total = 0;
+    wide target_terms_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        target_sum_total += target_sum_parts[block];
-    const real target_sum = target_sum_total;
-    loss[0] = target_sum / N;
+        target_terms_sum_total += target_terms_sum_parts[block];
+    const real target_terms_sum = target_terms_sum_total;
+    loss[0] = target_terms_sum / N;
     free(workspace);
     return 0;
 }
@@ -271,33 +272,34 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict target_sum_parts = (wide *)workspace;
+    wide *const restrict target_terms_sum_parts = (wide *)workspace;
     /* s[n] = sigmoid(x[n]) */
-    /* target_sum = sum_n(target[n]*log_add_exp(-x[n], 0) + log_add_exp(x[n], 0)*(1 - target[n])) */
+    /* target_terms_sum = sum_n(target[n]*log_add_exp(-x[n], 0)
+                                + log_add_exp(x[n], 0)*(1 - target[n])) */
     /* grad_target[n] = -x[n]/N */
     /* grad_x[n] = (s[n] - target[n])/N */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide target_sum_total = 0;
-        real target_sum_span = 0;
-        #pragma omp simd reduction(+ : target_sum_span)
+        wide target_terms_sum_total = 0;
+        real target_terms_sum_span = 0;
+        #pragma omp simd reduction(+ : target_terms_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
             const real s = sigmoid(x[n]);
-            target_sum_span += (1 - target[n]) * log_add_exp(x[n], 0) + target[n] *
+            target_terms_sum_span += (1 - target[n]) * log_add_exp(x[n], 0) + target[n] *
                     log_add_exp(-x[n], 0);
             grad_target[n] = -(1 / (real)N) * x[n];
             grad_x[n] = (1 / (real)N) * (s - target[n]);
         }
-        target_sum_total += target_sum_span;
-        target_sum_parts[block] = target_sum_total;
+        target_terms_sum_total += target_terms_sum_span;
+        target_terms_sum_parts[block] = target_terms_sum_total;
     }
-    wide target_sum_total = 0;
+    wide target_terms_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        target_sum_total += target_sum_parts[block];
-    const real target_sum = target_sum_total;
-    loss[0] = target_sum / N;
+        target_terms_sum_total += target_terms_sum_parts[block];
+    const real target_terms_sum = target_terms_sum_total;
+    loss[0] = target_terms_sum / N;
     free(workspace);
     return 0;
 }
@@ -313,31 +315,31 @@ int forward(const real *restrict x, const real *restrict target,
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict log_s_1_sum_parts = (wide *)workspace;
-    /* logaddexp_neg_x[n] = log_add_exp(-x[n], 0) */
-    /* log_s_1_sum = sum_n(log_add_exp(x[n], 0)*(1 - target[n])
-                           - log_s_1[n]*pos_weight[n]*target[n]) */
+    wide *const restrict log_s_terms_sum_parts = (wide *)workspace;
+    /* softplus_neg_x[n] = log_add_exp(-x[n], 0) */
+    /* log_s_terms_sum = sum_n(log_add_exp(x[n], 0)*(1 - target[n])
+                               - log_s[n]*pos_weight[n]*target[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide log_s_1_sum_total = 0;
-        real log_s_1_sum_span = 0;
-        #pragma omp simd reduction(+ : log_s_1_sum_span)
+        wide log_s_terms_sum_total = 0;
+        real log_s_terms_sum_span = 0;
+        #pragma omp simd reduction(+ : log_s_terms_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real logaddexp_neg_x = log_add_exp(-x[n], 0);
-            const real log_s_1 = -logaddexp_neg_x;
-            log_s_1_sum_span += (1 - target[n]) * log_add_exp(x[n], 0) - log_s_1 * pos_weight[n] *
+            const real softplus_neg_x = log_add_exp(-x[n], 0);
+            const real log_s = -softplus_neg_x;
+            log_s_terms_sum_span += (1 - target[n]) * log_add_exp(x[n], 0) - log_s * pos_weight[n] *
                     target[n];
         }
-        log_s_1_sum_total += log_s_1_sum_span;
-        log_s_1_sum_parts[block] = log_s_1_sum_total;
+        log_s_terms_sum_total += log_s_terms_sum_span;
+        log_s_terms_sum_parts[block] = log_s_terms_sum_total;
     }
-    wide log_s_1_sum_total = 0;
+    wide log_s_terms_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        log_s_1_sum_total += log_s_1_sum_parts[block];
-    const real log_s_1_sum = log_s_1_sum_total;
-    loss[0] = log_s_1_sum / N;
+        log_s_terms_sum_total += log_s_terms_sum_parts[block];
+    const real log_s_terms_sum = log_s_terms_sum_total;
+    loss[0] = log_s_terms_sum / N;
     free(workspace);
     return 0;
 }
@@ -350,8 +352,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const int grad_x_past = past_caches(N);
     const real grad_loss_scaled = grad_loss[0] / N;
     /* s[n] = sigmoid(x[n]) */
-    /* logaddexp_neg_x[n] = log_add_exp(-x[n], 0) */
-    /* grad_target[n] = grad_loss_scaled*(log_s_1[n]*(1 - pos_weight[n]) - x[n]) */
+    /* softplus_neg_x[n] = log_add_exp(-x[n], 0) */
+    /* grad_target[n] = grad_loss_scaled*(log_s[n]*(1 - pos_weight[n]) - x[n]) */
     /* grad_x[n] = grad_loss_scaled*(s[n]*(1 - target[n]) - pos_weight[n]*target[n]*(1 - s[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
@@ -363,10 +365,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real s = sigmoid(x[n]);
-            const real logaddexp_neg_x = log_add_exp(-x[n], 0);
-            const real log_s_1 = -logaddexp_neg_x;
-            grad_target_here[n - n_line] = grad_loss_scaled * ((1 - pos_weight[n]) * log_s_1 -
-                    x[n]);
+            const real softplus_neg_x = log_add_exp(-x[n], 0);
+            const real log_s = -softplus_neg_x;
+            grad_target_here[n - n_line] = grad_loss_scaled * ((1 - pos_weight[n]) * log_s - x[n]);
             grad_x_here[n - n_line] = grad_loss_scaled * ((1 - target[n]) * s - (1 - s) *
                     pos_weight[n] * target[n]);
         }
@@ -454,8 +455,8 @@ int forward(const real *restrict x, const real *restrict target,
     if (workspace == NULL)
         return 1;
     wide *const restrict loss_parts = (wide *)workspace;
-    /* logaddexp_neg_x[n] = log_add_exp(-x[n], 0) */
-    /* loss = sum_n(log_add_exp(x[n], 0)*(1 - target[n]) - log_s_1[n]*pos_weight[n]*target[n]) */
+    /* softplus_neg_x[n] = log_add_exp(-x[n], 0) */
+    /* loss = sum_n(log_add_exp(x[n], 0)*(1 - target[n]) - log_s[n]*pos_weight[n]*target[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -464,10 +465,9 @@ int forward(const real *restrict x, const real *restrict target,
         real loss_span = 0;
         #pragma omp simd reduction(+ : loss_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real logaddexp_neg_x = log_add_exp(-x[n], 0);
-            const real log_s_1 = -logaddexp_neg_x;
-            loss_span += (1 - target[n]) * log_add_exp(x[n], 0) - log_s_1 * pos_weight[n] *
-                    target[n];
+            const real softplus_neg_x = log_add_exp(-x[n], 0);
+            const real log_s = -softplus_neg_x;
+            loss_span += (1 - target[n]) * log_add_exp(x[n], 0) - log_s * pos_weight[n] * target[n];
         }
         loss_total += loss_span;
         loss_parts[block] = loss_total;
@@ -487,8 +487,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
     /* s[n] = sigmoid(x[n]) */
-    /* logaddexp_neg_x[n] = log_add_exp(-x[n], 0) */
-    /* grad_target[n] = grad_loss*(log_s_1[n]*(1 - pos_weight[n]) - x[n]) */
+    /* softplus_neg_x[n] = log_add_exp(-x[n], 0) */
+    /* grad_target[n] = grad_loss*(log_s[n]*(1 - pos_weight[n]) - x[n]) */
     /* grad_x[n] = grad_loss*(s[n]*(1 - target[n]) - pos_weight[n]*target[n]*(1 - s[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
@@ -500,9 +500,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real s = sigmoid(x[n]);
-            const real logaddexp_neg_x = log_add_exp(-x[n], 0);
-            const real log_s_1 = -logaddexp_neg_x;
-            grad_target_here[n - n_line] = grad_loss[0] * ((1 - pos_weight[n]) * log_s_1 - x[n]);
+            const real softplus_neg_x = log_add_exp(-x[n], 0);
+            const real log_s = -softplus_neg_x;
+            grad_target_here[n - n_line] = grad_loss[0] * ((1 - pos_weight[n]) * log_s - x[n]);
             grad_x_here[n - n_line] = grad_loss[0] * ((1 - target[n]) * s - (1 - s) * pos_weight[n]
                     * target[n]);
         }
@@ -566,13 +566,13 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target, pos_weight. */
 int forward(const real *restrict x, const real *restrict target,
             const real *restrict pos_weight, real *restrict loss, int64_t N, int threads) {
-    /* logaddexp_neg_x[n] = log_add_exp(-x[n], 0) */
-    /* loss[n] = log_add_exp(x[n], 0)*(1 - target[n]) - log_s_1[n]*pos_weight[n]*target[n] */
+    /* softplus_neg_x[n] = log_add_exp(-x[n], 0) */
+    /* loss[n] = log_add_exp(x[n], 0)*(1 - target[n]) - log_s[n]*pos_weight[n]*target[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real logaddexp_neg_x = log_add_exp(-x[n], 0);
-        const real log_s_1 = -logaddexp_neg_x;
-        loss[n] = (1 - target[n]) * log_add_exp(x[n], 0) - log_s_1 * pos_weight[n] * target[n];
+        const real softplus_neg_x = log_add_exp(-x[n], 0);
+        const real log_s = -softplus_neg_x;
+        loss[n] = (1 - target[n]) * log_add_exp(x[n], 0) - log_s * pos_weight[n] * target[n];
     }
     return 0;
 }
@@ -584,8 +584,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
     /* s[n] = sigmoid(x[n]) */
-    /* logaddexp_neg_x[n] = log_add_exp(-x[n], 0) */
-    /* grad_target[n] = grad_loss[n]*(log_s_1[n]*(1 - pos_weight[n]) - x[n]) */
+    /* softplus_neg_x[n] = log_add_exp(-x[n], 0) */
+    /* grad_target[n] = grad_loss[n]*(log_s[n]*(1 - pos_weight[n]) - x[n]) */
     /* grad_x[n] = grad_loss[n]*(s[n]*(1 - target[n]) - pos_weight[n]*target[n]*(1 - s[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
@@ -597,9 +597,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real s = sigmoid(x[n]);
-            const real logaddexp_neg_x = log_add_exp(-x[n], 0);
-            const real log_s_1 = -logaddexp_neg_x;
-            grad_target_here[n - n_line] = ((1 - pos_weight[n]) * log_s_1 - x[n]) * grad_loss[n];
+            const real softplus_neg_x = log_add_exp(-x[n], 0);
+            const real log_s = -softplus_neg_x;
+            grad_target_here[n - n_line] = ((1 - pos_weight[n]) * log_s - x[n]) * grad_loss[n];
             grad_x_here[n - n_line] = ((1 - target[n]) * s - (1 - s) * pos_weight[n] * target[n]) *
                     grad_loss[n];
         }
@@ -622,29 +622,29 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict target_sum_parts = (wide *)workspace;
-    /* target_sum = sum_n(weight[n]
-                          *(-target[n]*log_add_exp(-x[n], 0)
-                            - log_add_exp(x[n], 0)*(1 - target[n]))) */
+    wide *const restrict weight_scaled_sum_parts = (wide *)workspace;
+    /* weight_scaled_sum = sum_n(weight[n]
+                                 *(-target[n]*log_add_exp(-x[n], 0)
+                                   - log_add_exp(x[n], 0)*(1 - target[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide target_sum_total = 0;
-        real target_sum_span = 0;
-        #pragma omp simd reduction(+ : target_sum_span)
+        wide weight_scaled_sum_total = 0;
+        real weight_scaled_sum_span = 0;
+        #pragma omp simd reduction(+ : weight_scaled_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            target_sum_span += (-(1 - target[n]) * log_add_exp(x[n], 0) - target[n] *
+            weight_scaled_sum_span += (-(1 - target[n]) * log_add_exp(x[n], 0) - target[n] *
                     log_add_exp(-x[n], 0)) * weight[n];
         }
-        target_sum_total += target_sum_span;
-        target_sum_parts[block] = target_sum_total;
+        weight_scaled_sum_total += weight_scaled_sum_span;
+        weight_scaled_sum_parts[block] = weight_scaled_sum_total;
     }
-    wide target_sum_total = 0;
+    wide weight_scaled_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        target_sum_total += target_sum_parts[block];
-    const real target_sum = target_sum_total;
-    loss[0] = -target_sum / N;
+        weight_scaled_sum_total += weight_scaled_sum_parts[block];
+    const real weight_scaled_sum = weight_scaled_sum_total;
+    loss[0] = -weight_scaled_sum / N;
     free(workspace);
     return 0;
 }
@@ -656,8 +656,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
     /* s[n] = sigmoid(x[n]) */
-    /* grad_target[n] = -weight_product[n]*x[n] */
-    /* grad_x[n] = weight_product[n]*(s[n] - target[n]) */
+    /* grad_target[n] = -grad_loss_times_weight_scaled[n]*x[n] */
+    /* grad_x[n] = grad_loss_times_weight_scaled[n]*(s[n] - target[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -668,9 +668,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real s = sigmoid(x[n]);
-            const real weight_product = (grad_loss[0] / N) * weight[n];
-            grad_target_here[n - n_line] = -weight_product * x[n];
-            grad_x_here[n - n_line] = (s - target[n]) * weight_product;
+            const real grad_loss_times_weight_scaled = (grad_loss[0] / N) * weight[n];
+            grad_target_here[n - n_line] = -grad_loss_times_weight_scaled * x[n];
+            grad_x_here[n - n_line] = (s - target[n]) * grad_loss_times_weight_scaled;
         }
         if (grad_target_past)
             stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
@@ -691,32 +691,32 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict log_s_1_sum_parts = (wide *)workspace;
-    /* logaddexp_neg_x[n] = log_add_exp(-x[n], 0) */
-    /* log_s_1_sum = sum_n(weight[n]
-                           *(log_s_1[n]*pos_weight[n]*target[n]
-                             - log_add_exp(x[n], 0)*(1 - target[n]))) */
+    wide *const restrict weight_scaled_sum_parts = (wide *)workspace;
+    /* softplus_neg_x[n] = log_add_exp(-x[n], 0) */
+    /* weight_scaled_sum = sum_n(weight[n]
+                                 *(log_s[n]*pos_weight[n]*target[n]
+                                   - log_add_exp(x[n], 0)*(1 - target[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide log_s_1_sum_total = 0;
-        real log_s_1_sum_span = 0;
-        #pragma omp simd reduction(+ : log_s_1_sum_span)
+        wide weight_scaled_sum_total = 0;
+        real weight_scaled_sum_span = 0;
+        #pragma omp simd reduction(+ : weight_scaled_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real logaddexp_neg_x = log_add_exp(-x[n], 0);
-            const real log_s_1 = -logaddexp_neg_x;
-            log_s_1_sum_span += (log_s_1 * pos_weight[n] * target[n] - (1 - target[n]) *
+            const real softplus_neg_x = log_add_exp(-x[n], 0);
+            const real log_s = -softplus_neg_x;
+            weight_scaled_sum_span += (log_s * pos_weight[n] * target[n] - (1 - target[n]) *
                     log_add_exp(x[n], 0)) * weight[n];
         }
-        log_s_1_sum_total += log_s_1_sum_span;
-        log_s_1_sum_parts[block] = log_s_1_sum_total;
+        weight_scaled_sum_total += weight_scaled_sum_span;
+        weight_scaled_sum_parts[block] = weight_scaled_sum_total;
     }
-    wide log_s_1_sum_total = 0;
+    wide weight_scaled_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        log_s_1_sum_total += log_s_1_sum_parts[block];
-    const real log_s_1_sum = log_s_1_sum_total;
-    loss[0] = -log_s_1_sum / N;
+        weight_scaled_sum_total += weight_scaled_sum_parts[block];
+    const real weight_scaled_sum = weight_scaled_sum_total;
+    loss[0] = -weight_scaled_sum / N;
     free(workspace);
     return 0;
 }
@@ -729,9 +729,10 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
     /* s[n] = sigmoid(x[n]) */
-    /* logaddexp_neg_x[n] = log_add_exp(-x[n], 0) */
-    /* grad_target[n] = weight_product[n]*(log_s_1[n]*(1 - pos_weight[n]) - x[n]) */
-    /* grad_x[n] = weight_product[n]*(s[n]*(1 - target[n]) - pos_weight[n]*target[n]*(1 - s[n])) */
+    /* softplus_neg_x[n] = log_add_exp(-x[n], 0) */
+    /* grad_target[n] = grad_loss_times_weight_scaled[n]*(log_s[n]*(1 - pos_weight[n]) - x[n]) */
+    /* grad_x[n] = grad_loss_times_weight_scaled[n]
+                   *(s[n]*(1 - target[n]) - pos_weight[n]*target[n]*(1 - s[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -742,12 +743,13 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real s = sigmoid(x[n]);
-            const real logaddexp_neg_x = log_add_exp(-x[n], 0);
-            const real log_s_1 = -logaddexp_neg_x;
-            const real weight_product = (grad_loss[0] / N) * weight[n];
-            grad_target_here[n - n_line] = ((1 - pos_weight[n]) * log_s_1 - x[n]) * weight_product;
+            const real softplus_neg_x = log_add_exp(-x[n], 0);
+            const real grad_loss_times_weight_scaled = (grad_loss[0] / N) * weight[n];
+            const real log_s = -softplus_neg_x;
+            grad_target_here[n - n_line] = ((1 - pos_weight[n]) * log_s - x[n]) *
+                    grad_loss_times_weight_scaled;
             grad_x_here[n - n_line] = ((1 - target[n]) * s - (1 - s) * pos_weight[n] * target[n]) *
-                    weight_product;
+                    grad_loss_times_weight_scaled;
         }
         if (grad_target_past)
             stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
@@ -768,29 +770,29 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict target_sum_parts = (wide *)workspace;
-    /* target_sum = sum_n(weight[n]
-                          *(-target[n]*log_add_exp(-x[n], 0)
-                            - log_add_exp(x[n], 0)*(1 - target[n]))) */
+    wide *const restrict weight_scaled_sum_parts = (wide *)workspace;
+    /* weight_scaled_sum = sum_n(weight[n]
+                                 *(-target[n]*log_add_exp(-x[n], 0)
+                                   - log_add_exp(x[n], 0)*(1 - target[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide target_sum_total = 0;
-        real target_sum_span = 0;
-        #pragma omp simd reduction(+ : target_sum_span)
+        wide weight_scaled_sum_total = 0;
+        real weight_scaled_sum_span = 0;
+        #pragma omp simd reduction(+ : weight_scaled_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            target_sum_span += (-(1 - target[n]) * log_add_exp(x[n], 0) - target[n] *
+            weight_scaled_sum_span += (-(1 - target[n]) * log_add_exp(x[n], 0) - target[n] *
                     log_add_exp(-x[n], 0)) * weight[n];
         }
-        target_sum_total += target_sum_span;
-        target_sum_parts[block] = target_sum_total;
+        weight_scaled_sum_total += weight_scaled_sum_span;
+        weight_scaled_sum_parts[block] = weight_scaled_sum_total;
     }
-    wide target_sum_total = 0;
+    wide weight_scaled_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        target_sum_total += target_sum_parts[block];
-    const real target_sum = target_sum_total;
-    loss[0] = -target_sum;
+        weight_scaled_sum_total += weight_scaled_sum_parts[block];
+    const real weight_scaled_sum = weight_scaled_sum_total;
+    loss[0] = -weight_scaled_sum;
     free(workspace);
     return 0;
 }
@@ -802,8 +804,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
     /* s[n] = sigmoid(x[n]) */
-    /* grad_target[n] = -weight_product[n]*x[n] */
-    /* grad_x[n] = weight_product[n]*(s[n] - target[n]) */
+    /* grad_target[n] = -grad_loss_times_weight[n]*x[n] */
+    /* grad_x[n] = grad_loss_times_weight[n]*(s[n] - target[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -814,9 +816,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real s = sigmoid(x[n]);
-            const real weight_product = grad_loss[0] * weight[n];
-            grad_target_here[n - n_line] = -weight_product * x[n];
-            grad_x_here[n - n_line] = (s - target[n]) * weight_product;
+            const real grad_loss_times_weight = grad_loss[0] * weight[n];
+            grad_target_here[n - n_line] = -grad_loss_times_weight * x[n];
+            grad_x_here[n - n_line] = (s - target[n]) * grad_loss_times_weight;
         }
         if (grad_target_past)
             stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
@@ -837,32 +839,32 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict log_s_1_sum_parts = (wide *)workspace;
-    /* logaddexp_neg_x[n] = log_add_exp(-x[n], 0) */
-    /* log_s_1_sum = sum_n(weight[n]
-                           *(log_s_1[n]*pos_weight[n]*target[n]
-                             - log_add_exp(x[n], 0)*(1 - target[n]))) */
+    wide *const restrict weight_scaled_sum_parts = (wide *)workspace;
+    /* softplus_neg_x[n] = log_add_exp(-x[n], 0) */
+    /* weight_scaled_sum = sum_n(weight[n]
+                                 *(log_s[n]*pos_weight[n]*target[n]
+                                   - log_add_exp(x[n], 0)*(1 - target[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide log_s_1_sum_total = 0;
-        real log_s_1_sum_span = 0;
-        #pragma omp simd reduction(+ : log_s_1_sum_span)
+        wide weight_scaled_sum_total = 0;
+        real weight_scaled_sum_span = 0;
+        #pragma omp simd reduction(+ : weight_scaled_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real logaddexp_neg_x = log_add_exp(-x[n], 0);
-            const real log_s_1 = -logaddexp_neg_x;
-            log_s_1_sum_span += (log_s_1 * pos_weight[n] * target[n] - (1 - target[n]) *
+            const real softplus_neg_x = log_add_exp(-x[n], 0);
+            const real log_s = -softplus_neg_x;
+            weight_scaled_sum_span += (log_s * pos_weight[n] * target[n] - (1 - target[n]) *
                     log_add_exp(x[n], 0)) * weight[n];
         }
-        log_s_1_sum_total += log_s_1_sum_span;
-        log_s_1_sum_parts[block] = log_s_1_sum_total;
+        weight_scaled_sum_total += weight_scaled_sum_span;
+        weight_scaled_sum_parts[block] = weight_scaled_sum_total;
     }
-    wide log_s_1_sum_total = 0;
+    wide weight_scaled_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        log_s_1_sum_total += log_s_1_sum_parts[block];
-    const real log_s_1_sum = log_s_1_sum_total;
-    loss[0] = -log_s_1_sum;
+        weight_scaled_sum_total += weight_scaled_sum_parts[block];
+    const real weight_scaled_sum = weight_scaled_sum_total;
+    loss[0] = -weight_scaled_sum;
     free(workspace);
     return 0;
 }
@@ -875,9 +877,10 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
     /* s[n] = sigmoid(x[n]) */
-    /* logaddexp_neg_x[n] = log_add_exp(-x[n], 0) */
-    /* grad_target[n] = weight_product[n]*(log_s_1[n]*(1 - pos_weight[n]) - x[n]) */
-    /* grad_x[n] = weight_product[n]*(s[n]*(1 - target[n]) - pos_weight[n]*target[n]*(1 - s[n])) */
+    /* softplus_neg_x[n] = log_add_exp(-x[n], 0) */
+    /* grad_target[n] = grad_loss_times_weight[n]*(log_s[n]*(1 - pos_weight[n]) - x[n]) */
+    /* grad_x[n] = grad_loss_times_weight[n]
+                   *(s[n]*(1 - target[n]) - pos_weight[n]*target[n]*(1 - s[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -888,12 +891,13 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real s = sigmoid(x[n]);
-            const real logaddexp_neg_x = log_add_exp(-x[n], 0);
-            const real log_s_1 = -logaddexp_neg_x;
-            const real weight_product = grad_loss[0] * weight[n];
-            grad_target_here[n - n_line] = ((1 - pos_weight[n]) * log_s_1 - x[n]) * weight_product;
+            const real softplus_neg_x = log_add_exp(-x[n], 0);
+            const real grad_loss_times_weight = grad_loss[0] * weight[n];
+            const real log_s = -softplus_neg_x;
+            grad_target_here[n - n_line] = ((1 - pos_weight[n]) * log_s - x[n]) *
+                    grad_loss_times_weight;
             grad_x_here[n - n_line] = ((1 - target[n]) * s - (1 - s) * pos_weight[n] * target[n]) *
-                    weight_product;
+                    grad_loss_times_weight;
         }
         if (grad_target_past)
             stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
@@ -958,14 +962,14 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target, weight, pos_weight. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict weight,
             const real *restrict pos_weight, real *restrict loss, int64_t N, int threads) {
-    /* logaddexp_neg_x[n] = log_add_exp(-x[n], 0) */
+    /* softplus_neg_x[n] = log_add_exp(-x[n], 0) */
     /* loss[n] = -weight[n]
-                 *(log_s_1[n]*pos_weight[n]*target[n] - log_add_exp(x[n], 0)*(1 - target[n])) */
+                 *(log_s[n]*pos_weight[n]*target[n] - log_add_exp(x[n], 0)*(1 - target[n])) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real logaddexp_neg_x = log_add_exp(-x[n], 0);
-        const real log_s_1 = -logaddexp_neg_x;
-        loss[n] = -(log_s_1 * pos_weight[n] * target[n] - (1 - target[n]) * log_add_exp(x[n], 0)) *
+        const real softplus_neg_x = log_add_exp(-x[n], 0);
+        const real log_s = -softplus_neg_x;
+        loss[n] = -(log_s * pos_weight[n] * target[n] - (1 - target[n]) * log_add_exp(x[n], 0)) *
                 weight[n];
     }
     return 0;
@@ -979,8 +983,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
     /* s[n] = sigmoid(x[n]) */
-    /* logaddexp_neg_x[n] = log_add_exp(-x[n], 0) */
-    /* grad_target[n] = grad_loss_times_weight[n]*(log_s_1[n]*(1 - pos_weight[n]) - x[n]) */
+    /* softplus_neg_x[n] = log_add_exp(-x[n], 0) */
+    /* grad_target[n] = grad_loss_times_weight[n]*(log_s[n]*(1 - pos_weight[n]) - x[n]) */
     /* grad_x[n] = grad_loss_times_weight[n]
                    *(s[n]*(1 - target[n]) - pos_weight[n]*target[n]*(1 - s[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
@@ -993,10 +997,10 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real s = sigmoid(x[n]);
-            const real logaddexp_neg_x = log_add_exp(-x[n], 0);
+            const real softplus_neg_x = log_add_exp(-x[n], 0);
             const real grad_loss_times_weight = grad_loss[n] * weight[n];
-            const real log_s_1 = -logaddexp_neg_x;
-            grad_target_here[n - n_line] = ((1 - pos_weight[n]) * log_s_1 - x[n]) *
+            const real log_s = -softplus_neg_x;
+            grad_target_here[n - n_line] = ((1 - pos_weight[n]) * log_s - x[n]) *
                     grad_loss_times_weight;
             grad_x_here[n - n_line] = ((1 - target[n]) * s - (1 - s) * pos_weight[n] * target[n]) *
                     grad_loss_times_weight;

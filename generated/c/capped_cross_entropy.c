@@ -4,17 +4,17 @@
  *
  * Cross-entropy of softly capped logits, with z-loss.
  *
- *     tanh_logits[n,k] = tanh(logits[n,k]/cap)
- *     capped[n,k]      = cap*tanh_logits[n,k]
- *     z[n]             = log(sum_k(exp(capped[n,k])))
- *     loss             = sum_n(z[n] + z_loss*z[n]**2 - capped[n,target[n]])/N
- *     p[n,k]           = exp(capped[n,k])/sum_k(exp(capped[n,k]))
+ *     tanh_scaled_logits[n,k] = tanh(logits[n,k]/cap)
+ *     capped[n,k]             = cap*tanh_scaled_logits[n,k]
+ *     z[n]                    = log(sum_k(exp(capped[n,k])))
+ *     loss                    = sum_n(z[n] + z_loss*z[n]**2 - capped[n,target[n]])/N
+ *     p[n,k]                  = exp(capped[n,k])/sum_k(exp(capped[n,k]))
  *
  * The gradients, given grad_loss:
  *
  *     grad_logits[n,k] = grad_loss
- *                        *(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2)
- *                          - delta(k, target[n])*(1 - tanh_logits[n,target[n]]**2))/N
+ *                        *(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_scaled_logits[n,k]**2)
+ *                          - delta(k, target[n])*(1 - tanh_scaled_logits[n,target[n]]**2))/N
  *
  * Tensors are contiguous, and integers have 64 bits. A function returns 0 on success, 1 if it
  * cannot get the memory that it works in, 1 + k if its k-th argument holds an index that is out of
@@ -249,23 +249,24 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide) + ROOM(threads * K, real));
     if (workspace == NULL)
         return 1;
-    wide *const restrict capped_sum_parts = (wide *)workspace;
-    real *const restrict tanh_logits_of_threads = (real *)((char *)capped_sum_parts + ROOM(n_blocks,
-            wide));
+    wide *const restrict z_adjusted_sum_parts = (wide *)workspace;
+    real *const restrict tanh_scaled_logits_of_threads = (real *)((char *)z_adjusted_sum_parts +
+            ROOM(n_blocks, wide));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide capped_sum_total = 0;
+        wide z_adjusted_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
-            real *const restrict tanh_logits = tanh_logits_of_threads + omp_get_thread_num() * K;
-            /* tanh_logits[n,k] = tanh(logits[n,k]/cap) */
+            real *const restrict tanh_scaled_logits = tanh_scaled_logits_of_threads +
+                    omp_get_thread_num() * K;
+            /* tanh_scaled_logits[n,k] = tanh(logits[n,k]/cap) */
             /* capped_max[n] = max_k(capped[n,k]) */
             real capped_max_best = -INFINITY;
             #pragma omp simd reduction(max : capped_max_best)
             for (int64_t k = 0; k < K; k++) {
-                tanh_logits[k] = vector_tanh((1 / cap) * logits[n * K + k]);
-                const real capped = cap * tanh_logits[k];
+                tanh_scaled_logits[k] = vector_tanh((1 / cap) * logits[n * K + k]);
+                const real capped = cap * tanh_scaled_logits[k];
                 capped_max_best = larger(capped_max_best, capped);
             }
             capped_max[n] = capped_max_best;
@@ -281,7 +282,7 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
                 real capped_sum_exp_1_span = 0;
                 #pragma omp simd reduction(+ : capped_sum_exp_span, capped_sum_exp_1_span)
                 for (int64_t k = k_block; k < k_end; k++) {
-                    const real capped = cap * tanh_logits[k];
+                    const real capped = cap * tanh_scaled_logits[k];
                     capped_sum_exp_span += vector_exp(capped - capped_shift);
                     const real capped_shifted = capped - capped_max[n];
                     const real capped_exp = vector_exp(capped_shifted);
@@ -293,15 +294,16 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
             const real capped_sum_exp = capped_sum_exp_total;
             capped_sum_exp_1[n] = capped_sum_exp_1_total;
             z[n] = vector_log(capped_sum_exp) + capped_shift;
-            capped_sum_total += square(z[n]) * z_loss + z[n] - tanh_logits[target[n]] * cap;
+            z_adjusted_sum_total += square(z[n]) * z_loss + z[n] - tanh_scaled_logits[target[n]] *
+                    cap;
         }
-        capped_sum_parts[block] = capped_sum_total;
+        z_adjusted_sum_parts[block] = z_adjusted_sum_total;
     }
-    wide capped_sum_total = 0;
+    wide z_adjusted_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        capped_sum_total += capped_sum_parts[block];
-    const real capped_sum = capped_sum_total;
-    loss[0] = capped_sum / N;
+        z_adjusted_sum_total += z_adjusted_sum_parts[block];
+    const real z_adjusted_sum = z_adjusted_sum_total;
+    loss[0] = z_adjusted_sum / N;
     free(workspace);
     return 0;
 }
@@ -318,28 +320,31 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     char *const workspace = aligned_alloc(64, ROOM(threads * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict tanh_logits_of_threads = (real *)workspace;
+    real *const restrict tanh_scaled_logits_of_threads = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        real *const restrict tanh_logits = tanh_logits_of_threads + omp_get_thread_num() * K;
-        /* tanh_logits[n,k] = tanh(logits[n,k]/cap) */
+        real *const restrict tanh_scaled_logits = tanh_scaled_logits_of_threads +
+                omp_get_thread_num() * K;
+        /* tanh_scaled_logits[n,k] = tanh(logits[n,k]/cap) */
         /* capped_exp[n,k] = exp(capped_shifted[n,k]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            tanh_logits[k] = vector_tanh((1 / cap) * logits[n * K + k]);
-            const real capped = cap * tanh_logits[k];
+            tanh_scaled_logits[k] = vector_tanh((1 / cap) * logits[n * K + k]);
+            const real capped = cap * tanh_scaled_logits[k];
             const real capped_shifted = capped - capped_max[n];
             grad_logits[n * K + k] = vector_exp(capped_shifted);
         }
-        /* grad_logits[n,k] = grad_loss*p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2)/N */
+        /* grad_logits[n,k] = grad_loss*p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_scaled_logits[n,k]**2)
+                              /N */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real p = (1 / capped_sum_exp_1[n]) * grad_logits[n * K + k];
             grad_logits[n * K + k] = (grad_loss[0] * (2 * z[n] * z_loss + 1) / N) * (1 -
-                    square(tanh_logits[k])) * p;
+                    square(tanh_scaled_logits[k])) * p;
         }
-        /* grad_logits[n,target[n]] += grad_loss*(tanh_logits[n,target[n]]**2 - 1)/N */
-        grad_logits[n * K + target[n]] += grad_loss[0] * (square(tanh_logits[target[n]]) - 1) / N;
+        /* grad_logits[n,target[n]] += grad_loss*(tanh_scaled_logits[n,target[n]]**2 - 1)/N */
+        grad_logits[n * K + target[n]] += grad_loss[0] * (square(tanh_scaled_logits[target[n]]) - 1)
+                / N;
     }
     free(workspace);
     return 0;
@@ -356,23 +361,24 @@ int value_and_grad(const real *restrict logits, const int64_t *restrict target,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide) + ROOM(threads * K, real));
     if (workspace == NULL)
         return 1;
-    wide *const restrict capped_sum_parts = (wide *)workspace;
-    real *const restrict tanh_logits_of_threads = (real *)((char *)capped_sum_parts + ROOM(n_blocks,
-            wide));
+    wide *const restrict z_adjusted_sum_parts = (wide *)workspace;
+    real *const restrict tanh_scaled_logits_of_threads = (real *)((char *)z_adjusted_sum_parts +
+            ROOM(n_blocks, wide));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide capped_sum_total = 0;
+        wide z_adjusted_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
-            real *const restrict tanh_logits = tanh_logits_of_threads + omp_get_thread_num() * K;
-            /* tanh_logits[n,k] = tanh(logits[n,k]/cap) */
+            real *const restrict tanh_scaled_logits = tanh_scaled_logits_of_threads +
+                    omp_get_thread_num() * K;
+            /* tanh_scaled_logits[n,k] = tanh(logits[n,k]/cap) */
             /* capped_max[n] = max_k(capped[n,k]) */
             real capped_max = -INFINITY;
             #pragma omp simd reduction(max : capped_max)
             for (int64_t k = 0; k < K; k++) {
-                tanh_logits[k] = vector_tanh((1 / cap) * logits[n * K + k]);
-                const real capped = cap * tanh_logits[k];
+                tanh_scaled_logits[k] = vector_tanh((1 / cap) * logits[n * K + k]);
+                const real capped = cap * tanh_scaled_logits[k];
                 capped_max = larger(capped_max, capped);
             }
             const real capped_shift = finite(capped_max);
@@ -387,7 +393,7 @@ int value_and_grad(const real *restrict logits, const int64_t *restrict target,
                 real capped_sum_exp_1_span = 0;
                 #pragma omp simd reduction(+ : capped_sum_exp_span, capped_sum_exp_1_span)
                 for (int64_t k = k_block; k < k_end; k++) {
-                    const real capped = cap * tanh_logits[k];
+                    const real capped = cap * tanh_scaled_logits[k];
                     capped_sum_exp_span += vector_exp(capped - capped_shift);
                     const real capped_shifted = capped - capped_max;
                     grad_logits[n * K + k] = vector_exp(capped_shifted);
@@ -399,24 +405,24 @@ int value_and_grad(const real *restrict logits, const int64_t *restrict target,
             const real capped_sum_exp = capped_sum_exp_total;
             const real capped_sum_exp_1 = capped_sum_exp_1_total;
             const real z = vector_log(capped_sum_exp) + capped_shift;
-            capped_sum_total += square(z) * z_loss + z - tanh_logits[target[n]] * cap;
-            /* grad_logits[n,k] = p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2)/N */
+            z_adjusted_sum_total += square(z) * z_loss + z - tanh_scaled_logits[target[n]] * cap;
+            /* grad_logits[n,k] = p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_scaled_logits[n,k]**2)/N */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 const real p = (1 / capped_sum_exp_1) * grad_logits[n * K + k];
-                grad_logits[n * K + k] = ((2 * z * z_loss + 1) / N) * (1 - square(tanh_logits[k])) *
-                        p;
+                grad_logits[n * K + k] = ((2 * z * z_loss + 1) / N) * (1 -
+                        square(tanh_scaled_logits[k])) * p;
             }
-            /* grad_logits[n,target[n]] += (tanh_logits[n,target[n]]**2 - 1)/N */
-            grad_logits[n * K + target[n]] += (square(tanh_logits[target[n]]) - 1) / N;
+            /* grad_logits[n,target[n]] += (tanh_scaled_logits[n,target[n]]**2 - 1)/N */
+            grad_logits[n * K + target[n]] += (square(tanh_scaled_logits[target[n]]) - 1) / N;
         }
-        capped_sum_parts[block] = capped_sum_total;
+        z_adjusted_sum_parts[block] = z_adjusted_sum_total;
     }
-    wide capped_sum_total = 0;
+    wide z_adjusted_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        capped_sum_total += capped_sum_parts[block];
-    const real capped_sum = capped_sum_total;
-    loss[0] = capped_sum / N;
+        z_adjusted_sum_total += z_adjusted_sum_parts[block];
+    const real z_adjusted_sum = z_adjusted_sum_total;
+    loss[0] = z_adjusted_sum / N;
     free(workspace);
     return 0;
 }
@@ -437,22 +443,23 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
     if (workspace == NULL)
         return 1;
     wide *const restrict loss_parts = (wide *)workspace;
-    real *const restrict tanh_logits_of_threads = (real *)((char *)loss_parts + ROOM(n_blocks,
-            wide));
+    real *const restrict tanh_scaled_logits_of_threads = (real *)((char *)loss_parts +
+            ROOM(n_blocks, wide));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide loss_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
-            real *const restrict tanh_logits = tanh_logits_of_threads + omp_get_thread_num() * K;
-            /* tanh_logits[n,k] = tanh(logits[n,k]/cap) */
+            real *const restrict tanh_scaled_logits = tanh_scaled_logits_of_threads +
+                    omp_get_thread_num() * K;
+            /* tanh_scaled_logits[n,k] = tanh(logits[n,k]/cap) */
             /* capped_max[n] = max_k(capped[n,k]) */
             real capped_max_best = -INFINITY;
             #pragma omp simd reduction(max : capped_max_best)
             for (int64_t k = 0; k < K; k++) {
-                tanh_logits[k] = vector_tanh((1 / cap) * logits[n * K + k]);
-                const real capped = cap * tanh_logits[k];
+                tanh_scaled_logits[k] = vector_tanh((1 / cap) * logits[n * K + k]);
+                const real capped = cap * tanh_scaled_logits[k];
                 capped_max_best = larger(capped_max_best, capped);
             }
             capped_max[n] = capped_max_best;
@@ -468,7 +475,7 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
                 real capped_sum_exp_1_span = 0;
                 #pragma omp simd reduction(+ : capped_sum_exp_span, capped_sum_exp_1_span)
                 for (int64_t k = k_block; k < k_end; k++) {
-                    const real capped = cap * tanh_logits[k];
+                    const real capped = cap * tanh_scaled_logits[k];
                     capped_sum_exp_span += vector_exp(capped - capped_shift);
                     const real capped_shifted = capped - capped_max[n];
                     const real capped_exp = vector_exp(capped_shifted);
@@ -480,7 +487,7 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
             const real capped_sum_exp = capped_sum_exp_total;
             capped_sum_exp_1[n] = capped_sum_exp_1_total;
             z[n] = vector_log(capped_sum_exp) + capped_shift;
-            loss_total += square(z[n]) * z_loss + z[n] - tanh_logits[target[n]] * cap;
+            loss_total += square(z[n]) * z_loss + z[n] - tanh_scaled_logits[target[n]] * cap;
         }
         loss_parts[block] = loss_total;
     }
@@ -504,28 +511,31 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     char *const workspace = aligned_alloc(64, ROOM(threads * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict tanh_logits_of_threads = (real *)workspace;
+    real *const restrict tanh_scaled_logits_of_threads = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        real *const restrict tanh_logits = tanh_logits_of_threads + omp_get_thread_num() * K;
-        /* tanh_logits[n,k] = tanh(logits[n,k]/cap) */
+        real *const restrict tanh_scaled_logits = tanh_scaled_logits_of_threads +
+                omp_get_thread_num() * K;
+        /* tanh_scaled_logits[n,k] = tanh(logits[n,k]/cap) */
         /* capped_exp[n,k] = exp(capped_shifted[n,k]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            tanh_logits[k] = vector_tanh((1 / cap) * logits[n * K + k]);
-            const real capped = cap * tanh_logits[k];
+            tanh_scaled_logits[k] = vector_tanh((1 / cap) * logits[n * K + k]);
+            const real capped = cap * tanh_scaled_logits[k];
             const real capped_shifted = capped - capped_max[n];
             grad_logits[n * K + k] = vector_exp(capped_shifted);
         }
-        /* grad_logits[n,k] = grad_loss*p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2) */
+        /* grad_logits[n,k] = grad_loss*p[n,k]*(1 + 2*z_loss*z[n])
+                              *(1 - tanh_scaled_logits[n,k]**2) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real p = (1 / capped_sum_exp_1[n]) * grad_logits[n * K + k];
             grad_logits[n * K + k] = (grad_loss[0] * (2 * z[n] * z_loss + 1)) * (1 -
-                    square(tanh_logits[k])) * p;
+                    square(tanh_scaled_logits[k])) * p;
         }
-        /* grad_logits[n,target[n]] += grad_loss*(tanh_logits[n,target[n]]**2 - 1) */
-        grad_logits[n * K + target[n]] += grad_loss[0] * (square(tanh_logits[target[n]]) - 1);
+        /* grad_logits[n,target[n]] += grad_loss*(tanh_scaled_logits[n,target[n]]**2 - 1) */
+        grad_logits[n * K + target[n]] += grad_loss[0] * (square(tanh_scaled_logits[target[n]]) -
+                1);
     }
     free(workspace);
     return 0;
@@ -545,17 +555,18 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
     char *const workspace = aligned_alloc(64, ROOM(threads * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict tanh_logits_of_threads = (real *)workspace;
+    real *const restrict tanh_scaled_logits_of_threads = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        real *const restrict tanh_logits = tanh_logits_of_threads + omp_get_thread_num() * K;
-        /* tanh_logits[n,k] = tanh(logits[n,k]/cap) */
+        real *const restrict tanh_scaled_logits = tanh_scaled_logits_of_threads +
+                omp_get_thread_num() * K;
+        /* tanh_scaled_logits[n,k] = tanh(logits[n,k]/cap) */
         /* capped_max[n] = max_k(capped[n,k]) */
         real capped_max_best = -INFINITY;
         #pragma omp simd reduction(max : capped_max_best)
         for (int64_t k = 0; k < K; k++) {
-            tanh_logits[k] = vector_tanh((1 / cap) * logits[n * K + k]);
-            const real capped = cap * tanh_logits[k];
+            tanh_scaled_logits[k] = vector_tanh((1 / cap) * logits[n * K + k]);
+            const real capped = cap * tanh_scaled_logits[k];
             capped_max_best = larger(capped_max_best, capped);
         }
         capped_max[n] = capped_max_best;
@@ -571,7 +582,7 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
             real capped_sum_exp_1_span = 0;
             #pragma omp simd reduction(+ : capped_sum_exp_span, capped_sum_exp_1_span)
             for (int64_t k = k_block; k < k_end; k++) {
-                const real capped = cap * tanh_logits[k];
+                const real capped = cap * tanh_scaled_logits[k];
                 capped_sum_exp_span += vector_exp(capped - capped_shift);
                 const real capped_shifted = capped - capped_max[n];
                 const real capped_exp = vector_exp(capped_shifted);
@@ -583,7 +594,7 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
         const real capped_sum_exp = capped_sum_exp_total;
         capped_sum_exp_1[n] = capped_sum_exp_1_total;
         z[n] = vector_log(capped_sum_exp) + capped_shift;
-        loss[n] = square(z[n]) * z_loss + z[n] - tanh_logits[target[n]] * cap;
+        loss[n] = square(z[n]) * z_loss + z[n] - tanh_scaled_logits[target[n]] * cap;
     }
     free(workspace);
     return 0;
@@ -601,28 +612,31 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     char *const workspace = aligned_alloc(64, ROOM(threads * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict tanh_logits_of_threads = (real *)workspace;
+    real *const restrict tanh_scaled_logits_of_threads = (real *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        real *const restrict tanh_logits = tanh_logits_of_threads + omp_get_thread_num() * K;
-        /* tanh_logits[n,k] = tanh(logits[n,k]/cap) */
+        real *const restrict tanh_scaled_logits = tanh_scaled_logits_of_threads +
+                omp_get_thread_num() * K;
+        /* tanh_scaled_logits[n,k] = tanh(logits[n,k]/cap) */
         /* capped_exp[n,k] = exp(capped_shifted[n,k]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            tanh_logits[k] = vector_tanh((1 / cap) * logits[n * K + k]);
-            const real capped = cap * tanh_logits[k];
+            tanh_scaled_logits[k] = vector_tanh((1 / cap) * logits[n * K + k]);
+            const real capped = cap * tanh_scaled_logits[k];
             const real capped_shifted = capped - capped_max[n];
             grad_logits[n * K + k] = vector_exp(capped_shifted);
         }
-        /* grad_logits[n,k] = grad_loss[n]*p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_logits[n,k]**2) */
+        /* grad_logits[n,k] = grad_loss[n]*p[n,k]*(1 + 2*z_loss*z[n])
+                              *(1 - tanh_scaled_logits[n,k]**2) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real p = (1 / capped_sum_exp_1[n]) * grad_logits[n * K + k];
             grad_logits[n * K + k] = ((2 * z[n] * z_loss + 1) * grad_loss[n]) * (1 -
-                    square(tanh_logits[k])) * p;
+                    square(tanh_scaled_logits[k])) * p;
         }
-        /* grad_logits[n,target[n]] += grad_loss[n]*(tanh_logits[n,target[n]]**2 - 1) */
-        grad_logits[n * K + target[n]] += (square(tanh_logits[target[n]]) - 1) * grad_loss[n];
+        /* grad_logits[n,target[n]] += grad_loss[n]*(tanh_scaled_logits[n,target[n]]**2 - 1) */
+        grad_logits[n * K + target[n]] += (square(tanh_scaled_logits[target[n]]) - 1) *
+                grad_loss[n];
     }
     free(workspace);
     return 0;

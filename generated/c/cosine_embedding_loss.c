@@ -4,24 +4,25 @@
  *
  * 1 - cosine; for targets -1, its excess over the margin.
  *
- *     dot[n]              = sum_d(input1[n,d]*input2[n,d])
- *     square1[n]          = 1e-12 + sum_d(input1[n,d]**2)
- *     square2[n]          = 1e-12 + sum_d(input2[n,d]**2)
- *     inv_root_square1[n] = 1/sqrt(square1[n])
- *     inv_root_square2[n] = 1/sqrt(square2[n])
- *     cosine[n]           = dot[n]*inv_root_square1[n]*inv_root_square2[n]
- *     cosine_total[n]     = cosine[n] - margin
- *     loss                = sum_n(where(target[n] == 1, 1
- *                                       - cosine[n],
- *                                       where(target[n] == -1,
- *                                             where(cosine_total[n] < 0, 0, cosine_total[n]), 0)))
- *                           /N
+ *     dot[n]                 = sum_d(input1[n,d]*input2[n,d])
+ *     square1[n]             = 1e-12 + sum_d(input1[n,d]**2)
+ *     square2[n]             = 1e-12 + sum_d(input2[n,d]**2)
+ *     inv_root_square1[n]    = 1/sqrt(square1[n])
+ *     inv_root_square2[n]    = 1/sqrt(square2[n])
+ *     cosine[n]              = dot[n]*inv_root_square1[n]*inv_root_square2[n]
+ *     cosine_minus_margin[n] = cosine[n] - margin
+ *     loss                   = sum_n(where(target[n] == 1, 1
+ *                                          - cosine[n],
+ *                                          where(target[n] == -1,
+ *                                                where(cosine_minus_margin[n] < 0, 0,
+ *                                                      cosine_minus_margin[n]), 0)))/N
  *
  * The gradients, given grad_loss:
  *
  *     grad_cosine[n]   = grad_loss
  *                        *where(target[n] == 1, -1,
- *                               where(target[n] == -1, where(cosine_total[n] < 0, 0, 1), 0))/N
+ *                               where(target[n] == -1, where(cosine_minus_margin[n] < 0, 0, 1),
+ *                                     0))/N
  *     grad_dot[n]      = grad_cosine[n]*inv_root_square1[n]*inv_root_square2[n]
  *     grad_input2[n,d] = grad_dot[n]*(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d])
  *     grad_input1[n,d] = grad_dot[n]*(input2[n,d] - dot[n]*inv_root_square1[n]**2*input1[n,d])
@@ -92,21 +93,21 @@ static inline real choose(int condition, real yes, real no) { return condition ?
 
 #if !defined VARIANT || VARIANT == 0 /* usual */
 
-/* loss, dot, inv_root_square1, inv_root_square2, cosine_total from input1, input2, target. */
+/* loss, dot, inv_root_square1, inv_root_square2, cosine_minus_margin from input1, input2, target. */
 int forward(const real *restrict input1, const real *restrict input2,
             const real *restrict target, real *restrict loss, real *restrict dot,
             real *restrict inv_root_square1, real *restrict inv_root_square2,
-            real *restrict cosine_total_, int64_t D, int64_t N, real margin, int threads) {
+            real *restrict cosine_minus_margin, int64_t D, int64_t N, real margin, int threads) {
     const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict cosine_sum_parts = (wide *)workspace;
+    wide *const restrict cosine_chosen_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide cosine_sum_total = 0;
+        wide cosine_chosen_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* dot[n] = sum_d(input1[n,d]*input2[n,d]) */
             /* input1_squared_sum[n] = sum_d(input1[n,d]**2) */
@@ -137,34 +138,34 @@ int forward(const real *restrict input1, const real *restrict input2,
             const real square2 = input2_squared_sum + (real)1e-12;
             inv_root_square2[n] = 1 / R(sqrt)(square2);
             const real cosine = dot[n] * inv_root_square1[n] * inv_root_square2[n];
-            cosine_total_[n] = cosine - margin;
-            cosine_sum_total += choose(target[n] == 1, 1 - cosine, choose(target[n] == -1,
-                    cosine_total_[n] < 0 ? 0 : cosine_total_[n], 0));
+            cosine_minus_margin[n] = cosine - margin;
+            cosine_chosen_sum_total += choose(target[n] == 1, 1 - cosine, choose(target[n] == -1,
+                    cosine_minus_margin[n] < 0 ? 0 : cosine_minus_margin[n], 0));
         }
-        cosine_sum_parts[block] = cosine_sum_total;
+        cosine_chosen_sum_parts[block] = cosine_chosen_sum_total;
     }
-    wide cosine_sum_total = 0;
+    wide cosine_chosen_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        cosine_sum_total += cosine_sum_parts[block];
-    const real cosine_sum = cosine_sum_total;
-    loss[0] = cosine_sum / N;
+        cosine_chosen_sum_total += cosine_chosen_sum_parts[block];
+    const real cosine_chosen_sum = cosine_chosen_sum_total;
+    loss[0] = cosine_chosen_sum / N;
     free(workspace);
     return 0;
 }
 
 /* grad_input1, grad_input2 from grad_loss, input1, input2, target, dot, inv_root_square1,
- * inv_root_square2, cosine_total. */
+ * inv_root_square2, cosine_minus_margin. */
 int backward(const real *restrict grad_loss, const real *restrict input1,
              const real *restrict input2, const real *restrict target, const real *restrict dot,
              const real *restrict inv_root_square1, const real *restrict inv_root_square2,
-             const real *restrict cosine_total_, real *restrict grad_input1,
+             const real *restrict cosine_minus_margin, real *restrict grad_input1,
              real *restrict grad_input2, int64_t D, int64_t N, int threads) {
     const int grad_input2_past = past_caches(N * D);
     const int grad_input1_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real grad_cosine = grad_loss[0] * (target[n] == 1 ? -1 : target[n] == -1 ?
-                (cosine_total_[n] < 0 ? 0 : 1) : 0) / N;
+                (cosine_minus_margin[n] < 0 ? 0 : 1) : 0) / N;
         const real grad_dot = grad_cosine * inv_root_square1[n] * inv_root_square2[n];
         /* grad_input2[n,d] = grad_dot[n]
                               *(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d]) */
@@ -204,12 +205,12 @@ int value_and_grad(const real *restrict input1, const real *restrict input2,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict cosine_sum_parts = (wide *)workspace;
+    wide *const restrict cosine_chosen_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide cosine_sum_total = 0;
+        wide cosine_chosen_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* dot[n] = sum_d(input1[n,d]*input2[n,d]) */
             /* input1_squared_sum[n] = sum_d(input1[n,d]**2) */
@@ -242,14 +243,14 @@ int value_and_grad(const real *restrict input1, const real *restrict input2,
             const real inv_root_square1_times_inv_root_square2 = inv_root_square1 *
                     inv_root_square2;
             const real cosine = dot * inv_root_square1_times_inv_root_square2;
-            const real cosine_total_ = cosine - margin;
-            const real cosine_total_negative = cosine_total_ < 0;
+            const real cosine_minus_margin = cosine - margin;
+            const real cosine_minus_margin_negative = cosine_minus_margin < 0;
             const real target_is_one = target[n] == 1;
             const real target_mask = target[n] == -1;
-            cosine_sum_total += choose(target_is_one, 1 - cosine, choose(target_mask,
-                    cosine_total_negative ? 0 : cosine_total_, 0));
-            const real grad_cosine = (target_is_one ? -1 : target_mask ? (cosine_total_negative ? 0
-                    : 1) : 0) / (real)N;
+            cosine_chosen_sum_total += choose(target_is_one, 1 - cosine, choose(target_mask,
+                    cosine_minus_margin_negative ? 0 : cosine_minus_margin, 0));
+            const real grad_cosine = (target_is_one ? -1 : target_mask ?
+                    (cosine_minus_margin_negative ? 0 : 1) : 0) / (real)N;
             const real grad_dot = grad_cosine * inv_root_square1_times_inv_root_square2;
             /* grad_input2[n,d] = grad_dot[n]
                                   *(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d]) */
@@ -276,13 +277,13 @@ int value_and_grad(const real *restrict input1, const real *restrict input2,
                     stream(&grad_input1[n * D + d_line], grad_input1_line, d_stop - d_line);
             }
         }
-        cosine_sum_parts[block] = cosine_sum_total;
+        cosine_chosen_sum_parts[block] = cosine_chosen_sum_total;
     }
-    wide cosine_sum_total = 0;
+    wide cosine_chosen_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        cosine_sum_total += cosine_sum_parts[block];
-    const real cosine_sum = cosine_sum_total;
-    loss[0] = cosine_sum / N;
+        cosine_chosen_sum_total += cosine_chosen_sum_parts[block];
+    const real cosine_chosen_sum = cosine_chosen_sum_total;
+    loss[0] = cosine_chosen_sum / N;
     free(workspace);
     return 0;
 }
@@ -336,9 +337,9 @@ int forward(const real *restrict input1, const real *restrict input2,
             const real square2 = input2_squared_sum + (real)1e-12;
             inv_root_square2[n] = 1 / R(sqrt)(square2);
             const real cosine = dot[n] * inv_root_square1[n] * inv_root_square2[n];
-            const real cosine_total_ = cosine - margin;
-            loss_total += choose(target[n] == 1, 1 - cosine, choose(target[n] == -1, cosine_total_ <
-                    0 ? 0 : cosine_total_, 0));
+            const real cosine_minus_margin = cosine - margin;
+            loss_total += choose(target[n] == 1, 1 - cosine, choose(target[n] == -1,
+                    cosine_minus_margin < 0 ? 0 : cosine_minus_margin, 0));
         }
         loss_parts[block] = loss_total;
     }
@@ -398,11 +399,11 @@ int backward(const real *restrict grad_loss, const real *restrict input1,
 
 #if VARIANT == 2 /* none */
 
-/* loss, dot, inv_root_square1, inv_root_square2, cosine_total from input1, input2, target. */
+/* loss, dot, inv_root_square1, inv_root_square2, cosine_minus_margin from input1, input2, target. */
 int forward(const real *restrict input1, const real *restrict input2,
             const real *restrict target, real *restrict loss, real *restrict dot,
             real *restrict inv_root_square1, real *restrict inv_root_square2,
-            real *restrict cosine_total_, int64_t D, int64_t N, real margin, int threads) {
+            real *restrict cosine_minus_margin, int64_t D, int64_t N, real margin, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* dot[n] = sum_d(input1[n,d]*input2[n,d]) */
@@ -434,26 +435,26 @@ int forward(const real *restrict input1, const real *restrict input2,
         const real square2 = input2_squared_sum + (real)1e-12;
         inv_root_square2[n] = 1 / R(sqrt)(square2);
         const real cosine = dot[n] * inv_root_square1[n] * inv_root_square2[n];
-        cosine_total_[n] = cosine - margin;
-        loss[n] = choose(target[n] == 1, 1 - cosine, choose(target[n] == -1, cosine_total_[n] < 0 ?
-                0 : cosine_total_[n], 0));
+        cosine_minus_margin[n] = cosine - margin;
+        loss[n] = choose(target[n] == 1, 1 - cosine, choose(target[n] == -1, cosine_minus_margin[n]
+                < 0 ? 0 : cosine_minus_margin[n], 0));
     }
     return 0;
 }
 
 /* grad_input1, grad_input2 from grad_loss, input1, input2, target, dot, inv_root_square1,
- * inv_root_square2, cosine_total. */
+ * inv_root_square2, cosine_minus_margin. */
 int backward(const real *restrict grad_loss, const real *restrict input1,
              const real *restrict input2, const real *restrict target, const real *restrict dot,
              const real *restrict inv_root_square1, const real *restrict inv_root_square2,
-             const real *restrict cosine_total_, real *restrict grad_input1,
+             const real *restrict cosine_minus_margin, real *restrict grad_input1,
              real *restrict grad_input2, int64_t D, int64_t N, int threads) {
     const int grad_input2_past = past_caches(N * D);
     const int grad_input1_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real grad_cosine = grad_loss[n] * (target[n] == 1 ? -1 : target[n] == -1 ?
-                (cosine_total_[n] < 0 ? 0 : 1) : 0);
+                (cosine_minus_margin[n] < 0 ? 0 : 1) : 0);
         const real grad_dot = grad_cosine * inv_root_square1[n] * inv_root_square2[n];
         /* grad_input2[n,d] = grad_dot[n]
                               *(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d]) */

@@ -37,7 +37,7 @@ class Residuals(NamedTuple):
     dot: Tensor
     inv_root_square1: Tensor
     inv_root_square2: Tensor
-    cosine_total: Tensor
+    cosine_minus_margin: Tensor
 
 
 Gradients = in_torch.Gradients
@@ -54,7 +54,7 @@ _forward = Function(
         "dot",
         "inv_root_square1",
         "inv_root_square2",
-        "cosine_total",
+        "cosine_minus_margin",
     ),
     2,
     ("margin",),
@@ -71,7 +71,7 @@ _backward = Function(
         "dot",
         "inv_root_square1",
         "inv_root_square2",
-        "cosine_total",
+        "cosine_minus_margin",
         "grad_input1",
         "grad_input2",
     ),
@@ -101,7 +101,7 @@ def _computed(
     dot = empty(target, (N,))
     inv_root_square1 = empty(target, (N,))
     inv_root_square2 = empty(target, (N,))
-    cosine_total = empty(target, (N,))
+    cosine_minus_margin = empty(target, (N,))
     _forward[target.dtype](
         input1.data_ptr(),
         input2.data_ptr(),
@@ -110,14 +110,14 @@ def _computed(
         dot.data_ptr(),
         inv_root_square1.data_ptr(),
         inv_root_square2.data_ptr(),
-        cosine_total.data_ptr(),
+        cosine_minus_margin.data_ptr(),
         D,
         N,
         margin,
         torch.get_num_threads(),
     )
     return loss, Residuals(
-        input1, input2, target, dot, inv_root_square1, inv_root_square2, cosine_total
+        input1, input2, target, dot, inv_root_square1, inv_root_square2, cosine_minus_margin
     )
 
 
@@ -140,12 +140,12 @@ def backward(grad_loss: Tensor, residuals: Residuals | in_torch.Residuals) -> Gr
     """
     if isinstance(residuals, in_torch.Residuals):
         return in_torch.backward(grad_loss, residuals)
-    input1, input2, target, dot, inv_root_square1, inv_root_square2, cosine_total = residuals
-    check_gradient("grad_loss", grad_loss, cosine_total)
+    input1, input2, target, dot, inv_root_square1, inv_root_square2, cosine_minus_margin = residuals
+    check_gradient("grad_loss", grad_loss, cosine_minus_margin)
     N, D = input2.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    cosine_total = cosine_total.contiguous()
+    cosine_minus_margin = cosine_minus_margin.contiguous()
     inv_root_square2 = inv_root_square2.contiguous()
     inv_root_square1 = inv_root_square1.contiguous()
     dot = dot.contiguous()
@@ -153,9 +153,9 @@ def backward(grad_loss: Tensor, residuals: Residuals | in_torch.Residuals) -> Gr
     input2 = input2.contiguous()
     input1 = input1.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_input1 = empty(cosine_total, (N, D))
-    grad_input2 = empty(cosine_total, (N, D))
-    _backward[cosine_total.dtype](
+    grad_input1 = empty(cosine_minus_margin, (N, D))
+    grad_input2 = empty(cosine_minus_margin, (N, D))
+    _backward[cosine_minus_margin.dtype](
         grad_loss.data_ptr(),
         input1.data_ptr(),
         input2.data_ptr(),
@@ -163,7 +163,7 @@ def backward(grad_loss: Tensor, residuals: Residuals | in_torch.Residuals) -> Gr
         dot.data_ptr(),
         inv_root_square1.data_ptr(),
         inv_root_square2.data_ptr(),
-        cosine_total.data_ptr(),
+        cosine_minus_margin.data_ptr(),
         grad_input1.data_ptr(),
         grad_input2.data_ptr(),
         D,
@@ -216,17 +216,17 @@ class _Function(torch.autograd.Function):
             residuals.dot,
             residuals.inv_root_square1,
             residuals.inv_root_square2,
-            residuals.cosine_total,
+            residuals.cosine_minus_margin,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         input1, input2, target, margin = inputs
-        _, dot, inv_root_square1, inv_root_square2, cosine_total = output
+        _, dot, inv_root_square1, inv_root_square2, cosine_minus_margin = output
         ctx.save_for_backward(
-            input1, input2, target, dot, inv_root_square1, inv_root_square2, cosine_total
+            input1, input2, target, dot, inv_root_square1, inv_root_square2, cosine_minus_margin
         )
-        ctx.mark_non_differentiable(dot, inv_root_square1, inv_root_square2, cosine_total)
+        ctx.mark_non_differentiable(dot, inv_root_square1, inv_root_square2, cosine_minus_margin)
         ctx.set_materialize_grads(False)
         ctx.options = (margin,)
 
@@ -235,7 +235,7 @@ class _Function(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        input1, input2, target, dot, inv_root_square1, inv_root_square2, cosine_total = (
+        input1, input2, target, dot, inv_root_square1, inv_root_square2, cosine_minus_margin = (
             ctx.saved_tensors
         )
         (margin,) = ctx.options
@@ -244,7 +244,7 @@ class _Function(torch.autograd.Function):
             inputs = (input1, input2, target, margin)
             return in_torch_instead(in_torch._Function, inputs, (grad_loss,))
         residuals = Residuals(
-            input1, input2, target, dot, inv_root_square1, inv_root_square2, cosine_total
+            input1, input2, target, dot, inv_root_square1, inv_root_square2, cosine_minus_margin
         )
         gradients = backward(grad_loss, residuals)
         return gradients.grad_input1, gradients.grad_input2, None, None
@@ -422,7 +422,7 @@ class NoneResiduals(NamedTuple):
     dot: Tensor
     inv_root_square1: Tensor
     inv_root_square2: Tensor
-    cosine_total: Tensor
+    cosine_minus_margin: Tensor
 
 
 NoneGradients = in_torch.NoneGradients
@@ -439,7 +439,7 @@ _forward_none = Function(
         "dot",
         "inv_root_square1",
         "inv_root_square2",
-        "cosine_total",
+        "cosine_minus_margin",
     ),
     2,
     ("margin",),
@@ -456,7 +456,7 @@ _backward_none = Function(
         "dot",
         "inv_root_square1",
         "inv_root_square2",
-        "cosine_total",
+        "cosine_minus_margin",
         "grad_input1",
         "grad_input2",
     ),
@@ -478,7 +478,7 @@ def _computed_none(
     dot = empty(target, (N,))
     inv_root_square1 = empty(target, (N,))
     inv_root_square2 = empty(target, (N,))
-    cosine_total = empty(target, (N,))
+    cosine_minus_margin = empty(target, (N,))
     _forward_none[target.dtype](
         input1.data_ptr(),
         input2.data_ptr(),
@@ -487,14 +487,14 @@ def _computed_none(
         dot.data_ptr(),
         inv_root_square1.data_ptr(),
         inv_root_square2.data_ptr(),
-        cosine_total.data_ptr(),
+        cosine_minus_margin.data_ptr(),
         D,
         N,
         margin,
         torch.get_num_threads(),
     )
     return loss, NoneResiduals(
-        input1, input2, target, dot, inv_root_square1, inv_root_square2, cosine_total
+        input1, input2, target, dot, inv_root_square1, inv_root_square2, cosine_minus_margin
     )
 
 
@@ -519,14 +519,14 @@ def backward_none(
     """
     if isinstance(residuals, in_torch.NoneResiduals):
         return in_torch.backward_none(grad_loss, residuals)
-    input1, input2, target, dot, inv_root_square1, inv_root_square2, cosine_total = residuals
-    check_gradient("grad_loss", grad_loss, cosine_total)
+    input1, input2, target, dot, inv_root_square1, inv_root_square2, cosine_minus_margin = residuals
+    check_gradient("grad_loss", grad_loss, cosine_minus_margin)
     N, D = input2.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    cosine_total = cosine_total.contiguous()
+    cosine_minus_margin = cosine_minus_margin.contiguous()
     inv_root_square2 = inv_root_square2.contiguous()
     inv_root_square1 = inv_root_square1.contiguous()
     dot = dot.contiguous()
@@ -534,9 +534,9 @@ def backward_none(
     input2 = input2.contiguous()
     input1 = input1.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_input1 = empty(cosine_total, (N, D))
-    grad_input2 = empty(cosine_total, (N, D))
-    _backward_none[cosine_total.dtype](
+    grad_input1 = empty(cosine_minus_margin, (N, D))
+    grad_input2 = empty(cosine_minus_margin, (N, D))
+    _backward_none[cosine_minus_margin.dtype](
         grad_loss.data_ptr(),
         input1.data_ptr(),
         input2.data_ptr(),
@@ -544,7 +544,7 @@ def backward_none(
         dot.data_ptr(),
         inv_root_square1.data_ptr(),
         inv_root_square2.data_ptr(),
-        cosine_total.data_ptr(),
+        cosine_minus_margin.data_ptr(),
         grad_input1.data_ptr(),
         grad_input2.data_ptr(),
         D,
@@ -567,17 +567,17 @@ class _NoneFunction(torch.autograd.Function):
             residuals.dot,
             residuals.inv_root_square1,
             residuals.inv_root_square2,
-            residuals.cosine_total,
+            residuals.cosine_minus_margin,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         input1, input2, target, margin = inputs
-        _, dot, inv_root_square1, inv_root_square2, cosine_total = output
+        _, dot, inv_root_square1, inv_root_square2, cosine_minus_margin = output
         ctx.save_for_backward(
-            input1, input2, target, dot, inv_root_square1, inv_root_square2, cosine_total
+            input1, input2, target, dot, inv_root_square1, inv_root_square2, cosine_minus_margin
         )
-        ctx.mark_non_differentiable(dot, inv_root_square1, inv_root_square2, cosine_total)
+        ctx.mark_non_differentiable(dot, inv_root_square1, inv_root_square2, cosine_minus_margin)
         ctx.set_materialize_grads(False)
         ctx.options = (margin,)
 
@@ -586,7 +586,7 @@ class _NoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        input1, input2, target, dot, inv_root_square1, inv_root_square2, cosine_total = (
+        input1, input2, target, dot, inv_root_square1, inv_root_square2, cosine_minus_margin = (
             ctx.saved_tensors
         )
         (margin,) = ctx.options
@@ -595,7 +595,7 @@ class _NoneFunction(torch.autograd.Function):
             inputs = (input1, input2, target, margin)
             return in_torch_instead(in_torch._NoneFunction, inputs, (grad_loss,))
         residuals = NoneResiduals(
-            input1, input2, target, dot, inv_root_square1, inv_root_square2, cosine_total
+            input1, input2, target, dot, inv_root_square1, inv_root_square2, cosine_minus_margin
         )
         gradients = backward_none(grad_loss, residuals)
         return gradients.grad_input1, gradients.grad_input2, None, None

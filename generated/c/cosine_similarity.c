@@ -85,10 +85,10 @@ int forward(const real *restrict x1, const real *restrict x2, real *restrict y,
         x2_squared_sum[n] = x2_squared_sum_total;
         const real norm1 = R(sqrt)(x1_squared_sum[n]);
         const real norm2 = R(sqrt)(x2_squared_sum[n]);
-        const real norm1_total_ = eps - norm1;
-        size1[n] = norm1 + (norm1_total_ <= 0 ? 0 : norm1_total_);
-        const real norm2_total_ = eps - norm2;
-        size2[n] = norm2 + (norm2_total_ <= 0 ? 0 : norm2_total_);
+        const real eps_minus_norm1 = eps - norm1;
+        size1[n] = norm1 + (eps_minus_norm1 <= 0 ? 0 : eps_minus_norm1);
+        const real eps_minus_norm2 = eps - norm2;
+        size2[n] = norm2 + (eps_minus_norm2 <= 0 ? 0 : eps_minus_norm2);
         y[n] = dot[n] / (size1[n] * size2[n]);
     }
     return 0;
@@ -102,22 +102,22 @@ int backward(const real *restrict grad_y, const real *restrict x1, const real *r
              int64_t K, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real grad_y_product = grad_y[n] / (size1[n] * size2[n]);
-        /* grad_x2[n,k] = grad_y_product[n]
+        const real grad_y_scaled = grad_y[n] / (size1[n] * size2[n]);
+        /* grad_x2[n,k] = grad_y_scaled[n]
                           *(x1[n,k]
                             - dot[n]*x2[n,k]
                             *where(x2_squared_sum[n] == 0, 0, 1/sqrt(x2_squared_sum[n]))
                             /size2[n]) */
-        /* grad_x1[n,k] = grad_y_product[n]
+        /* grad_x1[n,k] = grad_y_scaled[n]
                           *(x2[n,k]
                             - dot[n]*x1[n,k]
                             *where(x1_squared_sum[n] == 0, 0, 1/sqrt(x1_squared_sum[n]))
                             /size1[n]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            grad_x2[n * K + k] = grad_y_product * (x1[n * K + k] - (dot[n] * (x2_squared_sum[n] == 0
+            grad_x2[n * K + k] = grad_y_scaled * (x1[n * K + k] - (dot[n] * (x2_squared_sum[n] == 0
                     ? 0 : 1 / R(sqrt)(x2_squared_sum[n])) / size2[n]) * x2[n * K + k]);
-            grad_x1[n * K + k] = grad_y_product * (x2[n * K + k] - (dot[n] * (x1_squared_sum[n] == 0
+            grad_x1[n * K + k] = grad_y_scaled * (x2[n * K + k] - (dot[n] * (x1_squared_sum[n] == 0
                     ? 0 : 1 / R(sqrt)(x1_squared_sum[n])) / size1[n]) * x1[n * K + k]);
         }
     }

@@ -218,12 +218,12 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_at_target_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide logprobs_sum_total = 0;
+        wide logprobs_at_target_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -246,15 +246,16 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            logprobs_sum_total += logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n];
+            logprobs_at_target_sum_total += logits[n * K + target[n]] - logits_max[n] -
+                    logits_log_sum_exp[n];
         }
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        logprobs_at_target_sum_parts[block] = logprobs_at_target_sum_total;
     }
-    wide logprobs_sum_total = 0;
+    wide logprobs_at_target_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum / N;
+        logprobs_at_target_sum_total += logprobs_at_target_sum_parts[block];
+    const real logprobs_at_target_sum = logprobs_at_target_sum_total;
+    loss[0] = -logprobs_at_target_sum / N;
     free(workspace);
     return 0;
 }
@@ -305,12 +306,12 @@ int value_and_grad(const real *restrict logits, const int64_t *restrict target,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_at_target_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide logprobs_sum_total = 0;
+        wide logprobs_at_target_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max = -INFINITY;
@@ -332,7 +333,8 @@ int value_and_grad(const real *restrict logits, const int64_t *restrict target,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             const real logits_log_sum_exp = vector_log(logits_sum_exp);
-            logprobs_sum_total += logits[n * K + target[n]] - logits_max - logits_log_sum_exp;
+            logprobs_at_target_sum_total += logits[n * K + target[n]] - logits_max -
+                    logits_log_sum_exp;
             /* p[n,k] = exp(logprobs[n,k]) */
             /* grad_logits[n,k] = p[n,k]/N */
             for (int64_t k_line = 0; k_line < K; k_line += LINE) {
@@ -353,13 +355,13 @@ int value_and_grad(const real *restrict logits, const int64_t *restrict target,
             /* grad_logits[n,target[n]] -= 1/N */
             grad_logits[n * K + target[n]] -= 1 / (real)N;
         }
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        logprobs_at_target_sum_parts[block] = logprobs_at_target_sum_total;
     }
-    wide logprobs_sum_total = 0;
+    wide logprobs_at_target_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum / N;
+        logprobs_at_target_sum_total += logprobs_at_target_sum_parts[block];
+    const real logprobs_at_target_sum = logprobs_at_target_sum_total;
+    loss[0] = -logprobs_at_target_sum / N;
     free(workspace);
     return 0;
 }
@@ -379,12 +381,12 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_at_target_terms_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide logprobs_sum_total = 0;
+        wide logprobs_at_target_terms_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -407,30 +409,30 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            /* logprobs_sum_1[n] = sum_k(logprobs[n,k]) */
-            wide logprobs_sum_1_total = 0;
+            /* logprobs_sum[n] = sum_k(logprobs[n,k]) */
+            wide logprobs_sum_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real logprobs_sum_1_span = 0;
-                #pragma omp simd reduction(+ : logprobs_sum_1_span)
+                real logprobs_sum_span = 0;
+                #pragma omp simd reduction(+ : logprobs_sum_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
-                    logprobs_sum_1_span += logprobs;
+                    logprobs_sum_span += logprobs;
                 }
-                logprobs_sum_1_total += logprobs_sum_1_span;
+                logprobs_sum_total += logprobs_sum_span;
             }
-            const real logprobs_sum_1 = logprobs_sum_1_total;
-            logprobs_sum_total += (1 - label_smoothing) * (logits[n * K + target[n]] - logits_max[n]
-                    - logits_log_sum_exp[n]) + logprobs_sum_1 * label_smoothing / K;
+            const real logprobs_sum = logprobs_sum_total;
+            logprobs_at_target_terms_sum_total += (1 - label_smoothing) * (logits[n * K + target[n]]
+                    - logits_max[n] - logits_log_sum_exp[n]) + logprobs_sum * label_smoothing / K;
         }
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        logprobs_at_target_terms_sum_parts[block] = logprobs_at_target_terms_sum_total;
     }
-    wide logprobs_sum_total = 0;
+    wide logprobs_at_target_terms_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum / N;
+        logprobs_at_target_terms_sum_total += logprobs_at_target_terms_sum_parts[block];
+    const real logprobs_at_target_terms_sum = logprobs_at_target_terms_sum_total;
+    loss[0] = -logprobs_at_target_terms_sum / N;
     free(workspace);
     return 0;
 }
@@ -484,12 +486,12 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_at_target_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide logprobs_sum_total = 0;
+        wide logprobs_at_target_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -512,15 +514,16 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            logprobs_sum_total += logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n];
+            logprobs_at_target_sum_total += logits[n * K + target[n]] - logits_max[n] -
+                    logits_log_sum_exp[n];
         }
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        logprobs_at_target_sum_parts[block] = logprobs_at_target_sum_total;
     }
-    wide logprobs_sum_total = 0;
+    wide logprobs_at_target_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum;
+        logprobs_at_target_sum_total += logprobs_at_target_sum_parts[block];
+    const real logprobs_at_target_sum = logprobs_at_target_sum_total;
+    loss[0] = -logprobs_at_target_sum;
     free(workspace);
     return 0;
 }
@@ -574,12 +577,12 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_at_target_terms_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide logprobs_sum_total = 0;
+        wide logprobs_at_target_terms_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -602,30 +605,30 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            /* logprobs_sum_1[n] = sum_k(logprobs[n,k]) */
-            wide logprobs_sum_1_total = 0;
+            /* logprobs_sum[n] = sum_k(logprobs[n,k]) */
+            wide logprobs_sum_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real logprobs_sum_1_span = 0;
-                #pragma omp simd reduction(+ : logprobs_sum_1_span)
+                real logprobs_sum_span = 0;
+                #pragma omp simd reduction(+ : logprobs_sum_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
-                    logprobs_sum_1_span += logprobs;
+                    logprobs_sum_span += logprobs;
                 }
-                logprobs_sum_1_total += logprobs_sum_1_span;
+                logprobs_sum_total += logprobs_sum_span;
             }
-            const real logprobs_sum_1 = logprobs_sum_1_total;
-            logprobs_sum_total += (1 - label_smoothing) * (logits[n * K + target[n]] - logits_max[n]
-                    - logits_log_sum_exp[n]) + logprobs_sum_1 * label_smoothing / K;
+            const real logprobs_sum = logprobs_sum_total;
+            logprobs_at_target_terms_sum_total += (1 - label_smoothing) * (logits[n * K + target[n]]
+                    - logits_max[n] - logits_log_sum_exp[n]) + logprobs_sum * label_smoothing / K;
         }
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        logprobs_at_target_terms_sum_parts[block] = logprobs_at_target_terms_sum_total;
     }
-    wide logprobs_sum_total = 0;
+    wide logprobs_at_target_terms_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum;
+        logprobs_at_target_terms_sum_total += logprobs_at_target_terms_sum_parts[block];
+    const real logprobs_at_target_terms_sum = logprobs_at_target_terms_sum_total;
+    loss[0] = -logprobs_at_target_terms_sum;
     free(workspace);
     return 0;
 }
@@ -842,14 +845,14 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     if (workspace == NULL)
         return 1;
     wide *const restrict kept_sum_parts = (wide *)workspace;
-    wide *const restrict logprobs_sum_parts = (wide *)((char *)kept_sum_parts + ROOM(n_blocks,
-            wide));
+    wide *const restrict logprobs_at_target_masked_sum_parts = (wide *)((char *)kept_sum_parts +
+            ROOM(n_blocks, wide));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide kept_sum_total = 0;
-        wide logprobs_sum_total = 0;
+        wide logprobs_at_target_masked_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -873,21 +876,21 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
             kept_sum_total += kept[n];
-            logprobs_sum_total += kept[n] == 0 ? 0 : logits[n * K + target[n]] - logits_max[n] -
-                    logits_log_sum_exp[n];
+            logprobs_at_target_masked_sum_total += kept[n] == 0 ? 0 : logits[n * K + target[n]] -
+                    logits_max[n] - logits_log_sum_exp[n];
         }
         kept_sum_parts[block] = kept_sum_total;
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        logprobs_at_target_masked_sum_parts[block] = logprobs_at_target_masked_sum_total;
     }
     wide kept_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
         kept_sum_total += kept_sum_parts[block];
     kept_sum[0] = kept_sum_total;
-    wide logprobs_sum_total = 0;
+    wide logprobs_at_target_masked_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum / kept_sum[0];
+        logprobs_at_target_masked_sum_total += logprobs_at_target_masked_sum_parts[block];
+    const real logprobs_at_target_masked_sum = logprobs_at_target_masked_sum_total;
+    loss[0] = -logprobs_at_target_masked_sum / kept_sum[0];
     free(workspace);
     return 0;
 }
@@ -948,14 +951,14 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     if (workspace == NULL)
         return 1;
     wide *const restrict kept_sum_parts = (wide *)workspace;
-    wide *const restrict logprobs_sum_parts = (wide *)((char *)kept_sum_parts + ROOM(n_blocks,
-            wide));
+    wide *const restrict logprobs_at_target_terms_masked_sum_parts = (wide *)((char *)kept_sum_parts
+            + ROOM(n_blocks, wide));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
         wide kept_sum_total = 0;
-        wide logprobs_sum_total = 0;
+        wide logprobs_at_target_terms_masked_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -979,36 +982,38 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
             kept_sum_total += kept[n];
-            /* logprobs_sum_1[n] = sum_k(logprobs[n,k]) */
-            wide logprobs_sum_1_total = 0;
+            /* logprobs_sum[n] = sum_k(logprobs[n,k]) */
+            wide logprobs_sum_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real logprobs_sum_1_span = 0;
-                #pragma omp simd reduction(+ : logprobs_sum_1_span)
+                real logprobs_sum_span = 0;
+                #pragma omp simd reduction(+ : logprobs_sum_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
-                    logprobs_sum_1_span += logprobs;
+                    logprobs_sum_span += logprobs;
                 }
-                logprobs_sum_1_total += logprobs_sum_1_span;
+                logprobs_sum_total += logprobs_sum_span;
             }
-            const real logprobs_sum_1 = logprobs_sum_1_total;
-            logprobs_sum_total += kept[n] == 0 ? 0 : (1 - label_smoothing) *
+            const real logprobs_sum = logprobs_sum_total;
+            logprobs_at_target_terms_masked_sum_total += kept[n] == 0 ? 0 : (1 - label_smoothing) *
                     (logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n]) +
-                    logprobs_sum_1 * label_smoothing / K;
+                    logprobs_sum * label_smoothing / K;
         }
         kept_sum_parts[block] = kept_sum_total;
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        logprobs_at_target_terms_masked_sum_parts[block] =
+                logprobs_at_target_terms_masked_sum_total;
     }
     wide kept_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
         kept_sum_total += kept_sum_parts[block];
     kept_sum[0] = kept_sum_total;
-    wide logprobs_sum_total = 0;
+    wide logprobs_at_target_terms_masked_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum / kept_sum[0];
+        logprobs_at_target_terms_masked_sum_total +=
+                logprobs_at_target_terms_masked_sum_parts[block];
+    const real logprobs_at_target_terms_masked_sum = logprobs_at_target_terms_masked_sum_total;
+    loss[0] = -logprobs_at_target_terms_masked_sum / kept_sum[0];
     free(workspace);
     return 0;
 }
@@ -1068,12 +1073,12 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_at_target_masked_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide logprobs_sum_total = 0;
+        wide logprobs_at_target_masked_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -1096,16 +1101,16 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            logprobs_sum_total += kept[n] == 0 ? 0 : logits[n * K + target[n]] - logits_max[n] -
-                    logits_log_sum_exp[n];
+            logprobs_at_target_masked_sum_total += kept[n] == 0 ? 0 : logits[n * K + target[n]] -
+                    logits_max[n] - logits_log_sum_exp[n];
         }
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        logprobs_at_target_masked_sum_parts[block] = logprobs_at_target_masked_sum_total;
     }
-    wide logprobs_sum_total = 0;
+    wide logprobs_at_target_masked_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum;
+        logprobs_at_target_masked_sum_total += logprobs_at_target_masked_sum_parts[block];
+    const real logprobs_at_target_masked_sum = logprobs_at_target_masked_sum_total;
+    loss[0] = -logprobs_at_target_masked_sum;
     free(workspace);
     return 0;
 }
@@ -1160,12 +1165,12 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_at_target_terms_masked_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide logprobs_sum_total = 0;
+        wide logprobs_at_target_terms_masked_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -1188,31 +1193,33 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            /* logprobs_sum_1[n] = sum_k(logprobs[n,k]) */
-            wide logprobs_sum_1_total = 0;
+            /* logprobs_sum[n] = sum_k(logprobs[n,k]) */
+            wide logprobs_sum_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real logprobs_sum_1_span = 0;
-                #pragma omp simd reduction(+ : logprobs_sum_1_span)
+                real logprobs_sum_span = 0;
+                #pragma omp simd reduction(+ : logprobs_sum_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
-                    logprobs_sum_1_span += logprobs;
+                    logprobs_sum_span += logprobs;
                 }
-                logprobs_sum_1_total += logprobs_sum_1_span;
+                logprobs_sum_total += logprobs_sum_span;
             }
-            const real logprobs_sum_1 = logprobs_sum_1_total;
-            logprobs_sum_total += kept[n] == 0 ? 0 : (1 - label_smoothing) *
+            const real logprobs_sum = logprobs_sum_total;
+            logprobs_at_target_terms_masked_sum_total += kept[n] == 0 ? 0 : (1 - label_smoothing) *
                     (logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n]) +
-                    logprobs_sum_1 * label_smoothing / K;
+                    logprobs_sum * label_smoothing / K;
         }
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        logprobs_at_target_terms_masked_sum_parts[block] =
+                logprobs_at_target_terms_masked_sum_total;
     }
-    wide logprobs_sum_total = 0;
+    wide logprobs_at_target_terms_masked_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum;
+        logprobs_at_target_terms_masked_sum_total +=
+                logprobs_at_target_terms_masked_sum_parts[block];
+    const real logprobs_at_target_terms_masked_sum = logprobs_at_target_terms_masked_sum_total;
+    loss[0] = -logprobs_at_target_terms_masked_sum;
     free(workspace);
     return 0;
 }
@@ -1244,51 +1251,51 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n_tile = 0; n_tile < N; n_tile += n_width) {
         const int64_t n_end = least(n_tile + n_width, N);
-        real target_total_masked_sum[TILE];
-        wide target_total_masked_sum_total[TILE];
+        real target_terms_masked_sum[TILE];
+        wide target_terms_masked_sum_total[TILE];
         for (int64_t i = 0; i < n_end - n_tile; i++)
-            target_total_masked_sum_total[i] = 0;
+            target_terms_masked_sum_total[i] = 0;
         for (int64_t k_block = 0; k_block < K; k_block += BLOCK) {
             const int64_t k_end = least(k_block + BLOCK, K);
-            real target_total_masked_sum_rows[TILE];
+            real target_terms_masked_sum_rows[TILE];
             for (int64_t i = 0; i < n_end - n_tile; i++)
-                target_total_masked_sum_rows[i] = 0;
+                target_terms_masked_sum_rows[i] = 0;
             for (int64_t k_few = k_block; k_few < k_end; k_few += FEW) {
                 if (k_few + FEW <= k_end) {
-                    /* target_total_masked_sum[n] = sum_k(target_total_masked[n,k]) */
+                    /* target_terms_masked_sum[n] = sum_k(target_terms_masked[n,k]) */
                     #pragma omp simd
                     for (int64_t n = n_tile; n < n_end; n++) {
-                        real target_total_masked_sum_few = 0;
+                        real target_terms_masked_sum_few = 0;
                         for (int64_t k = k_few; k < k_few + FEW; k++) {
-                            const real target_total_masked = kept[n] == 0 ? 0 : label_smoothing / K
+                            const real target_terms_masked = kept[n] == 0 ? 0 : label_smoothing / K
                                     + (1 - label_smoothing) * (k == target[n]);
-                            target_total_masked_sum_few += target_total_masked;
+                            target_terms_masked_sum_few += target_terms_masked;
                         }
-                        target_total_masked_sum_rows[n - n_tile] += target_total_masked_sum_few;
+                        target_terms_masked_sum_rows[n - n_tile] += target_terms_masked_sum_few;
                     }
                 } else {
                     for (int64_t k = k_few; k < k_end; k++) {
-                        /* target_total_masked_sum[n] = sum_k(target_total_masked[n,k]) */
+                        /* target_terms_masked_sum[n] = sum_k(target_terms_masked[n,k]) */
                         #pragma omp simd
                         for (int64_t n = n_tile; n < n_end; n++) {
-                            const real target_total_masked = kept[n] == 0 ? 0 : label_smoothing / K
+                            const real target_terms_masked = kept[n] == 0 ? 0 : label_smoothing / K
                                     + (1 - label_smoothing) * (k == target[n]);
-                            target_total_masked_sum_rows[n - n_tile] += target_total_masked;
+                            target_terms_masked_sum_rows[n - n_tile] += target_terms_masked;
                         }
                     }
                 }
             }
             for (int64_t n = n_tile; n < n_end; n++) {
-                target_total_masked_sum_total[n - n_tile] +=
-                        target_total_masked_sum_rows[n - n_tile];
+                target_terms_masked_sum_total[n - n_tile] +=
+                        target_terms_masked_sum_rows[n - n_tile];
             }
         }
         for (int64_t n = n_tile; n < n_end; n++) {
-            target_total_masked_sum[n - n_tile] = target_total_masked_sum_total[n - n_tile];
+            target_terms_masked_sum[n - n_tile] = target_terms_masked_sum_total[n - n_tile];
         }
         for (int64_t n = n_tile; n < n_end; n++) {
             /* grad_logits[n,k] = grad_loss
-                                  *(target_total_masked_sum[n]*p[n,k] - target_total_masked[n,k]) */
+                                  *(target_terms_masked_sum[n]*p[n,k] - target_terms_masked[n,k]) */
             for (int64_t k_line = 0; k_line < K; k_line += LINE) {
                 const int64_t k_stop = least(k_line + LINE, K);
                 real grad_logits_line[LINE];
@@ -1296,11 +1303,11 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
                         &grad_logits[n * K + k_line];
                 #pragma omp simd
                 for (int64_t k = k_line; k < k_stop; k++) {
-                    const real target_total_masked = kept[n] == 0 ? 0 : label_smoothing / K + (1 -
+                    const real target_terms_masked = kept[n] == 0 ? 0 : label_smoothing / K + (1 -
                             label_smoothing) * (k == target[n]);
                     grad_logits_here[k - k_line] = grad_loss[0] *
-                            (target_total_masked_sum[n - n_tile] * p[n * K + k] -
-                            target_total_masked);
+                            (target_terms_masked_sum[n - n_tile] * p[n * K + k] -
+                            target_terms_masked);
                 }
                 if (grad_logits_past)
                     stream(&grad_logits[n * K + k_line], grad_logits_line, k_stop - k_line);
@@ -1345,9 +1352,9 @@ int forward(const real *restrict logits, const int64_t *restrict target,
         }
         const real logits_sum_exp = logits_sum_exp_total;
         logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-        const real logprobs_target_masked = kept[n] == 0 ? 0 : logits[n * K + target[n]] -
+        const real logprobs_at_target_masked = kept[n] == 0 ? 0 : logits[n * K + target[n]] -
                 logits_max[n] - logits_log_sum_exp[n];
-        loss[n] = -logprobs_target_masked;
+        loss[n] = -logprobs_at_target_masked;
     }
     return 0;
 }
@@ -1435,10 +1442,10 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             logprobs_sum_total += logprobs_sum_span;
         }
         const real logprobs_sum = logprobs_sum_total;
-        const real logprobs_total_masked = kept[n] == 0 ? 0 : (1 - label_smoothing) *
+        const real logprobs_at_target_terms_masked = kept[n] == 0 ? 0 : (1 - label_smoothing) *
                 (logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n]) + logprobs_sum *
                 label_smoothing / K;
-        loss[n] = -logprobs_total_masked;
+        loss[n] = -logprobs_at_target_terms_masked;
     }
     return 0;
 }
@@ -1470,51 +1477,51 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n_tile = 0; n_tile < N; n_tile += n_width) {
         const int64_t n_end = least(n_tile + n_width, N);
-        real target_total_masked_sum[TILE];
-        wide target_total_masked_sum_total[TILE];
+        real target_terms_masked_sum[TILE];
+        wide target_terms_masked_sum_total[TILE];
         for (int64_t i = 0; i < n_end - n_tile; i++)
-            target_total_masked_sum_total[i] = 0;
+            target_terms_masked_sum_total[i] = 0;
         for (int64_t k_block = 0; k_block < K; k_block += BLOCK) {
             const int64_t k_end = least(k_block + BLOCK, K);
-            real target_total_masked_sum_rows[TILE];
+            real target_terms_masked_sum_rows[TILE];
             for (int64_t i = 0; i < n_end - n_tile; i++)
-                target_total_masked_sum_rows[i] = 0;
+                target_terms_masked_sum_rows[i] = 0;
             for (int64_t k_few = k_block; k_few < k_end; k_few += FEW) {
                 if (k_few + FEW <= k_end) {
-                    /* target_total_masked_sum[n] = sum_k(target_total_masked[n,k]) */
+                    /* target_terms_masked_sum[n] = sum_k(target_terms_masked[n,k]) */
                     #pragma omp simd
                     for (int64_t n = n_tile; n < n_end; n++) {
-                        real target_total_masked_sum_few = 0;
+                        real target_terms_masked_sum_few = 0;
                         for (int64_t k = k_few; k < k_few + FEW; k++) {
-                            const real target_total_masked = kept[n] == 0 ? 0 : label_smoothing / K
+                            const real target_terms_masked = kept[n] == 0 ? 0 : label_smoothing / K
                                     + (1 - label_smoothing) * (k == target[n]);
-                            target_total_masked_sum_few += target_total_masked;
+                            target_terms_masked_sum_few += target_terms_masked;
                         }
-                        target_total_masked_sum_rows[n - n_tile] += target_total_masked_sum_few;
+                        target_terms_masked_sum_rows[n - n_tile] += target_terms_masked_sum_few;
                     }
                 } else {
                     for (int64_t k = k_few; k < k_end; k++) {
-                        /* target_total_masked_sum[n] = sum_k(target_total_masked[n,k]) */
+                        /* target_terms_masked_sum[n] = sum_k(target_terms_masked[n,k]) */
                         #pragma omp simd
                         for (int64_t n = n_tile; n < n_end; n++) {
-                            const real target_total_masked = kept[n] == 0 ? 0 : label_smoothing / K
+                            const real target_terms_masked = kept[n] == 0 ? 0 : label_smoothing / K
                                     + (1 - label_smoothing) * (k == target[n]);
-                            target_total_masked_sum_rows[n - n_tile] += target_total_masked;
+                            target_terms_masked_sum_rows[n - n_tile] += target_terms_masked;
                         }
                     }
                 }
             }
             for (int64_t n = n_tile; n < n_end; n++) {
-                target_total_masked_sum_total[n - n_tile] +=
-                        target_total_masked_sum_rows[n - n_tile];
+                target_terms_masked_sum_total[n - n_tile] +=
+                        target_terms_masked_sum_rows[n - n_tile];
             }
         }
         for (int64_t n = n_tile; n < n_end; n++) {
-            target_total_masked_sum[n - n_tile] = target_total_masked_sum_total[n - n_tile];
+            target_terms_masked_sum[n - n_tile] = target_terms_masked_sum_total[n - n_tile];
         }
         for (int64_t n = n_tile; n < n_end; n++) {
             /* grad_logits[n,k] = grad_loss[n]
-                                  *(target_total_masked_sum[n]*p[n,k] - target_total_masked[n,k]) */
+                                  *(target_terms_masked_sum[n]*p[n,k] - target_terms_masked[n,k]) */
             for (int64_t k_line = 0; k_line < K; k_line += LINE) {
                 const int64_t k_stop = least(k_line + LINE, K);
                 real grad_logits_line[LINE];
@@ -1522,11 +1529,11 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
                         &grad_logits[n * K + k_line];
                 #pragma omp simd
                 for (int64_t k = k_line; k < k_stop; k++) {
-                    const real target_total_masked = kept[n] == 0 ? 0 : label_smoothing / K + (1 -
+                    const real target_terms_masked = kept[n] == 0 ? 0 : label_smoothing / K + (1 -
                             label_smoothing) * (k == target[n]);
                     grad_logits_here[k - k_line] = grad_loss[n] *
-                            (target_total_masked_sum[n - n_tile] * p[n * K + k] -
-                            target_total_masked);
+                            (target_terms_masked_sum[n - n_tile] * p[n * K + k] -
+                            target_terms_masked);
                 }
                 if (grad_logits_past)
                     stream(&grad_logits[n * K + k_line], grad_logits_line, k_stop - k_line);
@@ -1541,11 +1548,11 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
 
 #if VARIANT == 12 /* weight */
 
-/* loss, logits_max, logits_log_sum_exp, target_sum from logits, target, weight. */
+/* loss, logits_max, logits_log_sum_exp, weight_at_target_sum from logits, target, weight. */
 int forward(const real *restrict logits, const int64_t *restrict target,
             const real *restrict weight, real *restrict loss, real *restrict logits_max,
-            real *restrict logits_log_sum_exp, real *restrict target_sum, int64_t K, int64_t N,
-            int threads) {
+            real *restrict logits_log_sum_exp, real *restrict weight_at_target_sum, int64_t K,
+            int64_t N, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
@@ -1553,15 +1560,15 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide) + ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict target_sum_parts = (wide *)workspace;
-    wide *const restrict logprobs_sum_parts = (wide *)((char *)target_sum_parts + ROOM(n_blocks,
-            wide));
+    wide *const restrict weight_at_target_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_at_target_dot_weight_at_target_parts = (wide *)((char
+            *)weight_at_target_sum_parts + ROOM(n_blocks, wide));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide target_sum_total = 0;
-        wide logprobs_sum_total = 0;
+        wide weight_at_target_sum_total = 0;
+        wide logprobs_at_target_dot_weight_at_target_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -1584,43 +1591,48 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            const real target_weight = weight[target[n]];
-            target_sum_total += target_weight;
-            logprobs_sum_total += target_weight * (logits[n * K + target[n]] - logits_max[n] -
-                    logits_log_sum_exp[n]);
+            const real weight_at_target = weight[target[n]];
+            weight_at_target_sum_total += weight_at_target;
+            logprobs_at_target_dot_weight_at_target_total += weight_at_target *
+                    (logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n]);
         }
-        target_sum_parts[block] = target_sum_total;
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        weight_at_target_sum_parts[block] = weight_at_target_sum_total;
+        logprobs_at_target_dot_weight_at_target_parts[block] =
+                logprobs_at_target_dot_weight_at_target_total;
     }
-    wide target_sum_total = 0;
+    wide weight_at_target_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        target_sum_total += target_sum_parts[block];
-    target_sum[0] = target_sum_total;
-    wide logprobs_sum_total = 0;
+        weight_at_target_sum_total += weight_at_target_sum_parts[block];
+    weight_at_target_sum[0] = weight_at_target_sum_total;
+    wide logprobs_at_target_dot_weight_at_target_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum / target_sum[0];
+        logprobs_at_target_dot_weight_at_target_total +=
+                logprobs_at_target_dot_weight_at_target_parts[block];
+    const real logprobs_at_target_dot_weight_at_target =
+            logprobs_at_target_dot_weight_at_target_total;
+    loss[0] = -logprobs_at_target_dot_weight_at_target / weight_at_target_sum[0];
     free(workspace);
     return 0;
 }
 
-/* grad_logits from grad_loss, logits, target, weight, logits_max, logits_log_sum_exp, target_sum. */
+/* grad_logits from grad_loss, logits, target, weight, logits_max, logits_log_sum_exp,
+ * weight_at_target_sum. */
 int backward(const real *restrict grad_loss, const real *restrict logits,
              const int64_t *restrict target, const real *restrict weight,
              const real *restrict logits_max, const real *restrict logits_log_sum_exp,
-             const real *restrict target_sum, real *restrict grad_logits, int64_t K, int64_t N,
-             int threads) {
+             const real *restrict weight_at_target_sum, real *restrict grad_logits, int64_t K,
+             int64_t N, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
     const int grad_logits_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real target_weight = weight[target[n]];
+        const real weight_at_target = weight[target[n]];
         /* p[n,k] = exp(logprobs[n,k]) */
         /* grad_logits[n,k] = grad_loss*p[n,k]
-                              *where(target_sum == 0, 0, target_weight[n]/target_sum) */
+                              *where(weight_at_target_sum == 0, 0, weight_at_target[n]
+                                     /weight_at_target_sum) */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
             real grad_logits_line[LINE];
@@ -1631,16 +1643,16 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
                 const real logits_shifted = logits[n * K + k] - logits_max[n];
                 const real logprobs = logits_shifted - logits_log_sum_exp[n];
                 const real p = vector_exp(logprobs);
-                grad_logits_here[k - k_line] = (grad_loss[0] * (target_sum[0] == 0 ? 0 :
-                        target_weight / target_sum[0])) * p;
+                grad_logits_here[k - k_line] = (grad_loss[0] * (weight_at_target_sum[0] == 0 ? 0 :
+                        weight_at_target / weight_at_target_sum[0])) * p;
             }
             if (grad_logits_past)
                 stream(&grad_logits[n * K + k_line], grad_logits_line, k_stop - k_line);
         }
         /* grad_logits[n,target[n]] -= grad_loss
-           *where(target_sum == 0, 0, target_weight[n]/target_sum) */
-        grad_logits[n * K + target[n]] -= grad_loss[0] * (target_sum[0] == 0 ? 0 : target_weight /
-                target_sum[0]);
+           *where(weight_at_target_sum == 0, 0, weight_at_target[n]/weight_at_target_sum) */
+        grad_logits[n * K + target[n]] -= grad_loss[0] * (weight_at_target_sum[0] == 0 ? 0 :
+                weight_at_target / weight_at_target_sum[0]);
     }
     return 0;
 }
@@ -1649,11 +1661,11 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
 
 #if VARIANT == 13 /* weight_label_smoothing */
 
-/* loss, logits_max, logits_log_sum_exp, target_sum from logits, target, weight. */
+/* loss, logits_max, logits_log_sum_exp, weight_at_target_sum from logits, target, weight. */
 int forward(const real *restrict logits, const int64_t *restrict target,
             const real *restrict weight, real *restrict loss, real *restrict logits_max,
-            real *restrict logits_log_sum_exp, real *restrict target_sum, int64_t K, int64_t N,
-            real label_smoothing, int threads) {
+            real *restrict logits_log_sum_exp, real *restrict weight_at_target_sum, int64_t K,
+            int64_t N, real label_smoothing, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
@@ -1661,15 +1673,15 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide) + ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict target_sum_parts = (wide *)workspace;
-    wide *const restrict logprobs_sum_parts = (wide *)((char *)target_sum_parts + ROOM(n_blocks,
-            wide));
+    wide *const restrict weight_at_target_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_at_target_terms_sum_parts = (wide *)((char
+            *)weight_at_target_sum_parts + ROOM(n_blocks, wide));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide target_sum_total = 0;
-        wide logprobs_sum_total = 0;
+        wide weight_at_target_sum_total = 0;
+        wide logprobs_at_target_terms_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -1692,48 +1704,49 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            const real target_weight = weight[target[n]];
-            target_sum_total += target_weight;
-            /* logprobs_sum_1[n] = sum_k(weight[k]*logprobs[n,k]) */
-            wide logprobs_sum_1_total = 0;
+            const real weight_at_target = weight[target[n]];
+            weight_at_target_sum_total += weight_at_target;
+            /* logprobs_dot_weight[n] = sum_k(weight[k]*logprobs[n,k]) */
+            wide logprobs_dot_weight_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real logprobs_sum_1_span = 0;
-                #pragma omp simd reduction(+ : logprobs_sum_1_span)
+                real logprobs_dot_weight_span = 0;
+                #pragma omp simd reduction(+ : logprobs_dot_weight_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
-                    logprobs_sum_1_span += weight[k] * logprobs;
+                    logprobs_dot_weight_span += weight[k] * logprobs;
                 }
-                logprobs_sum_1_total += logprobs_sum_1_span;
+                logprobs_dot_weight_total += logprobs_dot_weight_span;
             }
-            const real logprobs_sum_1 = logprobs_sum_1_total;
-            logprobs_sum_total += logprobs_sum_1 * label_smoothing / K + (1 - label_smoothing) *
-                    target_weight * (logits[n * K + target[n]] - logits_max[n] -
-                    logits_log_sum_exp[n]);
+            const real logprobs_dot_weight = logprobs_dot_weight_total;
+            logprobs_at_target_terms_sum_total += logprobs_dot_weight * label_smoothing / K + (1 -
+                    label_smoothing) * weight_at_target * (logits[n * K + target[n]] - logits_max[n]
+                    - logits_log_sum_exp[n]);
         }
-        target_sum_parts[block] = target_sum_total;
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        weight_at_target_sum_parts[block] = weight_at_target_sum_total;
+        logprobs_at_target_terms_sum_parts[block] = logprobs_at_target_terms_sum_total;
     }
-    wide target_sum_total = 0;
+    wide weight_at_target_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        target_sum_total += target_sum_parts[block];
-    target_sum[0] = target_sum_total;
-    wide logprobs_sum_total = 0;
+        weight_at_target_sum_total += weight_at_target_sum_parts[block];
+    weight_at_target_sum[0] = weight_at_target_sum_total;
+    wide logprobs_at_target_terms_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum / target_sum[0];
+        logprobs_at_target_terms_sum_total += logprobs_at_target_terms_sum_parts[block];
+    const real logprobs_at_target_terms_sum = logprobs_at_target_terms_sum_total;
+    loss[0] = -logprobs_at_target_terms_sum / weight_at_target_sum[0];
     free(workspace);
     return 0;
 }
 
-/* grad_logits from grad_loss, logits, target, weight, logits_max, logits_log_sum_exp, target_sum. */
+/* grad_logits from grad_loss, logits, target, weight, logits_max, logits_log_sum_exp,
+ * weight_at_target_sum. */
 int backward(const real *restrict grad_loss, const real *restrict logits,
              const int64_t *restrict target, const real *restrict weight,
              const real *restrict logits_max, const real *restrict logits_log_sum_exp,
-             const real *restrict target_sum, real *restrict grad_logits, int64_t K, int64_t N,
-             real label_smoothing, int threads) {
+             const real *restrict weight_at_target_sum, real *restrict grad_logits, int64_t K,
+             int64_t N, real label_smoothing, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
@@ -1743,8 +1756,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     if (workspace == NULL)
         return 1;
     real *const restrict p = (real *)workspace;
-    real *const restrict target_weight = (real *)((char *)p + ROOM(N * K, real));
-    wide *const restrict weight_sum_parts = (wide *)((char *)target_weight + ROOM(N, real));
+    real *const restrict weight_at_target = (real *)((char *)p + ROOM(N * K, real));
+    wide *const restrict weight_sum_parts = (wide *)((char *)weight_at_target + ROOM(N, real));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* p[n,k] = exp(logprobs[n,k]) */
@@ -1754,7 +1767,7 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             const real logprobs = logits_shifted - logits_log_sum_exp[n];
             p[n * K + k] = vector_exp(logprobs);
         }
-        target_weight[n] = weight[target[n]];
+        weight_at_target[n] = weight[target[n]];
     }
     /* weight_sum = sum_k(weight[k]) */
     #pragma omp parallel for num_threads(threads) if (K > PARALLEL)
@@ -1776,21 +1789,22 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     const real weight_sum = weight_sum_total;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_logits[n,k] = grad_loss*where(target_sum == 0, 0, 1/target_sum)
+        /* grad_logits[n,k] = grad_loss*where(weight_at_target_sum == 0, 0, 1/weight_at_target_sum)
                               *(p[n,k]
-                                *(target_weight[n]*(1 - label_smoothing)
+                                *(weight_at_target[n]*(1 - label_smoothing)
                                   + label_smoothing*weight_sum/K) - label_smoothing*weight[k]/K) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            grad_logits[n * K + k] = (grad_loss[0] * (target_sum[0] == 0 ? 0 : 1 / target_sum[0])) *
-                    (((1 - label_smoothing) * target_weight[n] + weight_sum * label_smoothing / K) *
-                    p[n * K + k] - (label_smoothing / K) * weight[k]);
+            grad_logits[n * K + k] = (grad_loss[0] * (weight_at_target_sum[0] == 0 ? 0 : 1 /
+                    weight_at_target_sum[0])) * (((1 - label_smoothing) * weight_at_target[n] +
+                    weight_sum * label_smoothing / K) * p[n * K + k] - (label_smoothing / K) *
+                    weight[k]);
         }
-        /* grad_logits[n,target[n]] += grad_loss*target_weight[n]
-                                       *where(target_sum == 0, 0, 1/target_sum)
+        /* grad_logits[n,target[n]] += grad_loss*weight_at_target[n]
+                                       *where(weight_at_target_sum == 0, 0, 1/weight_at_target_sum)
                                        *(label_smoothing - 1) */
-        grad_logits[n * K + target[n]] += grad_loss[0] * (label_smoothing - 1) * target_weight[n] *
-                (target_sum[0] == 0 ? 0 : 1 / target_sum[0]);
+        grad_logits[n * K + target[n]] += grad_loss[0] * (label_smoothing - 1) * weight_at_target[n]
+                * (weight_at_target_sum[0] == 0 ? 0 : 1 / weight_at_target_sum[0]);
     }
     free(workspace);
     return 0;
@@ -1811,12 +1825,12 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_at_target_dot_weight_at_target_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide logprobs_sum_total = 0;
+        wide logprobs_at_target_dot_weight_at_target_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -1839,17 +1853,20 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            const real target_weight = weight[target[n]];
-            logprobs_sum_total += target_weight * (logits[n * K + target[n]] - logits_max[n] -
-                    logits_log_sum_exp[n]);
+            const real weight_at_target = weight[target[n]];
+            logprobs_at_target_dot_weight_at_target_total += weight_at_target *
+                    (logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n]);
         }
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        logprobs_at_target_dot_weight_at_target_parts[block] =
+                logprobs_at_target_dot_weight_at_target_total;
     }
-    wide logprobs_sum_total = 0;
+    wide logprobs_at_target_dot_weight_at_target_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum;
+        logprobs_at_target_dot_weight_at_target_total +=
+                logprobs_at_target_dot_weight_at_target_parts[block];
+    const real logprobs_at_target_dot_weight_at_target =
+            logprobs_at_target_dot_weight_at_target_total;
+    loss[0] = -logprobs_at_target_dot_weight_at_target;
     free(workspace);
     return 0;
 }
@@ -1865,9 +1882,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     const int grad_logits_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real target_weight = weight[target[n]];
+        const real weight_at_target = weight[target[n]];
         /* p[n,k] = exp(logprobs[n,k]) */
-        /* grad_logits[n,k] = grad_loss*target_weight[n]*p[n,k] */
+        /* grad_logits[n,k] = grad_loss*weight_at_target[n]*p[n,k] */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
             real grad_logits_line[LINE];
@@ -1878,13 +1895,13 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
                 const real logits_shifted = logits[n * K + k] - logits_max[n];
                 const real logprobs = logits_shifted - logits_log_sum_exp[n];
                 const real p = vector_exp(logprobs);
-                grad_logits_here[k - k_line] = (grad_loss[0] * target_weight) * p;
+                grad_logits_here[k - k_line] = (grad_loss[0] * weight_at_target) * p;
             }
             if (grad_logits_past)
                 stream(&grad_logits[n * K + k_line], grad_logits_line, k_stop - k_line);
         }
-        /* grad_logits[n,target[n]] -= grad_loss*target_weight[n] */
-        grad_logits[n * K + target[n]] -= grad_loss[0] * target_weight;
+        /* grad_logits[n,target[n]] -= grad_loss*weight_at_target[n] */
+        grad_logits[n * K + target[n]] -= grad_loss[0] * weight_at_target;
     }
     return 0;
 }
@@ -1905,12 +1922,12 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_at_target_terms_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide logprobs_sum_total = 0;
+        wide logprobs_at_target_terms_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -1933,31 +1950,31 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            /* logprobs_sum_1[n] = sum_k(weight[k]*logprobs[n,k]) */
-            wide logprobs_sum_1_total = 0;
+            /* logprobs_dot_weight[n] = sum_k(weight[k]*logprobs[n,k]) */
+            wide logprobs_dot_weight_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real logprobs_sum_1_span = 0;
-                #pragma omp simd reduction(+ : logprobs_sum_1_span)
+                real logprobs_dot_weight_span = 0;
+                #pragma omp simd reduction(+ : logprobs_dot_weight_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
-                    logprobs_sum_1_span += weight[k] * logprobs;
+                    logprobs_dot_weight_span += weight[k] * logprobs;
                 }
-                logprobs_sum_1_total += logprobs_sum_1_span;
+                logprobs_dot_weight_total += logprobs_dot_weight_span;
             }
-            const real logprobs_sum_1 = logprobs_sum_1_total;
-            logprobs_sum_total += logprobs_sum_1 * label_smoothing / K + (1 - label_smoothing) *
-                    weight[target[n]] * (logits[n * K + target[n]] - logits_max[n] -
-                    logits_log_sum_exp[n]);
+            const real logprobs_dot_weight = logprobs_dot_weight_total;
+            logprobs_at_target_terms_sum_total += logprobs_dot_weight * label_smoothing / K + (1 -
+                    label_smoothing) * weight[target[n]] * (logits[n * K + target[n]] -
+                    logits_max[n] - logits_log_sum_exp[n]);
         }
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        logprobs_at_target_terms_sum_parts[block] = logprobs_at_target_terms_sum_total;
     }
-    wide logprobs_sum_total = 0;
+    wide logprobs_at_target_terms_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum;
+        logprobs_at_target_terms_sum_total += logprobs_at_target_terms_sum_parts[block];
+    const real logprobs_at_target_terms_sum = logprobs_at_target_terms_sum_total;
+    loss[0] = -logprobs_at_target_terms_sum;
     free(workspace);
     return 0;
 }
@@ -1977,8 +1994,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     if (workspace == NULL)
         return 1;
     real *const restrict p = (real *)workspace;
-    real *const restrict target_weight = (real *)((char *)p + ROOM(N * K, real));
-    wide *const restrict weight_sum_parts = (wide *)((char *)target_weight + ROOM(N, real));
+    real *const restrict weight_at_target = (real *)((char *)p + ROOM(N * K, real));
+    wide *const restrict weight_sum_parts = (wide *)((char *)weight_at_target + ROOM(N, real));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* p[n,k] = exp(logprobs[n,k]) */
@@ -1988,7 +2005,7 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             const real logprobs = logits_shifted - logits_log_sum_exp[n];
             p[n * K + k] = vector_exp(logprobs);
         }
-        target_weight[n] = weight[target[n]];
+        weight_at_target[n] = weight[target[n]];
     }
     /* weight_sum = sum_k(weight[k]) */
     #pragma omp parallel for num_threads(threads) if (K > PARALLEL)
@@ -2012,7 +2029,7 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t n = 0; n < N; n++) {
         /* grad_logits[n,k] = grad_loss
                               *(p[n,k]
-                                *(target_weight[n]*(1 - label_smoothing)
+                                *(weight_at_target[n]*(1 - label_smoothing)
                                   + label_smoothing*weight_sum/K) - label_smoothing*weight[k]/K) */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
@@ -2022,14 +2039,15 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
                 grad_logits_here[k - k_line] = grad_loss[0] * (((1 - label_smoothing) *
-                        target_weight[n] + weight_sum * label_smoothing / K) * p[n * K + k] -
+                        weight_at_target[n] + weight_sum * label_smoothing / K) * p[n * K + k] -
                         (label_smoothing / K) * weight[k]);
             }
             if (grad_logits_past)
                 stream(&grad_logits[n * K + k_line], grad_logits_line, k_stop - k_line);
         }
-        /* grad_logits[n,target[n]] += grad_loss*target_weight[n]*(label_smoothing - 1) */
-        grad_logits[n * K + target[n]] += grad_loss[0] * (label_smoothing - 1) * target_weight[n];
+        /* grad_logits[n,target[n]] += grad_loss*weight_at_target[n]*(label_smoothing - 1) */
+        grad_logits[n * K + target[n]] += grad_loss[0] * (label_smoothing - 1) *
+                weight_at_target[n];
     }
     free(workspace);
     return 0;
@@ -2069,8 +2087,8 @@ int forward(const real *restrict logits, const int64_t *restrict target,
         }
         const real logits_sum_exp = logits_sum_exp_total;
         logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-        const real target_weight = weight[target[n]];
-        loss[n] = -target_weight * (logits[n * K + target[n]] - logits_max[n] -
+        const real weight_at_target = weight[target[n]];
+        loss[n] = -weight_at_target * (logits[n * K + target[n]] - logits_max[n] -
                 logits_log_sum_exp[n]);
     }
     return 0;
@@ -2087,9 +2105,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     const int grad_logits_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real target_weight = weight[target[n]];
+        const real weight_at_target = weight[target[n]];
         /* p[n,k] = exp(logprobs[n,k]) */
-        /* grad_logits[n,k] = grad_loss[n]*target_weight[n]*p[n,k] */
+        /* grad_logits[n,k] = grad_loss[n]*weight_at_target[n]*p[n,k] */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
             real grad_logits_line[LINE];
@@ -2100,13 +2118,13 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
                 const real logits_shifted = logits[n * K + k] - logits_max[n];
                 const real logprobs = logits_shifted - logits_log_sum_exp[n];
                 const real p = vector_exp(logprobs);
-                grad_logits_here[k - k_line] = (grad_loss[n] * target_weight) * p;
+                grad_logits_here[k - k_line] = (grad_loss[n] * weight_at_target) * p;
             }
             if (grad_logits_past)
                 stream(&grad_logits[n * K + k_line], grad_logits_line, k_stop - k_line);
         }
-        /* grad_logits[n,target[n]] -= grad_loss[n]*target_weight[n] */
-        grad_logits[n * K + target[n]] -= grad_loss[n] * target_weight;
+        /* grad_logits[n,target[n]] -= grad_loss[n]*weight_at_target[n] */
+        grad_logits[n * K + target[n]] -= grad_loss[n] * weight_at_target;
     }
     return 0;
 }
@@ -2146,22 +2164,22 @@ int forward(const real *restrict logits, const int64_t *restrict target,
         }
         const real logits_sum_exp = logits_sum_exp_total;
         logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-        /* logprobs_sum[n] = sum_k(weight[k]*logprobs[n,k]) */
-        wide logprobs_sum_total = 0;
+        /* logprobs_dot_weight[n] = sum_k(weight[k]*logprobs[n,k]) */
+        wide logprobs_dot_weight_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
-            real logprobs_sum_span = 0;
-            #pragma omp simd reduction(+ : logprobs_sum_span)
+            real logprobs_dot_weight_span = 0;
+            #pragma omp simd reduction(+ : logprobs_dot_weight_span)
             for (int64_t k = k_block; k < k_end; k++) {
                 const real logits_shifted = logits[n * K + k] - logits_max[n];
                 const real logprobs = logits_shifted - logits_log_sum_exp[n];
-                logprobs_sum_span += weight[k] * logprobs;
+                logprobs_dot_weight_span += weight[k] * logprobs;
             }
-            logprobs_sum_total += logprobs_sum_span;
+            logprobs_dot_weight_total += logprobs_dot_weight_span;
         }
-        const real logprobs_sum = logprobs_sum_total;
+        const real logprobs_dot_weight = logprobs_dot_weight_total;
         loss[n] = (label_smoothing - 1) * weight[target[n]] * (logits[n * K + target[n]] -
-                logits_max[n] - logits_log_sum_exp[n]) - logprobs_sum * label_smoothing / K;
+                logits_max[n] - logits_log_sum_exp[n]) - logprobs_dot_weight * label_smoothing / K;
     }
     return 0;
 }
@@ -2181,8 +2199,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     if (workspace == NULL)
         return 1;
     real *const restrict p = (real *)workspace;
-    real *const restrict target_weight = (real *)((char *)p + ROOM(N * K, real));
-    wide *const restrict weight_sum_parts = (wide *)((char *)target_weight + ROOM(N, real));
+    real *const restrict weight_at_target = (real *)((char *)p + ROOM(N * K, real));
+    wide *const restrict weight_sum_parts = (wide *)((char *)weight_at_target + ROOM(N, real));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* p[n,k] = exp(logprobs[n,k]) */
@@ -2192,7 +2210,7 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             const real logprobs = logits_shifted - logits_log_sum_exp[n];
             p[n * K + k] = vector_exp(logprobs);
         }
-        target_weight[n] = weight[target[n]];
+        weight_at_target[n] = weight[target[n]];
     }
     /* weight_sum = sum_k(weight[k]) */
     #pragma omp parallel for num_threads(threads) if (K > PARALLEL)
@@ -2216,7 +2234,7 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t n = 0; n < N; n++) {
         /* grad_logits[n,k] = grad_loss[n]
                               *(p[n,k]
-                                *(target_weight[n]*(1 - label_smoothing)
+                                *(weight_at_target[n]*(1 - label_smoothing)
                                   + label_smoothing*weight_sum/K) - label_smoothing*weight[k]/K) */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
@@ -2226,14 +2244,15 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
                 grad_logits_here[k - k_line] = grad_loss[n] * (((1 - label_smoothing) *
-                        target_weight[n] + weight_sum * label_smoothing / K) * p[n * K + k] -
+                        weight_at_target[n] + weight_sum * label_smoothing / K) * p[n * K + k] -
                         (label_smoothing / K) * weight[k]);
             }
             if (grad_logits_past)
                 stream(&grad_logits[n * K + k_line], grad_logits_line, k_stop - k_line);
         }
-        /* grad_logits[n,target[n]] += grad_loss[n]*target_weight[n]*(label_smoothing - 1) */
-        grad_logits[n * K + target[n]] += (label_smoothing - 1) * grad_loss[n] * target_weight[n];
+        /* grad_logits[n,target[n]] += grad_loss[n]*weight_at_target[n]*(label_smoothing - 1) */
+        grad_logits[n * K + target[n]] += (label_smoothing - 1) * grad_loss[n] *
+                weight_at_target[n];
     }
     free(workspace);
     return 0;
@@ -2243,11 +2262,12 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
 
 #if VARIANT == 18 /* weight_kept */
 
-/* loss, logits_max, logits_log_sum_exp, kept_sum from logits, target, weight, kept. */
+/* loss, logits_max, logits_log_sum_exp, kept_dot_weight_at_target from logits, target, weight,
+ * kept. */
 int forward(const real *restrict logits, const int64_t *restrict target,
             const real *restrict weight, const real *restrict kept, real *restrict loss,
             real *restrict logits_max, real *restrict logits_log_sum_exp,
-            real *restrict kept_sum, int64_t K, int64_t N, int threads) {
+            real *restrict kept_dot_weight_at_target, int64_t K, int64_t N, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
@@ -2255,15 +2275,15 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide) + ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict kept_sum_parts = (wide *)workspace;
-    wide *const restrict logprobs_sum_parts = (wide *)((char *)kept_sum_parts + ROOM(n_blocks,
-            wide));
+    wide *const restrict kept_dot_weight_at_target_parts = (wide *)workspace;
+    wide *const restrict logprobs_at_target_scaled_masked_sum_parts = (wide *)((char
+            *)kept_dot_weight_at_target_parts + ROOM(n_blocks, wide));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide kept_sum_total = 0;
-        wide logprobs_sum_total = 0;
+        wide kept_dot_weight_at_target_total = 0;
+        wide logprobs_at_target_scaled_masked_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -2286,45 +2306,49 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            const real target_weight = weight[target[n]];
-            kept_sum_total += kept[n] * target_weight;
-            logprobs_sum_total += kept[n] == 0 ? 0 : target_weight * (logits[n * K + target[n]] -
-                    logits_max[n] - logits_log_sum_exp[n]);
+            const real weight_at_target = weight[target[n]];
+            kept_dot_weight_at_target_total += kept[n] * weight_at_target;
+            logprobs_at_target_scaled_masked_sum_total += kept[n] == 0 ? 0 : weight_at_target *
+                    (logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n]);
         }
-        kept_sum_parts[block] = kept_sum_total;
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        kept_dot_weight_at_target_parts[block] = kept_dot_weight_at_target_total;
+        logprobs_at_target_scaled_masked_sum_parts[block] =
+                logprobs_at_target_scaled_masked_sum_total;
     }
-    wide kept_sum_total = 0;
+    wide kept_dot_weight_at_target_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        kept_sum_total += kept_sum_parts[block];
-    kept_sum[0] = kept_sum_total;
-    wide logprobs_sum_total = 0;
+        kept_dot_weight_at_target_total += kept_dot_weight_at_target_parts[block];
+    kept_dot_weight_at_target[0] = kept_dot_weight_at_target_total;
+    wide logprobs_at_target_scaled_masked_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum / kept_sum[0];
+        logprobs_at_target_scaled_masked_sum_total +=
+                logprobs_at_target_scaled_masked_sum_parts[block];
+    const real logprobs_at_target_scaled_masked_sum = logprobs_at_target_scaled_masked_sum_total;
+    loss[0] = -logprobs_at_target_scaled_masked_sum / kept_dot_weight_at_target[0];
     free(workspace);
     return 0;
 }
 
 /* grad_logits from grad_loss, logits, target, weight, kept, logits_max, logits_log_sum_exp,
- * kept_sum. */
+ * kept_dot_weight_at_target. */
 int backward(const real *restrict grad_loss, const real *restrict logits,
              const int64_t *restrict target, const real *restrict weight,
              const real *restrict kept, const real *restrict logits_max,
-             const real *restrict logits_log_sum_exp, const real *restrict kept_sum,
-             real *restrict grad_logits, int64_t K, int64_t N, int threads) {
+             const real *restrict logits_log_sum_exp,
+             const real *restrict kept_dot_weight_at_target, real *restrict grad_logits,
+             int64_t K, int64_t N, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
     const int grad_logits_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real target_weight = weight[target[n]];
+        const real weight_at_target = weight[target[n]];
         /* p[n,k] = exp(logprobs[n,k]) */
         /* grad_logits[n,k] = grad_loss*p[n,k]
-                              *where(kept_sum == 0, 0, where(kept[n] == 0, 0, target_weight[n])
-                                     /kept_sum) */
+                              *where(kept_dot_weight_at_target == 0, 0,
+                                     where(kept[n] == 0, 0, weight_at_target[n])
+                                     /kept_dot_weight_at_target) */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
             real grad_logits_line[LINE];
@@ -2335,16 +2359,18 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
                 const real logits_shifted = logits[n * K + k] - logits_max[n];
                 const real logprobs = logits_shifted - logits_log_sum_exp[n];
                 const real p = vector_exp(logprobs);
-                grad_logits_here[k - k_line] = (grad_loss[0] * choose(kept_sum[0] == 0, 0, (kept[n]
-                        == 0 ? 0 : target_weight) / kept_sum[0])) * p;
+                grad_logits_here[k - k_line] = (grad_loss[0] * choose(kept_dot_weight_at_target[0]
+                        == 0, 0, (kept[n] == 0 ? 0 : weight_at_target) /
+                        kept_dot_weight_at_target[0])) * p;
             }
             if (grad_logits_past)
                 stream(&grad_logits[n * K + k_line], grad_logits_line, k_stop - k_line);
         }
         /* grad_logits[n,target[n]] -= grad_loss
-           *where(kept_sum == 0, 0, where(kept[n] == 0, 0, target_weight[n])/kept_sum) */
-        grad_logits[n * K + target[n]] -= grad_loss[0] * choose(kept_sum[0] == 0, 0, (kept[n] == 0 ?
-                0 : target_weight) / kept_sum[0]);
+           *where(kept_dot_weight_at_target == 0, 0, where(kept[n] == 0, 0, weight_at_target[n])
+                  /kept_dot_weight_at_target) */
+        grad_logits[n * K + target[n]] -= grad_loss[0] * choose(kept_dot_weight_at_target[0] == 0,
+                0, (kept[n] == 0 ? 0 : weight_at_target) / kept_dot_weight_at_target[0]);
     }
     return 0;
 }
@@ -2353,11 +2379,13 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
 
 #if VARIANT == 19 /* weight_kept_label_smoothing */
 
-/* loss, logits_max, logits_log_sum_exp, kept_sum from logits, target, weight, kept. */
+/* loss, logits_max, logits_log_sum_exp, kept_dot_weight_at_target from logits, target, weight,
+ * kept. */
 int forward(const real *restrict logits, const int64_t *restrict target,
             const real *restrict weight, const real *restrict kept, real *restrict loss,
             real *restrict logits_max, real *restrict logits_log_sum_exp,
-            real *restrict kept_sum, int64_t K, int64_t N, real label_smoothing, int threads) {
+            real *restrict kept_dot_weight_at_target, int64_t K, int64_t N,
+            real label_smoothing, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
@@ -2365,15 +2393,15 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide) + ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict kept_sum_parts = (wide *)workspace;
-    wide *const restrict logprobs_sum_parts = (wide *)((char *)kept_sum_parts + ROOM(n_blocks,
-            wide));
+    wide *const restrict kept_dot_weight_at_target_parts = (wide *)workspace;
+    wide *const restrict logprobs_at_target_terms_masked_sum_parts = (wide *)((char
+            *)kept_dot_weight_at_target_parts + ROOM(n_blocks, wide));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide kept_sum_total = 0;
-        wide logprobs_sum_total = 0;
+        wide kept_dot_weight_at_target_total = 0;
+        wide logprobs_at_target_terms_masked_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -2396,49 +2424,52 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            const real target_weight = weight[target[n]];
-            kept_sum_total += kept[n] * target_weight;
-            /* logprobs_sum_1[n] = sum_k(weight[k]*logprobs[n,k]) */
-            wide logprobs_sum_1_total = 0;
+            const real weight_at_target = weight[target[n]];
+            kept_dot_weight_at_target_total += kept[n] * weight_at_target;
+            /* logprobs_dot_weight[n] = sum_k(weight[k]*logprobs[n,k]) */
+            wide logprobs_dot_weight_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real logprobs_sum_1_span = 0;
-                #pragma omp simd reduction(+ : logprobs_sum_1_span)
+                real logprobs_dot_weight_span = 0;
+                #pragma omp simd reduction(+ : logprobs_dot_weight_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
-                    logprobs_sum_1_span += weight[k] * logprobs;
+                    logprobs_dot_weight_span += weight[k] * logprobs;
                 }
-                logprobs_sum_1_total += logprobs_sum_1_span;
+                logprobs_dot_weight_total += logprobs_dot_weight_span;
             }
-            const real logprobs_sum_1 = logprobs_sum_1_total;
-            logprobs_sum_total += kept[n] == 0 ? 0 : logprobs_sum_1 * label_smoothing / K + (1 -
-                    label_smoothing) * target_weight * (logits[n * K + target[n]] - logits_max[n] -
-                    logits_log_sum_exp[n]);
+            const real logprobs_dot_weight = logprobs_dot_weight_total;
+            logprobs_at_target_terms_masked_sum_total += kept[n] == 0 ? 0 : logprobs_dot_weight *
+                    label_smoothing / K + (1 - label_smoothing) * weight_at_target *
+                    (logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n]);
         }
-        kept_sum_parts[block] = kept_sum_total;
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        kept_dot_weight_at_target_parts[block] = kept_dot_weight_at_target_total;
+        logprobs_at_target_terms_masked_sum_parts[block] =
+                logprobs_at_target_terms_masked_sum_total;
     }
-    wide kept_sum_total = 0;
+    wide kept_dot_weight_at_target_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        kept_sum_total += kept_sum_parts[block];
-    kept_sum[0] = kept_sum_total;
-    wide logprobs_sum_total = 0;
+        kept_dot_weight_at_target_total += kept_dot_weight_at_target_parts[block];
+    kept_dot_weight_at_target[0] = kept_dot_weight_at_target_total;
+    wide logprobs_at_target_terms_masked_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum / kept_sum[0];
+        logprobs_at_target_terms_masked_sum_total +=
+                logprobs_at_target_terms_masked_sum_parts[block];
+    const real logprobs_at_target_terms_masked_sum = logprobs_at_target_terms_masked_sum_total;
+    loss[0] = -logprobs_at_target_terms_masked_sum / kept_dot_weight_at_target[0];
     free(workspace);
     return 0;
 }
 
 /* grad_logits from grad_loss, logits, target, weight, kept, logits_max, logits_log_sum_exp,
- * kept_sum. */
+ * kept_dot_weight_at_target. */
 int backward(const real *restrict grad_loss, const real *restrict logits,
              const int64_t *restrict target, const real *restrict weight,
              const real *restrict kept, const real *restrict logits_max,
-             const real *restrict logits_log_sum_exp, const real *restrict kept_sum,
-             real *restrict grad_logits, int64_t K, int64_t N, real label_smoothing, int threads) {
+             const real *restrict logits_log_sum_exp,
+             const real *restrict kept_dot_weight_at_target, real *restrict grad_logits,
+             int64_t K, int64_t N, real label_smoothing, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
@@ -2449,8 +2480,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
         return 1;
     real *const restrict kept_is_zero = (real *)workspace;
     real *const restrict p = (real *)((char *)kept_is_zero + ROOM(N, real));
-    real *const restrict target_weight_masked = (real *)((char *)p + ROOM(N * K, real));
-    wide *const restrict weight_sum_parts = (wide *)((char *)target_weight_masked + ROOM(N, real));
+    real *const restrict weight_at_target_masked = (real *)((char *)p + ROOM(N * K, real));
+    wide *const restrict weight_sum_parts = (wide *)((char *)weight_at_target_masked + ROOM(N,
+            real));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         kept_is_zero[n] = kept[n] == 0;
@@ -2461,7 +2493,7 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             const real logprobs = logits_shifted - logits_log_sum_exp[n];
             p[n * K + k] = vector_exp(logprobs);
         }
-        target_weight_masked[n] = kept_is_zero[n] ? 0 : weight[target[n]];
+        weight_at_target_masked[n] = kept_is_zero[n] ? 0 : weight[target[n]];
     }
     /* weight_sum = sum_k(weight[k]) */
     #pragma omp parallel for num_threads(threads) if (K > PARALLEL)
@@ -2483,22 +2515,26 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     const real weight_sum = weight_sum_total;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_logits[n,k] = grad_loss*where(kept_sum == 0, 0, 1/kept_sum)
+        /* grad_logits[n,k] = grad_loss
+                              *where(kept_dot_weight_at_target == 0, 0, 1/kept_dot_weight_at_target)
                               *(weight[k]*where(kept_is_zero[n], 0, -label_smoothing/K)
                                 + p[n,k]
                                 *(where(kept_is_zero[n], 0, label_smoothing*weight_sum/K)
-                                  + target_weight_masked[n]*(1 - label_smoothing))) */
+                                  + weight_at_target_masked[n]*(1 - label_smoothing))) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            grad_logits[n * K + k] = (grad_loss[0] * (kept_sum[0] == 0 ? 0 : 1 / kept_sum[0])) *
-                    (((1 - label_smoothing) * target_weight_masked[n] + (kept_is_zero[n] ? 0 :
-                    weight_sum * label_smoothing / K)) * p[n * K + k] + (kept_is_zero[n] ? 0 :
-                    -label_smoothing / K) * weight[k]);
+            grad_logits[n * K + k] = (grad_loss[0] * (kept_dot_weight_at_target[0] == 0 ? 0 : 1 /
+                    kept_dot_weight_at_target[0])) * (((1 - label_smoothing) *
+                    weight_at_target_masked[n] + (kept_is_zero[n] ? 0 : weight_sum * label_smoothing
+                    / K)) * p[n * K + k] + (kept_is_zero[n] ? 0 : -label_smoothing / K) *
+                    weight[k]);
         }
-        /* grad_logits[n,target[n]] += grad_loss*target_weight_masked[n]
-                                       *where(kept_sum == 0, 0, 1/kept_sum)*(label_smoothing - 1) */
+        /* grad_logits[n,target[n]] += grad_loss*weight_at_target_masked[n]
+                                       *where(kept_dot_weight_at_target == 0, 0, 1
+                                              /kept_dot_weight_at_target)*(label_smoothing - 1) */
         grad_logits[n * K + target[n]] += grad_loss[0] * (label_smoothing - 1) *
-                target_weight_masked[n] * (kept_sum[0] == 0 ? 0 : 1 / kept_sum[0]);
+                weight_at_target_masked[n] * (kept_dot_weight_at_target[0] == 0 ? 0 : 1 /
+                kept_dot_weight_at_target[0]);
     }
     free(workspace);
     return 0;
@@ -2520,12 +2556,12 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_at_target_scaled_masked_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide logprobs_sum_total = 0;
+        wide logprobs_at_target_scaled_masked_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -2548,17 +2584,19 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            const real target_weight = weight[target[n]];
-            logprobs_sum_total += kept[n] == 0 ? 0 : target_weight * (logits[n * K + target[n]] -
-                    logits_max[n] - logits_log_sum_exp[n]);
+            const real weight_at_target = weight[target[n]];
+            logprobs_at_target_scaled_masked_sum_total += kept[n] == 0 ? 0 : weight_at_target *
+                    (logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n]);
         }
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        logprobs_at_target_scaled_masked_sum_parts[block] =
+                logprobs_at_target_scaled_masked_sum_total;
     }
-    wide logprobs_sum_total = 0;
+    wide logprobs_at_target_scaled_masked_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum;
+        logprobs_at_target_scaled_masked_sum_total +=
+                logprobs_at_target_scaled_masked_sum_parts[block];
+    const real logprobs_at_target_scaled_masked_sum = logprobs_at_target_scaled_masked_sum_total;
+    loss[0] = -logprobs_at_target_scaled_masked_sum;
     free(workspace);
     return 0;
 }
@@ -2575,9 +2613,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     const int grad_logits_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real target_weight = weight[target[n]];
+        const real weight_at_target = weight[target[n]];
         /* p[n,k] = exp(logprobs[n,k]) */
-        /* grad_logits[n,k] = grad_loss*p[n,k]*where(kept[n] == 0, 0, target_weight[n]) */
+        /* grad_logits[n,k] = grad_loss*p[n,k]*where(kept[n] == 0, 0, weight_at_target[n]) */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
             real grad_logits_line[LINE];
@@ -2588,14 +2626,14 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
                 const real logits_shifted = logits[n * K + k] - logits_max[n];
                 const real logprobs = logits_shifted - logits_log_sum_exp[n];
                 const real p = vector_exp(logprobs);
-                grad_logits_here[k - k_line] = (grad_loss[0] * (kept[n] == 0 ? 0 : target_weight)) *
-                        p;
+                grad_logits_here[k - k_line] = (grad_loss[0] * (kept[n] == 0 ? 0 :
+                        weight_at_target)) * p;
             }
             if (grad_logits_past)
                 stream(&grad_logits[n * K + k_line], grad_logits_line, k_stop - k_line);
         }
-        /* grad_logits[n,target[n]] -= grad_loss*where(kept[n] == 0, 0, target_weight[n]) */
-        grad_logits[n * K + target[n]] -= grad_loss[0] * (kept[n] == 0 ? 0 : target_weight);
+        /* grad_logits[n,target[n]] -= grad_loss*where(kept[n] == 0, 0, weight_at_target[n]) */
+        grad_logits[n * K + target[n]] -= grad_loss[0] * (kept[n] == 0 ? 0 : weight_at_target);
     }
     return 0;
 }
@@ -2616,12 +2654,12 @@ int forward(const real *restrict logits, const int64_t *restrict target,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_at_target_terms_masked_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide logprobs_sum_total = 0;
+        wide logprobs_at_target_terms_masked_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -2644,31 +2682,33 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            /* logprobs_sum_1[n] = sum_k(weight[k]*logprobs[n,k]) */
-            wide logprobs_sum_1_total = 0;
+            /* logprobs_dot_weight[n] = sum_k(weight[k]*logprobs[n,k]) */
+            wide logprobs_dot_weight_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real logprobs_sum_1_span = 0;
-                #pragma omp simd reduction(+ : logprobs_sum_1_span)
+                real logprobs_dot_weight_span = 0;
+                #pragma omp simd reduction(+ : logprobs_dot_weight_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
-                    logprobs_sum_1_span += weight[k] * logprobs;
+                    logprobs_dot_weight_span += weight[k] * logprobs;
                 }
-                logprobs_sum_1_total += logprobs_sum_1_span;
+                logprobs_dot_weight_total += logprobs_dot_weight_span;
             }
-            const real logprobs_sum_1 = logprobs_sum_1_total;
-            logprobs_sum_total += kept[n] == 0 ? 0 : logprobs_sum_1 * label_smoothing / K + (1 -
-                    label_smoothing) * weight[target[n]] * (logits[n * K + target[n]] -
-                    logits_max[n] - logits_log_sum_exp[n]);
+            const real logprobs_dot_weight = logprobs_dot_weight_total;
+            logprobs_at_target_terms_masked_sum_total += kept[n] == 0 ? 0 : logprobs_dot_weight *
+                    label_smoothing / K + (1 - label_smoothing) * weight[target[n]] *
+                    (logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n]);
         }
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        logprobs_at_target_terms_masked_sum_parts[block] =
+                logprobs_at_target_terms_masked_sum_total;
     }
-    wide logprobs_sum_total = 0;
+    wide logprobs_at_target_terms_masked_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum;
+        logprobs_at_target_terms_masked_sum_total +=
+                logprobs_at_target_terms_masked_sum_parts[block];
+    const real logprobs_at_target_terms_masked_sum = logprobs_at_target_terms_masked_sum_total;
+    loss[0] = -logprobs_at_target_terms_masked_sum;
     free(workspace);
     return 0;
 }
@@ -2755,10 +2795,10 @@ int forward(const real *restrict logits, const int64_t *restrict target,
         }
         const real logits_sum_exp = logits_sum_exp_total;
         logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-        const real target_weight = weight[target[n]];
-        const real logprobs_times_target_weight_masked = kept[n] == 0 ? 0 : target_weight *
+        const real weight_at_target = weight[target[n]];
+        const real logprobs_at_target_scaled_masked = kept[n] == 0 ? 0 : weight_at_target *
                 (logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n]);
-        loss[n] = -logprobs_times_target_weight_masked;
+        loss[n] = -logprobs_at_target_scaled_masked;
     }
     return 0;
 }
@@ -2775,9 +2815,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     const int grad_logits_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real target_weight = weight[target[n]];
+        const real weight_at_target = weight[target[n]];
         /* p[n,k] = exp(logprobs[n,k]) */
-        /* grad_logits[n,k] = grad_loss[n]*p[n,k]*where(kept[n] == 0, 0, target_weight[n]) */
+        /* grad_logits[n,k] = grad_loss[n]*p[n,k]*where(kept[n] == 0, 0, weight_at_target[n]) */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
             real grad_logits_line[LINE];
@@ -2788,14 +2828,14 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
                 const real logits_shifted = logits[n * K + k] - logits_max[n];
                 const real logprobs = logits_shifted - logits_log_sum_exp[n];
                 const real p = vector_exp(logprobs);
-                grad_logits_here[k - k_line] = (grad_loss[n] * (kept[n] == 0 ? 0 : target_weight)) *
-                        p;
+                grad_logits_here[k - k_line] = (grad_loss[n] * (kept[n] == 0 ? 0 :
+                        weight_at_target)) * p;
             }
             if (grad_logits_past)
                 stream(&grad_logits[n * K + k_line], grad_logits_line, k_stop - k_line);
         }
-        /* grad_logits[n,target[n]] -= grad_loss[n]*where(kept[n] == 0, 0, target_weight[n]) */
-        grad_logits[n * K + target[n]] -= grad_loss[n] * (kept[n] == 0 ? 0 : target_weight);
+        /* grad_logits[n,target[n]] -= grad_loss[n]*where(kept[n] == 0, 0, weight_at_target[n]) */
+        grad_logits[n * K + target[n]] -= grad_loss[n] * (kept[n] == 0 ? 0 : weight_at_target);
     }
     return 0;
 }
@@ -2835,24 +2875,24 @@ int forward(const real *restrict logits, const int64_t *restrict target,
         }
         const real logits_sum_exp = logits_sum_exp_total;
         logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-        /* logprobs_sum[n] = sum_k(weight[k]*logprobs[n,k]) */
-        wide logprobs_sum_total = 0;
+        /* logprobs_dot_weight[n] = sum_k(weight[k]*logprobs[n,k]) */
+        wide logprobs_dot_weight_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
-            real logprobs_sum_span = 0;
-            #pragma omp simd reduction(+ : logprobs_sum_span)
+            real logprobs_dot_weight_span = 0;
+            #pragma omp simd reduction(+ : logprobs_dot_weight_span)
             for (int64_t k = k_block; k < k_end; k++) {
                 const real logits_shifted = logits[n * K + k] - logits_max[n];
                 const real logprobs = logits_shifted - logits_log_sum_exp[n];
-                logprobs_sum_span += weight[k] * logprobs;
+                logprobs_dot_weight_span += weight[k] * logprobs;
             }
-            logprobs_sum_total += logprobs_sum_span;
+            logprobs_dot_weight_total += logprobs_dot_weight_span;
         }
-        const real logprobs_sum = logprobs_sum_total;
-        const real logprobs_total_masked = kept[n] == 0 ? 0 : logprobs_sum * label_smoothing / K +
-                (1 - label_smoothing) * weight[target[n]] * (logits[n * K + target[n]] -
-                logits_max[n] - logits_log_sum_exp[n]);
-        loss[n] = -logprobs_total_masked;
+        const real logprobs_dot_weight = logprobs_dot_weight_total;
+        const real logprobs_at_target_terms_masked = kept[n] == 0 ? 0 : logprobs_dot_weight *
+                label_smoothing / K + (1 - label_smoothing) * weight[target[n]] *
+                (logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n]);
+        loss[n] = -logprobs_at_target_terms_masked;
     }
     return 0;
 }
@@ -2916,12 +2956,12 @@ int forward(const real *restrict logits, const real *restrict probabilities,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_dot_probabilities_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide logprobs_sum_total = 0;
+        wide logprobs_dot_probabilities_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -2944,29 +2984,29 @@ int forward(const real *restrict logits, const real *restrict probabilities,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            /* logprobs_sum_1[n] = sum_k(logprobs[n,k]*probabilities[n,k]) */
-            wide logprobs_sum_1_total = 0;
+            /* logprobs_dot_probabilities[n] = sum_k(logprobs[n,k]*probabilities[n,k]) */
+            wide logprobs_dot_probabilities_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real logprobs_sum_1_span = 0;
-                #pragma omp simd reduction(+ : logprobs_sum_1_span)
+                real logprobs_dot_probabilities_span = 0;
+                #pragma omp simd reduction(+ : logprobs_dot_probabilities_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
-                    logprobs_sum_1_span += logprobs * probabilities[n * K + k];
+                    logprobs_dot_probabilities_span += logprobs * probabilities[n * K + k];
                 }
-                logprobs_sum_1_total += logprobs_sum_1_span;
+                logprobs_dot_probabilities_total += logprobs_dot_probabilities_span;
             }
-            const real logprobs_sum_1 = logprobs_sum_1_total;
-            logprobs_sum_total += logprobs_sum_1;
+            const real logprobs_dot_probabilities = logprobs_dot_probabilities_total;
+            logprobs_dot_probabilities_sum_total += logprobs_dot_probabilities;
         }
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        logprobs_dot_probabilities_sum_parts[block] = logprobs_dot_probabilities_sum_total;
     }
-    wide logprobs_sum_total = 0;
+    wide logprobs_dot_probabilities_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum / N;
+        logprobs_dot_probabilities_sum_total += logprobs_dot_probabilities_sum_parts[block];
+    const real logprobs_dot_probabilities_sum = logprobs_dot_probabilities_sum_total;
+    loss[0] = -logprobs_dot_probabilities_sum / N;
     free(workspace);
     return 0;
 }
@@ -3020,12 +3060,12 @@ int forward(const real *restrict logits, const real *restrict probabilities,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_dot_smoothed_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide logprobs_sum_total = 0;
+        wide logprobs_dot_smoothed_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -3048,31 +3088,31 @@ int forward(const real *restrict logits, const real *restrict probabilities,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            /* logprobs_sum_1[n] = sum_k(logprobs[n,k]*smoothed[n,k]) */
-            wide logprobs_sum_1_total = 0;
+            /* logprobs_dot_smoothed[n] = sum_k(logprobs[n,k]*smoothed[n,k]) */
+            wide logprobs_dot_smoothed_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real logprobs_sum_1_span = 0;
-                #pragma omp simd reduction(+ : logprobs_sum_1_span)
+                real logprobs_dot_smoothed_span = 0;
+                #pragma omp simd reduction(+ : logprobs_dot_smoothed_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
                     const real smoothed = label_smoothing / K + (1 - label_smoothing) *
                             probabilities[n * K + k];
-                    logprobs_sum_1_span += logprobs * smoothed;
+                    logprobs_dot_smoothed_span += logprobs * smoothed;
                 }
-                logprobs_sum_1_total += logprobs_sum_1_span;
+                logprobs_dot_smoothed_total += logprobs_dot_smoothed_span;
             }
-            const real logprobs_sum_1 = logprobs_sum_1_total;
-            logprobs_sum_total += logprobs_sum_1;
+            const real logprobs_dot_smoothed = logprobs_dot_smoothed_total;
+            logprobs_dot_smoothed_sum_total += logprobs_dot_smoothed;
         }
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        logprobs_dot_smoothed_sum_parts[block] = logprobs_dot_smoothed_sum_total;
     }
-    wide logprobs_sum_total = 0;
+    wide logprobs_dot_smoothed_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum / N;
+        logprobs_dot_smoothed_sum_total += logprobs_dot_smoothed_sum_parts[block];
+    const real logprobs_dot_smoothed_sum = logprobs_dot_smoothed_sum_total;
+    loss[0] = -logprobs_dot_smoothed_sum / N;
     free(workspace);
     return 0;
 }
@@ -3131,12 +3171,12 @@ int forward(const real *restrict logits, const real *restrict probabilities,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_dot_probabilities_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide logprobs_sum_total = 0;
+        wide logprobs_dot_probabilities_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -3159,29 +3199,29 @@ int forward(const real *restrict logits, const real *restrict probabilities,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            /* logprobs_sum_1[n] = sum_k(logprobs[n,k]*probabilities[n,k]) */
-            wide logprobs_sum_1_total = 0;
+            /* logprobs_dot_probabilities[n] = sum_k(logprobs[n,k]*probabilities[n,k]) */
+            wide logprobs_dot_probabilities_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real logprobs_sum_1_span = 0;
-                #pragma omp simd reduction(+ : logprobs_sum_1_span)
+                real logprobs_dot_probabilities_span = 0;
+                #pragma omp simd reduction(+ : logprobs_dot_probabilities_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
-                    logprobs_sum_1_span += logprobs * probabilities[n * K + k];
+                    logprobs_dot_probabilities_span += logprobs * probabilities[n * K + k];
                 }
-                logprobs_sum_1_total += logprobs_sum_1_span;
+                logprobs_dot_probabilities_total += logprobs_dot_probabilities_span;
             }
-            const real logprobs_sum_1 = logprobs_sum_1_total;
-            logprobs_sum_total += logprobs_sum_1;
+            const real logprobs_dot_probabilities = logprobs_dot_probabilities_total;
+            logprobs_dot_probabilities_sum_total += logprobs_dot_probabilities;
         }
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        logprobs_dot_probabilities_sum_parts[block] = logprobs_dot_probabilities_sum_total;
     }
-    wide logprobs_sum_total = 0;
+    wide logprobs_dot_probabilities_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum;
+        logprobs_dot_probabilities_sum_total += logprobs_dot_probabilities_sum_parts[block];
+    const real logprobs_dot_probabilities_sum = logprobs_dot_probabilities_sum_total;
+    loss[0] = -logprobs_dot_probabilities_sum;
     free(workspace);
     return 0;
 }
@@ -3234,12 +3274,12 @@ int forward(const real *restrict logits, const real *restrict probabilities,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_dot_smoothed_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide logprobs_sum_total = 0;
+        wide logprobs_dot_smoothed_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -3262,31 +3302,31 @@ int forward(const real *restrict logits, const real *restrict probabilities,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            /* logprobs_sum_1[n] = sum_k(logprobs[n,k]*smoothed[n,k]) */
-            wide logprobs_sum_1_total = 0;
+            /* logprobs_dot_smoothed[n] = sum_k(logprobs[n,k]*smoothed[n,k]) */
+            wide logprobs_dot_smoothed_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real logprobs_sum_1_span = 0;
-                #pragma omp simd reduction(+ : logprobs_sum_1_span)
+                real logprobs_dot_smoothed_span = 0;
+                #pragma omp simd reduction(+ : logprobs_dot_smoothed_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
                     const real smoothed = label_smoothing / K + (1 - label_smoothing) *
                             probabilities[n * K + k];
-                    logprobs_sum_1_span += logprobs * smoothed;
+                    logprobs_dot_smoothed_span += logprobs * smoothed;
                 }
-                logprobs_sum_1_total += logprobs_sum_1_span;
+                logprobs_dot_smoothed_total += logprobs_dot_smoothed_span;
             }
-            const real logprobs_sum_1 = logprobs_sum_1_total;
-            logprobs_sum_total += logprobs_sum_1;
+            const real logprobs_dot_smoothed = logprobs_dot_smoothed_total;
+            logprobs_dot_smoothed_sum_total += logprobs_dot_smoothed;
         }
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        logprobs_dot_smoothed_sum_parts[block] = logprobs_dot_smoothed_sum_total;
     }
-    wide logprobs_sum_total = 0;
+    wide logprobs_dot_smoothed_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum;
+        logprobs_dot_smoothed_sum_total += logprobs_dot_smoothed_sum_parts[block];
+    const real logprobs_dot_smoothed_sum = logprobs_dot_smoothed_sum_total;
+    loss[0] = -logprobs_dot_smoothed_sum;
     free(workspace);
     return 0;
 }
@@ -3363,21 +3403,21 @@ int forward(const real *restrict logits, const real *restrict probabilities,
         }
         const real logits_sum_exp = logits_sum_exp_total;
         logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-        /* logprobs_sum[n] = sum_k(logprobs[n,k]*probabilities[n,k]) */
-        wide logprobs_sum_total = 0;
+        /* logprobs_dot_probabilities[n] = sum_k(logprobs[n,k]*probabilities[n,k]) */
+        wide logprobs_dot_probabilities_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
-            real logprobs_sum_span = 0;
-            #pragma omp simd reduction(+ : logprobs_sum_span)
+            real logprobs_dot_probabilities_span = 0;
+            #pragma omp simd reduction(+ : logprobs_dot_probabilities_span)
             for (int64_t k = k_block; k < k_end; k++) {
                 const real logits_shifted = logits[n * K + k] - logits_max[n];
                 const real logprobs = logits_shifted - logits_log_sum_exp[n];
-                logprobs_sum_span += logprobs * probabilities[n * K + k];
+                logprobs_dot_probabilities_span += logprobs * probabilities[n * K + k];
             }
-            logprobs_sum_total += logprobs_sum_span;
+            logprobs_dot_probabilities_total += logprobs_dot_probabilities_span;
         }
-        const real logprobs_sum = logprobs_sum_total;
-        loss[n] = -logprobs_sum;
+        const real logprobs_dot_probabilities = logprobs_dot_probabilities_total;
+        loss[n] = -logprobs_dot_probabilities;
     }
     return 0;
 }
@@ -3449,23 +3489,23 @@ int forward(const real *restrict logits, const real *restrict probabilities,
         }
         const real logits_sum_exp = logits_sum_exp_total;
         logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-        /* logprobs_sum[n] = sum_k(logprobs[n,k]*smoothed[n,k]) */
-        wide logprobs_sum_total = 0;
+        /* logprobs_dot_smoothed[n] = sum_k(logprobs[n,k]*smoothed[n,k]) */
+        wide logprobs_dot_smoothed_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
-            real logprobs_sum_span = 0;
-            #pragma omp simd reduction(+ : logprobs_sum_span)
+            real logprobs_dot_smoothed_span = 0;
+            #pragma omp simd reduction(+ : logprobs_dot_smoothed_span)
             for (int64_t k = k_block; k < k_end; k++) {
                 const real logits_shifted = logits[n * K + k] - logits_max[n];
                 const real logprobs = logits_shifted - logits_log_sum_exp[n];
                 const real smoothed = label_smoothing / K + (1 - label_smoothing) *
                         probabilities[n * K + k];
-                logprobs_sum_span += logprobs * smoothed;
+                logprobs_dot_smoothed_span += logprobs * smoothed;
             }
-            logprobs_sum_total += logprobs_sum_span;
+            logprobs_dot_smoothed_total += logprobs_dot_smoothed_span;
         }
-        const real logprobs_sum = logprobs_sum_total;
-        loss[n] = -logprobs_sum;
+        const real logprobs_dot_smoothed = logprobs_dot_smoothed_total;
+        loss[n] = -logprobs_dot_smoothed;
     }
     return 0;
 }
@@ -3523,12 +3563,12 @@ int forward(const real *restrict logits, const real *restrict probabilities,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_scaled_sum_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide logprobs_sum_total = 0;
+        wide logprobs_scaled_sum_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -3551,29 +3591,29 @@ int forward(const real *restrict logits, const real *restrict probabilities,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            /* logprobs_sum_1[n] = sum_k(weight[k]*logprobs[n,k]*probabilities[n,k]) */
-            wide logprobs_sum_1_total = 0;
+            /* logprobs_scaled_sum[n] = sum_k(weight[k]*logprobs[n,k]*probabilities[n,k]) */
+            wide logprobs_scaled_sum_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real logprobs_sum_1_span = 0;
-                #pragma omp simd reduction(+ : logprobs_sum_1_span)
+                real logprobs_scaled_sum_span = 0;
+                #pragma omp simd reduction(+ : logprobs_scaled_sum_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
-                    logprobs_sum_1_span += weight[k] * logprobs * probabilities[n * K + k];
+                    logprobs_scaled_sum_span += weight[k] * logprobs * probabilities[n * K + k];
                 }
-                logprobs_sum_1_total += logprobs_sum_1_span;
+                logprobs_scaled_sum_total += logprobs_scaled_sum_span;
             }
-            const real logprobs_sum_1 = logprobs_sum_1_total;
-            logprobs_sum_total += logprobs_sum_1;
+            const real logprobs_scaled_sum = logprobs_scaled_sum_total;
+            logprobs_scaled_sum_sum_total += logprobs_scaled_sum;
         }
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        logprobs_scaled_sum_sum_parts[block] = logprobs_scaled_sum_sum_total;
     }
-    wide logprobs_sum_total = 0;
+    wide logprobs_scaled_sum_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum / N;
+        logprobs_scaled_sum_sum_total += logprobs_scaled_sum_sum_parts[block];
+    const real logprobs_scaled_sum_sum = logprobs_scaled_sum_sum_total;
+    loss[0] = -logprobs_scaled_sum_sum / N;
     free(workspace);
     return 0;
 }
@@ -3590,42 +3630,45 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     char *const workspace = aligned_alloc(64, ROOM(K, real) + ROOM(n_blocks * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict logprobs_sum = (real *)workspace;
-    real *const restrict logprobs_sum_parts = (real *)((char *)logprobs_sum + ROOM(K, real));
+    real *const restrict logprobs_dot_probabilities = (real *)workspace;
+    real *const restrict logprobs_dot_probabilities_parts = (real *)((char
+            *)logprobs_dot_probabilities + ROOM(K, real));
     const real grad_loss_scaled = grad_loss[0] / (N ? N : 1);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict logprobs_sum_rows = logprobs_sum_parts + block * K;
+        real *const restrict logprobs_dot_probabilities_rows = logprobs_dot_probabilities_parts +
+                block * K;
         for (int64_t i = 0; i < K; i++)
-            logprobs_sum_rows[i] = 0;
+            logprobs_dot_probabilities_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* p[n,k] = exp(logprobs[n,k]) */
-            /* logprobs_sum[k] = sum_n(logprobs[n,k]*probabilities[n,k]) */
+            /* logprobs_dot_probabilities[k] = sum_n(logprobs[n,k]*probabilities[n,k]) */
             /* grad_probabilities[n,k] = -grad_loss_scaled*weight[k]*logprobs[n,k] */
-            /* probabilities_sum[n] = sum_k(weight[k]*probabilities[n,k]) */
-            wide probabilities_sum_total = 0;
+            /* probabilities_dot_weight[n] = sum_k(weight[k]*probabilities[n,k]) */
+            wide probabilities_dot_weight_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real probabilities_sum_span = 0;
-                #pragma omp simd reduction(+ : probabilities_sum_span)
+                real probabilities_dot_weight_span = 0;
+                #pragma omp simd reduction(+ : probabilities_dot_weight_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
                     grad_logits[n * K + k] = vector_exp(logprobs);
-                    logprobs_sum_rows[k] += logprobs * probabilities[n * K + k];
+                    logprobs_dot_probabilities_rows[k] += logprobs * probabilities[n * K + k];
                     grad_probabilities[n * K + k] = -grad_loss_scaled * weight[k] * logprobs;
-                    probabilities_sum_span += weight[k] * probabilities[n * K + k];
+                    probabilities_dot_weight_span += weight[k] * probabilities[n * K + k];
                 }
-                probabilities_sum_total += probabilities_sum_span;
+                probabilities_dot_weight_total += probabilities_dot_weight_span;
             }
-            const real probabilities_sum = probabilities_sum_total;
+            const real probabilities_dot_weight = probabilities_dot_weight_total;
             /* grad_logits[n,k] = grad_loss_scaled
-                                  *(probabilities_sum[n]*p[n,k] - weight[k]*probabilities[n,k]) */
+                                  *(probabilities_dot_weight[n]*p[n,k]
+                                    - weight[k]*probabilities[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
-                grad_logits[n * K + k] = grad_loss_scaled * (probabilities_sum *
+                grad_logits[n * K + k] = grad_loss_scaled * (probabilities_dot_weight *
                         grad_logits[n * K + k] - weight[k] * probabilities[n * K + k]);
             }
         }
@@ -3633,10 +3676,10 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t i = 0; i < K; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += logprobs_sum_parts[block * K + i];
-        logprobs_sum[i] = total;
+            total += logprobs_dot_probabilities_parts[block * K + i];
+        logprobs_dot_probabilities[i] = total;
     }
-    /* grad_weight[k] = -grad_loss_scaled*logprobs_sum[k] */
+    /* grad_weight[k] = -grad_loss_scaled*logprobs_dot_probabilities[k] */
     #pragma omp parallel for num_threads(threads) if (K > PARALLEL)
     for (int64_t k_line = 0; k_line < K; k_line += LINE) {
         const int64_t k_stop = least(k_line + LINE, K);
@@ -3644,7 +3687,7 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
         real *const grad_weight_here = grad_weight_past ? grad_weight_line : &grad_weight[k_line];
         #pragma omp simd
         for (int64_t k = k_line; k < k_stop; k++) {
-            grad_weight_here[k - k_line] = -grad_loss_scaled * logprobs_sum[k];
+            grad_weight_here[k - k_line] = -grad_loss_scaled * logprobs_dot_probabilities[k];
         }
         if (grad_weight_past)
             stream(&grad_weight[k_line], grad_weight_line, k_stop - k_line);
@@ -3666,12 +3709,12 @@ int forward(const real *restrict logits, const real *restrict probabilities,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_scaled_sum_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide logprobs_sum_total = 0;
+        wide logprobs_scaled_sum_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -3694,31 +3737,31 @@ int forward(const real *restrict logits, const real *restrict probabilities,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            /* logprobs_sum_1[n] = sum_k(weight[k]*logprobs[n,k]*smoothed[n,k]) */
-            wide logprobs_sum_1_total = 0;
+            /* logprobs_scaled_sum[n] = sum_k(weight[k]*logprobs[n,k]*smoothed[n,k]) */
+            wide logprobs_scaled_sum_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real logprobs_sum_1_span = 0;
-                #pragma omp simd reduction(+ : logprobs_sum_1_span)
+                real logprobs_scaled_sum_span = 0;
+                #pragma omp simd reduction(+ : logprobs_scaled_sum_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
                     const real smoothed = label_smoothing / K + (1 - label_smoothing) *
                             probabilities[n * K + k];
-                    logprobs_sum_1_span += weight[k] * logprobs * smoothed;
+                    logprobs_scaled_sum_span += weight[k] * logprobs * smoothed;
                 }
-                logprobs_sum_1_total += logprobs_sum_1_span;
+                logprobs_scaled_sum_total += logprobs_scaled_sum_span;
             }
-            const real logprobs_sum_1 = logprobs_sum_1_total;
-            logprobs_sum_total += logprobs_sum_1;
+            const real logprobs_scaled_sum = logprobs_scaled_sum_total;
+            logprobs_scaled_sum_sum_total += logprobs_scaled_sum;
         }
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        logprobs_scaled_sum_sum_parts[block] = logprobs_scaled_sum_sum_total;
     }
-    wide logprobs_sum_total = 0;
+    wide logprobs_scaled_sum_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum / N;
+        logprobs_scaled_sum_sum_total += logprobs_scaled_sum_sum_parts[block];
+    const real logprobs_scaled_sum_sum = logprobs_scaled_sum_sum_total;
+    loss[0] = -logprobs_scaled_sum_sum / N;
     free(workspace);
     return 0;
 }
@@ -3735,59 +3778,60 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     char *const workspace = aligned_alloc(64, ROOM(K, real) + ROOM(n_blocks * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict logprobs_sum = (real *)workspace;
-    real *const restrict logprobs_sum_parts = (real *)((char *)logprobs_sum + ROOM(K, real));
+    real *const restrict logprobs_dot_smoothed = (real *)workspace;
+    real *const restrict logprobs_dot_smoothed_parts = (real *)((char *)logprobs_dot_smoothed +
+            ROOM(K, real));
     const real grad_loss_scaled = grad_loss[0] / (N ? N : 1);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict logprobs_sum_rows = logprobs_sum_parts + block * K;
+        real *const restrict logprobs_dot_smoothed_rows = logprobs_dot_smoothed_parts + block * K;
         for (int64_t i = 0; i < K; i++)
-            logprobs_sum_rows[i] = 0;
+            logprobs_dot_smoothed_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* p[n,k] = exp(logprobs[n,k]) */
-            /* logprobs_sum[k] = sum_n(logprobs[n,k]*smoothed[n,k]) */
+            /* logprobs_dot_smoothed[k] = sum_n(logprobs[n,k]*smoothed[n,k]) */
             /* grad_probabilities[n,k] = grad_loss*weight[k]*logprobs[n,k]*(label_smoothing - 1)
                                          /N */
-            /* smoothed_sum[n] = sum_k(weight[k]*smoothed[n,k]) */
-            wide smoothed_sum_total = 0;
+            /* smoothed_dot_weight[n] = sum_k(weight[k]*smoothed[n,k]) */
+            wide smoothed_dot_weight_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real smoothed_sum_span = 0;
-                #pragma omp simd reduction(+ : smoothed_sum_span)
+                real smoothed_dot_weight_span = 0;
+                #pragma omp simd reduction(+ : smoothed_dot_weight_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
                     grad_logits[n * K + k] = vector_exp(logprobs);
                     const real smoothed = label_smoothing / K + (1 - label_smoothing) *
                             probabilities[n * K + k];
-                    logprobs_sum_rows[k] += logprobs * smoothed;
+                    logprobs_dot_smoothed_rows[k] += logprobs * smoothed;
                     grad_probabilities[n * K + k] = (grad_loss[0] * (label_smoothing - 1) / N) *
                             weight[k] * logprobs;
-                    smoothed_sum_span += weight[k] * smoothed;
+                    smoothed_dot_weight_span += weight[k] * smoothed;
                 }
-                smoothed_sum_total += smoothed_sum_span;
+                smoothed_dot_weight_total += smoothed_dot_weight_span;
             }
-            const real smoothed_sum = smoothed_sum_total;
+            const real smoothed_dot_weight = smoothed_dot_weight_total;
             /* grad_logits[n,k] = grad_loss_scaled
-                                  *(smoothed_sum[n]*p[n,k] - weight[k]*smoothed[n,k]) */
+                                  *(smoothed_dot_weight[n]*p[n,k] - weight[k]*smoothed[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 const real smoothed = label_smoothing / K + (1 - label_smoothing) *
                         probabilities[n * K + k];
-                grad_logits[n * K + k] = grad_loss_scaled * (smoothed_sum * grad_logits[n * K + k] -
-                        weight[k] * smoothed);
+                grad_logits[n * K + k] = grad_loss_scaled * (smoothed_dot_weight *
+                        grad_logits[n * K + k] - weight[k] * smoothed);
             }
         }
     }
     for (int64_t i = 0; i < K; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += logprobs_sum_parts[block * K + i];
-        logprobs_sum[i] = total;
+            total += logprobs_dot_smoothed_parts[block * K + i];
+        logprobs_dot_smoothed[i] = total;
     }
-    /* grad_weight[k] = -grad_loss_scaled*logprobs_sum[k] */
+    /* grad_weight[k] = -grad_loss_scaled*logprobs_dot_smoothed[k] */
     #pragma omp parallel for num_threads(threads) if (K > PARALLEL)
     for (int64_t k_line = 0; k_line < K; k_line += LINE) {
         const int64_t k_stop = least(k_line + LINE, K);
@@ -3795,7 +3839,7 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
         real *const grad_weight_here = grad_weight_past ? grad_weight_line : &grad_weight[k_line];
         #pragma omp simd
         for (int64_t k = k_line; k < k_stop; k++) {
-            grad_weight_here[k - k_line] = -grad_loss_scaled * logprobs_sum[k];
+            grad_weight_here[k - k_line] = -grad_loss_scaled * logprobs_dot_smoothed[k];
         }
         if (grad_weight_past)
             stream(&grad_weight[k_line], grad_weight_line, k_stop - k_line);
@@ -3816,12 +3860,12 @@ int forward(const real *restrict logits, const real *restrict probabilities,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_scaled_sum_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide logprobs_sum_total = 0;
+        wide logprobs_scaled_sum_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -3844,29 +3888,29 @@ int forward(const real *restrict logits, const real *restrict probabilities,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            /* logprobs_sum_1[n] = sum_k(weight[k]*logprobs[n,k]*probabilities[n,k]) */
-            wide logprobs_sum_1_total = 0;
+            /* logprobs_scaled_sum[n] = sum_k(weight[k]*logprobs[n,k]*probabilities[n,k]) */
+            wide logprobs_scaled_sum_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real logprobs_sum_1_span = 0;
-                #pragma omp simd reduction(+ : logprobs_sum_1_span)
+                real logprobs_scaled_sum_span = 0;
+                #pragma omp simd reduction(+ : logprobs_scaled_sum_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
-                    logprobs_sum_1_span += weight[k] * logprobs * probabilities[n * K + k];
+                    logprobs_scaled_sum_span += weight[k] * logprobs * probabilities[n * K + k];
                 }
-                logprobs_sum_1_total += logprobs_sum_1_span;
+                logprobs_scaled_sum_total += logprobs_scaled_sum_span;
             }
-            const real logprobs_sum_1 = logprobs_sum_1_total;
-            logprobs_sum_total += logprobs_sum_1;
+            const real logprobs_scaled_sum = logprobs_scaled_sum_total;
+            logprobs_scaled_sum_sum_total += logprobs_scaled_sum;
         }
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        logprobs_scaled_sum_sum_parts[block] = logprobs_scaled_sum_sum_total;
     }
-    wide logprobs_sum_total = 0;
+    wide logprobs_scaled_sum_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum;
+        logprobs_scaled_sum_sum_total += logprobs_scaled_sum_sum_parts[block];
+    const real logprobs_scaled_sum_sum = logprobs_scaled_sum_sum_total;
+    loss[0] = -logprobs_scaled_sum_sum;
     free(workspace);
     return 0;
 }
@@ -3883,52 +3927,55 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     char *const workspace = aligned_alloc(64, ROOM(K, real) + ROOM(n_blocks * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict logprobs_sum = (real *)workspace;
-    real *const restrict logprobs_sum_parts = (real *)((char *)logprobs_sum + ROOM(K, real));
+    real *const restrict logprobs_dot_probabilities = (real *)workspace;
+    real *const restrict logprobs_dot_probabilities_parts = (real *)((char
+            *)logprobs_dot_probabilities + ROOM(K, real));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict logprobs_sum_rows = logprobs_sum_parts + block * K;
+        real *const restrict logprobs_dot_probabilities_rows = logprobs_dot_probabilities_parts +
+                block * K;
         for (int64_t i = 0; i < K; i++)
-            logprobs_sum_rows[i] = 0;
+            logprobs_dot_probabilities_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* p[n,k] = exp(logprobs[n,k]) */
-            /* logprobs_sum[k] = sum_n(logprobs[n,k]*probabilities[n,k]) */
+            /* logprobs_dot_probabilities[k] = sum_n(logprobs[n,k]*probabilities[n,k]) */
             /* grad_probabilities[n,k] = -grad_loss*weight[k]*logprobs[n,k] */
-            /* probabilities_sum[n] = sum_k(weight[k]*probabilities[n,k]) */
-            wide probabilities_sum_total = 0;
+            /* probabilities_dot_weight[n] = sum_k(weight[k]*probabilities[n,k]) */
+            wide probabilities_dot_weight_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real probabilities_sum_span = 0;
-                #pragma omp simd reduction(+ : probabilities_sum_span)
+                real probabilities_dot_weight_span = 0;
+                #pragma omp simd reduction(+ : probabilities_dot_weight_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
                     grad_logits[n * K + k] = vector_exp(logprobs);
-                    logprobs_sum_rows[k] += logprobs * probabilities[n * K + k];
+                    logprobs_dot_probabilities_rows[k] += logprobs * probabilities[n * K + k];
                     grad_probabilities[n * K + k] = -grad_loss[0] * weight[k] * logprobs;
-                    probabilities_sum_span += weight[k] * probabilities[n * K + k];
+                    probabilities_dot_weight_span += weight[k] * probabilities[n * K + k];
                 }
-                probabilities_sum_total += probabilities_sum_span;
+                probabilities_dot_weight_total += probabilities_dot_weight_span;
             }
-            const real probabilities_sum = probabilities_sum_total;
+            const real probabilities_dot_weight = probabilities_dot_weight_total;
             /* grad_logits[n,k] = grad_loss
-                                  *(probabilities_sum[n]*p[n,k] - weight[k]*probabilities[n,k]) */
+                                  *(probabilities_dot_weight[n]*p[n,k]
+                                    - weight[k]*probabilities[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
-                grad_logits[n * K + k] = grad_loss[0] * (probabilities_sum * grad_logits[n * K + k]
-                        - weight[k] * probabilities[n * K + k]);
+                grad_logits[n * K + k] = grad_loss[0] * (probabilities_dot_weight *
+                        grad_logits[n * K + k] - weight[k] * probabilities[n * K + k]);
             }
         }
     }
     for (int64_t i = 0; i < K; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += logprobs_sum_parts[block * K + i];
-        logprobs_sum[i] = total;
+            total += logprobs_dot_probabilities_parts[block * K + i];
+        logprobs_dot_probabilities[i] = total;
     }
-    /* grad_weight[k] = -grad_loss*logprobs_sum[k] */
+    /* grad_weight[k] = -grad_loss*logprobs_dot_probabilities[k] */
     #pragma omp parallel for num_threads(threads) if (K > PARALLEL)
     for (int64_t k_line = 0; k_line < K; k_line += LINE) {
         const int64_t k_stop = least(k_line + LINE, K);
@@ -3936,7 +3983,7 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
         real *const grad_weight_here = grad_weight_past ? grad_weight_line : &grad_weight[k_line];
         #pragma omp simd
         for (int64_t k = k_line; k < k_stop; k++) {
-            grad_weight_here[k - k_line] = -grad_loss[0] * logprobs_sum[k];
+            grad_weight_here[k - k_line] = -grad_loss[0] * logprobs_dot_probabilities[k];
         }
         if (grad_weight_past)
             stream(&grad_weight[k_line], grad_weight_line, k_stop - k_line);
@@ -3958,12 +4005,12 @@ int forward(const real *restrict logits, const real *restrict probabilities,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_scaled_sum_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide logprobs_sum_total = 0;
+        wide logprobs_scaled_sum_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -3986,31 +4033,31 @@ int forward(const real *restrict logits, const real *restrict probabilities,
             }
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-            /* logprobs_sum_1[n] = sum_k(weight[k]*logprobs[n,k]*smoothed[n,k]) */
-            wide logprobs_sum_1_total = 0;
+            /* logprobs_scaled_sum[n] = sum_k(weight[k]*logprobs[n,k]*smoothed[n,k]) */
+            wide logprobs_scaled_sum_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real logprobs_sum_1_span = 0;
-                #pragma omp simd reduction(+ : logprobs_sum_1_span)
+                real logprobs_scaled_sum_span = 0;
+                #pragma omp simd reduction(+ : logprobs_scaled_sum_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
                     const real smoothed = label_smoothing / K + (1 - label_smoothing) *
                             probabilities[n * K + k];
-                    logprobs_sum_1_span += weight[k] * logprobs * smoothed;
+                    logprobs_scaled_sum_span += weight[k] * logprobs * smoothed;
                 }
-                logprobs_sum_1_total += logprobs_sum_1_span;
+                logprobs_scaled_sum_total += logprobs_scaled_sum_span;
             }
-            const real logprobs_sum_1 = logprobs_sum_1_total;
-            logprobs_sum_total += logprobs_sum_1;
+            const real logprobs_scaled_sum = logprobs_scaled_sum_total;
+            logprobs_scaled_sum_sum_total += logprobs_scaled_sum;
         }
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        logprobs_scaled_sum_sum_parts[block] = logprobs_scaled_sum_sum_total;
     }
-    wide logprobs_sum_total = 0;
+    wide logprobs_scaled_sum_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum;
+        logprobs_scaled_sum_sum_total += logprobs_scaled_sum_sum_parts[block];
+    const real logprobs_scaled_sum_sum = logprobs_scaled_sum_sum_total;
+    loss[0] = -logprobs_scaled_sum_sum;
     free(workspace);
     return 0;
 }
@@ -4027,56 +4074,58 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     char *const workspace = aligned_alloc(64, ROOM(K, real) + ROOM(n_blocks * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict logprobs_sum = (real *)workspace;
-    real *const restrict logprobs_sum_parts = (real *)((char *)logprobs_sum + ROOM(K, real));
+    real *const restrict logprobs_dot_smoothed = (real *)workspace;
+    real *const restrict logprobs_dot_smoothed_parts = (real *)((char *)logprobs_dot_smoothed +
+            ROOM(K, real));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict logprobs_sum_rows = logprobs_sum_parts + block * K;
+        real *const restrict logprobs_dot_smoothed_rows = logprobs_dot_smoothed_parts + block * K;
         for (int64_t i = 0; i < K; i++)
-            logprobs_sum_rows[i] = 0;
+            logprobs_dot_smoothed_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* p[n,k] = exp(logprobs[n,k]) */
-            /* logprobs_sum[k] = sum_n(logprobs[n,k]*smoothed[n,k]) */
+            /* logprobs_dot_smoothed[k] = sum_n(logprobs[n,k]*smoothed[n,k]) */
             /* grad_probabilities[n,k] = grad_loss*weight[k]*logprobs[n,k]*(label_smoothing - 1) */
-            /* smoothed_sum[n] = sum_k(weight[k]*smoothed[n,k]) */
-            wide smoothed_sum_total = 0;
+            /* smoothed_dot_weight[n] = sum_k(weight[k]*smoothed[n,k]) */
+            wide smoothed_dot_weight_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real smoothed_sum_span = 0;
-                #pragma omp simd reduction(+ : smoothed_sum_span)
+                real smoothed_dot_weight_span = 0;
+                #pragma omp simd reduction(+ : smoothed_dot_weight_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
                     grad_logits[n * K + k] = vector_exp(logprobs);
                     const real smoothed = label_smoothing / K + (1 - label_smoothing) *
                             probabilities[n * K + k];
-                    logprobs_sum_rows[k] += logprobs * smoothed;
+                    logprobs_dot_smoothed_rows[k] += logprobs * smoothed;
                     grad_probabilities[n * K + k] = (grad_loss[0] * (label_smoothing - 1)) *
                             weight[k] * logprobs;
-                    smoothed_sum_span += weight[k] * smoothed;
+                    smoothed_dot_weight_span += weight[k] * smoothed;
                 }
-                smoothed_sum_total += smoothed_sum_span;
+                smoothed_dot_weight_total += smoothed_dot_weight_span;
             }
-            const real smoothed_sum = smoothed_sum_total;
-            /* grad_logits[n,k] = grad_loss*(smoothed_sum[n]*p[n,k] - weight[k]*smoothed[n,k]) */
+            const real smoothed_dot_weight = smoothed_dot_weight_total;
+            /* grad_logits[n,k] = grad_loss
+                                  *(smoothed_dot_weight[n]*p[n,k] - weight[k]*smoothed[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 const real smoothed = label_smoothing / K + (1 - label_smoothing) *
                         probabilities[n * K + k];
-                grad_logits[n * K + k] = grad_loss[0] * (smoothed_sum * grad_logits[n * K + k] -
-                        weight[k] * smoothed);
+                grad_logits[n * K + k] = grad_loss[0] * (smoothed_dot_weight *
+                        grad_logits[n * K + k] - weight[k] * smoothed);
             }
         }
     }
     for (int64_t i = 0; i < K; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += logprobs_sum_parts[block * K + i];
-        logprobs_sum[i] = total;
+            total += logprobs_dot_smoothed_parts[block * K + i];
+        logprobs_dot_smoothed[i] = total;
     }
-    /* grad_weight[k] = -grad_loss*logprobs_sum[k] */
+    /* grad_weight[k] = -grad_loss*logprobs_dot_smoothed[k] */
     #pragma omp parallel for num_threads(threads) if (K > PARALLEL)
     for (int64_t k_line = 0; k_line < K; k_line += LINE) {
         const int64_t k_stop = least(k_line + LINE, K);
@@ -4084,7 +4133,7 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
         real *const grad_weight_here = grad_weight_past ? grad_weight_line : &grad_weight[k_line];
         #pragma omp simd
         for (int64_t k = k_line; k < k_stop; k++) {
-            grad_weight_here[k - k_line] = -grad_loss[0] * logprobs_sum[k];
+            grad_weight_here[k - k_line] = -grad_loss[0] * logprobs_dot_smoothed[k];
         }
         if (grad_weight_past)
             stream(&grad_weight[k_line], grad_weight_line, k_stop - k_line);
@@ -4124,21 +4173,21 @@ int forward(const real *restrict logits, const real *restrict probabilities,
         }
         const real logits_sum_exp = logits_sum_exp_total;
         logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-        /* logprobs_sum[n] = sum_k(weight[k]*logprobs[n,k]*probabilities[n,k]) */
-        wide logprobs_sum_total = 0;
+        /* logprobs_scaled_sum[n] = sum_k(weight[k]*logprobs[n,k]*probabilities[n,k]) */
+        wide logprobs_scaled_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
-            real logprobs_sum_span = 0;
-            #pragma omp simd reduction(+ : logprobs_sum_span)
+            real logprobs_scaled_sum_span = 0;
+            #pragma omp simd reduction(+ : logprobs_scaled_sum_span)
             for (int64_t k = k_block; k < k_end; k++) {
                 const real logits_shifted = logits[n * K + k] - logits_max[n];
                 const real logprobs = logits_shifted - logits_log_sum_exp[n];
-                logprobs_sum_span += weight[k] * logprobs * probabilities[n * K + k];
+                logprobs_scaled_sum_span += weight[k] * logprobs * probabilities[n * K + k];
             }
-            logprobs_sum_total += logprobs_sum_span;
+            logprobs_scaled_sum_total += logprobs_scaled_sum_span;
         }
-        const real logprobs_sum = logprobs_sum_total;
-        loss[n] = -logprobs_sum;
+        const real logprobs_scaled_sum = logprobs_scaled_sum_total;
+        loss[n] = -logprobs_scaled_sum;
     }
     return 0;
 }
@@ -4155,52 +4204,55 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     char *const workspace = aligned_alloc(64, ROOM(K, real) + ROOM(n_blocks * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict logprobs_sum_1 = (real *)workspace;
-    real *const restrict logprobs_sum_1_parts = (real *)((char *)logprobs_sum_1 + ROOM(K, real));
+    real *const restrict grad_loss_scaled_sum = (real *)workspace;
+    real *const restrict grad_loss_scaled_sum_parts = (real *)((char *)grad_loss_scaled_sum +
+            ROOM(K, real));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict logprobs_sum_1_rows = logprobs_sum_1_parts + block * K;
+        real *const restrict grad_loss_scaled_sum_rows = grad_loss_scaled_sum_parts + block * K;
         for (int64_t i = 0; i < K; i++)
-            logprobs_sum_1_rows[i] = 0;
+            grad_loss_scaled_sum_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* p[n,k] = exp(logprobs[n,k]) */
-            /* logprobs_sum_1[k] = sum_n(grad_loss[n]*logprobs[n,k]*probabilities[n,k]) */
+            /* grad_loss_scaled_sum[k] = sum_n(grad_loss[n]*logprobs[n,k]*probabilities[n,k]) */
             /* grad_probabilities[n,k] = -grad_loss[n]*weight[k]*logprobs[n,k] */
-            /* probabilities_sum[n] = sum_k(weight[k]*probabilities[n,k]) */
-            wide probabilities_sum_total = 0;
+            /* probabilities_dot_weight[n] = sum_k(weight[k]*probabilities[n,k]) */
+            wide probabilities_dot_weight_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real probabilities_sum_span = 0;
-                #pragma omp simd reduction(+ : probabilities_sum_span)
+                real probabilities_dot_weight_span = 0;
+                #pragma omp simd reduction(+ : probabilities_dot_weight_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
                     grad_logits[n * K + k] = vector_exp(logprobs);
-                    logprobs_sum_1_rows[k] += grad_loss[n] * logprobs * probabilities[n * K + k];
+                    grad_loss_scaled_sum_rows[k] += grad_loss[n] * logprobs *
+                            probabilities[n * K + k];
                     grad_probabilities[n * K + k] = -grad_loss[n] * weight[k] * logprobs;
-                    probabilities_sum_span += weight[k] * probabilities[n * K + k];
+                    probabilities_dot_weight_span += weight[k] * probabilities[n * K + k];
                 }
-                probabilities_sum_total += probabilities_sum_span;
+                probabilities_dot_weight_total += probabilities_dot_weight_span;
             }
-            const real probabilities_sum = probabilities_sum_total;
+            const real probabilities_dot_weight = probabilities_dot_weight_total;
             /* grad_logits[n,k] = grad_loss[n]
-                                  *(probabilities_sum[n]*p[n,k] - weight[k]*probabilities[n,k]) */
+                                  *(probabilities_dot_weight[n]*p[n,k]
+                                    - weight[k]*probabilities[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
-                grad_logits[n * K + k] = grad_loss[n] * (probabilities_sum * grad_logits[n * K + k]
-                        - weight[k] * probabilities[n * K + k]);
+                grad_logits[n * K + k] = grad_loss[n] * (probabilities_dot_weight *
+                        grad_logits[n * K + k] - weight[k] * probabilities[n * K + k]);
             }
         }
     }
     for (int64_t i = 0; i < K; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += logprobs_sum_1_parts[block * K + i];
-        logprobs_sum_1[i] = total;
+            total += grad_loss_scaled_sum_parts[block * K + i];
+        grad_loss_scaled_sum[i] = total;
     }
-    /* grad_weight[k] = -logprobs_sum_1[k] */
+    /* grad_weight[k] = -grad_loss_scaled_sum[k] */
     #pragma omp parallel for num_threads(threads) if (K > PARALLEL)
     for (int64_t k_line = 0; k_line < K; k_line += LINE) {
         const int64_t k_stop = least(k_line + LINE, K);
@@ -4208,7 +4260,7 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
         real *const grad_weight_here = grad_weight_past ? grad_weight_line : &grad_weight[k_line];
         #pragma omp simd
         for (int64_t k = k_line; k < k_stop; k++) {
-            grad_weight_here[k - k_line] = -logprobs_sum_1[k];
+            grad_weight_here[k - k_line] = -grad_loss_scaled_sum[k];
         }
         if (grad_weight_past)
             stream(&grad_weight[k_line], grad_weight_line, k_stop - k_line);
@@ -4249,23 +4301,23 @@ int forward(const real *restrict logits, const real *restrict probabilities,
         }
         const real logits_sum_exp = logits_sum_exp_total;
         logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-        /* logprobs_sum[n] = sum_k(weight[k]*logprobs[n,k]*smoothed[n,k]) */
-        wide logprobs_sum_total = 0;
+        /* logprobs_scaled_sum[n] = sum_k(weight[k]*logprobs[n,k]*smoothed[n,k]) */
+        wide logprobs_scaled_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
-            real logprobs_sum_span = 0;
-            #pragma omp simd reduction(+ : logprobs_sum_span)
+            real logprobs_scaled_sum_span = 0;
+            #pragma omp simd reduction(+ : logprobs_scaled_sum_span)
             for (int64_t k = k_block; k < k_end; k++) {
                 const real logits_shifted = logits[n * K + k] - logits_max[n];
                 const real logprobs = logits_shifted - logits_log_sum_exp[n];
                 const real smoothed = label_smoothing / K + (1 - label_smoothing) *
                         probabilities[n * K + k];
-                logprobs_sum_span += weight[k] * logprobs * smoothed;
+                logprobs_scaled_sum_span += weight[k] * logprobs * smoothed;
             }
-            logprobs_sum_total += logprobs_sum_span;
+            logprobs_scaled_sum_total += logprobs_scaled_sum_span;
         }
-        const real logprobs_sum = logprobs_sum_total;
-        loss[n] = -logprobs_sum;
+        const real logprobs_scaled_sum = logprobs_scaled_sum_total;
+        loss[n] = -logprobs_scaled_sum;
     }
     return 0;
 }
@@ -4282,57 +4334,59 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     char *const workspace = aligned_alloc(64, ROOM(K, real) + ROOM(n_blocks * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict logprobs_sum_1 = (real *)workspace;
-    real *const restrict logprobs_sum_1_parts = (real *)((char *)logprobs_sum_1 + ROOM(K, real));
+    real *const restrict grad_loss_scaled_sum = (real *)workspace;
+    real *const restrict grad_loss_scaled_sum_parts = (real *)((char *)grad_loss_scaled_sum +
+            ROOM(K, real));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict logprobs_sum_1_rows = logprobs_sum_1_parts + block * K;
+        real *const restrict grad_loss_scaled_sum_rows = grad_loss_scaled_sum_parts + block * K;
         for (int64_t i = 0; i < K; i++)
-            logprobs_sum_1_rows[i] = 0;
+            grad_loss_scaled_sum_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* p[n,k] = exp(logprobs[n,k]) */
-            /* logprobs_sum_1[k] = sum_n(grad_loss[n]*logprobs[n,k]*smoothed[n,k]) */
+            /* grad_loss_scaled_sum[k] = sum_n(grad_loss[n]*logprobs[n,k]*smoothed[n,k]) */
             /* grad_probabilities[n,k] = grad_loss[n]*weight[k]*logprobs[n,k]
                                          *(label_smoothing - 1) */
-            /* smoothed_sum[n] = sum_k(weight[k]*smoothed[n,k]) */
-            wide smoothed_sum_total = 0;
+            /* smoothed_dot_weight[n] = sum_k(weight[k]*smoothed[n,k]) */
+            wide smoothed_dot_weight_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real smoothed_sum_span = 0;
-                #pragma omp simd reduction(+ : smoothed_sum_span)
+                real smoothed_dot_weight_span = 0;
+                #pragma omp simd reduction(+ : smoothed_dot_weight_span)
                 for (int64_t k = k_block; k < k_end; k++) {
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
                     grad_logits[n * K + k] = vector_exp(logprobs);
                     const real smoothed = label_smoothing / K + (1 - label_smoothing) *
                             probabilities[n * K + k];
-                    logprobs_sum_1_rows[k] += grad_loss[n] * logprobs * smoothed;
+                    grad_loss_scaled_sum_rows[k] += grad_loss[n] * logprobs * smoothed;
                     grad_probabilities[n * K + k] = ((label_smoothing - 1) * grad_loss[n]) *
                             weight[k] * logprobs;
-                    smoothed_sum_span += weight[k] * smoothed;
+                    smoothed_dot_weight_span += weight[k] * smoothed;
                 }
-                smoothed_sum_total += smoothed_sum_span;
+                smoothed_dot_weight_total += smoothed_dot_weight_span;
             }
-            const real smoothed_sum = smoothed_sum_total;
-            /* grad_logits[n,k] = grad_loss[n]*(smoothed_sum[n]*p[n,k] - weight[k]*smoothed[n,k]) */
+            const real smoothed_dot_weight = smoothed_dot_weight_total;
+            /* grad_logits[n,k] = grad_loss[n]
+                                  *(smoothed_dot_weight[n]*p[n,k] - weight[k]*smoothed[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 const real smoothed = label_smoothing / K + (1 - label_smoothing) *
                         probabilities[n * K + k];
-                grad_logits[n * K + k] = grad_loss[n] * (smoothed_sum * grad_logits[n * K + k] -
-                        weight[k] * smoothed);
+                grad_logits[n * K + k] = grad_loss[n] * (smoothed_dot_weight *
+                        grad_logits[n * K + k] - weight[k] * smoothed);
             }
         }
     }
     for (int64_t i = 0; i < K; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += logprobs_sum_1_parts[block * K + i];
-        logprobs_sum_1[i] = total;
+            total += grad_loss_scaled_sum_parts[block * K + i];
+        grad_loss_scaled_sum[i] = total;
     }
-    /* grad_weight[k] = -logprobs_sum_1[k] */
+    /* grad_weight[k] = -grad_loss_scaled_sum[k] */
     #pragma omp parallel for num_threads(threads) if (K > PARALLEL)
     for (int64_t k_line = 0; k_line < K; k_line += LINE) {
         const int64_t k_stop = least(k_line + LINE, K);
@@ -4340,7 +4394,7 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
         real *const grad_weight_here = grad_weight_past ? grad_weight_line : &grad_weight[k_line];
         #pragma omp simd
         for (int64_t k = k_line; k < k_stop; k++) {
-            grad_weight_here[k - k_line] = -logprobs_sum_1[k];
+            grad_weight_here[k - k_line] = -grad_loss_scaled_sum[k];
         }
         if (grad_weight_past)
             stream(&grad_weight[k_line], grad_weight_line, k_stop - k_line);

@@ -1743,7 +1743,7 @@ class WeightResiduals(NamedTuple):
     weight: Tensor
     logits_max: Tensor
     logits_log_sum_exp: Tensor
-    target_sum: Tensor
+    weight_at_target_sum: Tensor
 
 
 WeightGradients = in_torch.WeightGradients
@@ -1752,7 +1752,15 @@ _forward_weight = Function(
     _SOURCE,
     "forward",
     12,
-    ("logits", "target", "weight", "loss", "logits_max", "logits_log_sum_exp", "target_sum"),
+    (
+        "logits",
+        "target",
+        "weight",
+        "loss",
+        "logits_max",
+        "logits_log_sum_exp",
+        "weight_at_target_sum",
+    ),
     2,
     (),
 )
@@ -1767,7 +1775,7 @@ _backward_weight = Function(
         "weight",
         "logits_max",
         "logits_log_sum_exp",
-        "target_sum",
+        "weight_at_target_sum",
         "grad_logits",
     ),
     2,
@@ -1785,7 +1793,7 @@ def _computed_weight(
     target = target.contiguous()
     logits = logits.contiguous()
     loss = empty(weight, ())
-    target_sum = empty(weight, ())
+    weight_at_target_sum = empty(weight, ())
     logits_max = empty(weight, (N,))
     logits_log_sum_exp = empty(weight, (N,))
     _forward_weight[weight.dtype](
@@ -1795,12 +1803,14 @@ def _computed_weight(
         loss.data_ptr(),
         logits_max.data_ptr(),
         logits_log_sum_exp.data_ptr(),
-        target_sum.data_ptr(),
+        weight_at_target_sum.data_ptr(),
         K,
         N,
         torch.get_num_threads(),
     )
-    return loss, WeightResiduals(logits, target, weight, logits_max, logits_log_sum_exp, target_sum)
+    return loss, WeightResiduals(
+        logits, target, weight, logits_max, logits_log_sum_exp, weight_at_target_sum
+    )
 
 
 def forward_weight(
@@ -1824,27 +1834,27 @@ def backward_weight(
     """
     if isinstance(residuals, in_torch.WeightResiduals):
         return in_torch.backward_weight(grad_loss, residuals)
-    logits, target, weight, logits_max, logits_log_sum_exp, target_sum = residuals
-    check_gradient("grad_loss", grad_loss, target_sum)
+    logits, target, weight, logits_max, logits_log_sum_exp, weight_at_target_sum = residuals
+    check_gradient("grad_loss", grad_loss, weight_at_target_sum)
     N, K = logits.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    target_sum = target_sum.contiguous()
+    weight_at_target_sum = weight_at_target_sum.contiguous()
     logits_log_sum_exp = logits_log_sum_exp.contiguous()
     logits_max = logits_max.contiguous()
     weight = weight.contiguous()
     target = target.contiguous()
     logits = logits.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_logits = empty(target_sum, (N, K))
-    _backward_weight[target_sum.dtype](
+    grad_logits = empty(weight_at_target_sum, (N, K))
+    _backward_weight[weight_at_target_sum.dtype](
         grad_loss.data_ptr(),
         logits.data_ptr(),
         target.data_ptr(),
         weight.data_ptr(),
         logits_max.data_ptr(),
         logits_log_sum_exp.data_ptr(),
-        target_sum.data_ptr(),
+        weight_at_target_sum.data_ptr(),
         grad_logits.data_ptr(),
         K,
         N,
@@ -1859,14 +1869,21 @@ class _WeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = _computed_weight(logits, target, weight)
-        return loss, residuals.logits_max, residuals.logits_log_sum_exp, residuals.target_sum
+        return (
+            loss,
+            residuals.logits_max,
+            residuals.logits_log_sum_exp,
+            residuals.weight_at_target_sum,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, weight = inputs
-        _, logits_max, logits_log_sum_exp, target_sum = output
-        ctx.save_for_backward(logits, target, weight, logits_max, logits_log_sum_exp, target_sum)
-        ctx.mark_non_differentiable(logits_max, logits_log_sum_exp, target_sum)
+        _, logits_max, logits_log_sum_exp, weight_at_target_sum = output
+        ctx.save_for_backward(
+            logits, target, weight, logits_max, logits_log_sum_exp, weight_at_target_sum
+        )
+        ctx.mark_non_differentiable(logits_max, logits_log_sum_exp, weight_at_target_sum)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -1874,13 +1891,15 @@ class _WeightFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        logits, target, weight, logits_max, logits_log_sum_exp, target_sum = ctx.saved_tensors
+        logits, target, weight, logits_max, logits_log_sum_exp, weight_at_target_sum = (
+            ctx.saved_tensors
+        )
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_loss):
             inputs = (logits, target, weight)
             return in_torch_instead(in_torch._WeightFunction, inputs, (grad_loss,))
         residuals = WeightResiduals(
-            logits, target, weight, logits_max, logits_log_sum_exp, target_sum
+            logits, target, weight, logits_max, logits_log_sum_exp, weight_at_target_sum
         )
         gradients = backward_weight(grad_loss, residuals)
         return gradients.grad_logits, None, None
@@ -1894,7 +1913,7 @@ class WeightLabelSmoothingResiduals(NamedTuple):
     weight: Tensor
     logits_max: Tensor
     logits_log_sum_exp: Tensor
-    target_sum: Tensor
+    weight_at_target_sum: Tensor
     label_smoothing: float
 
 
@@ -1904,7 +1923,15 @@ _forward_weight_label_smoothing = Function(
     _SOURCE,
     "forward",
     13,
-    ("logits", "target", "weight", "loss", "logits_max", "logits_log_sum_exp", "target_sum"),
+    (
+        "logits",
+        "target",
+        "weight",
+        "loss",
+        "logits_max",
+        "logits_log_sum_exp",
+        "weight_at_target_sum",
+    ),
     2,
     ("label_smoothing",),
 )
@@ -1919,7 +1946,7 @@ _backward_weight_label_smoothing = Function(
         "weight",
         "logits_max",
         "logits_log_sum_exp",
-        "target_sum",
+        "weight_at_target_sum",
         "grad_logits",
     ),
     2,
@@ -1937,7 +1964,7 @@ def _computed_weight_label_smoothing(
     target = target.contiguous()
     logits = logits.contiguous()
     loss = empty(weight, ())
-    target_sum = empty(weight, ())
+    weight_at_target_sum = empty(weight, ())
     logits_max = empty(weight, (N,))
     logits_log_sum_exp = empty(weight, (N,))
     _forward_weight_label_smoothing[weight.dtype](
@@ -1947,14 +1974,20 @@ def _computed_weight_label_smoothing(
         loss.data_ptr(),
         logits_max.data_ptr(),
         logits_log_sum_exp.data_ptr(),
-        target_sum.data_ptr(),
+        weight_at_target_sum.data_ptr(),
         K,
         N,
         label_smoothing,
         torch.get_num_threads(),
     )
     return loss, WeightLabelSmoothingResiduals(
-        logits, target, weight, logits_max, logits_log_sum_exp, target_sum, label_smoothing
+        logits,
+        target,
+        weight,
+        logits_max,
+        logits_log_sum_exp,
+        weight_at_target_sum,
+        label_smoothing,
     )
 
 
@@ -1982,27 +2015,35 @@ def backward_weight_label_smoothing(
     """
     if isinstance(residuals, in_torch.WeightLabelSmoothingResiduals):
         return in_torch.backward_weight_label_smoothing(grad_loss, residuals)
-    logits, target, weight, logits_max, logits_log_sum_exp, target_sum, label_smoothing = residuals
-    check_gradient("grad_loss", grad_loss, target_sum)
+    (
+        logits,
+        target,
+        weight,
+        logits_max,
+        logits_log_sum_exp,
+        weight_at_target_sum,
+        label_smoothing,
+    ) = residuals
+    check_gradient("grad_loss", grad_loss, weight_at_target_sum)
     N, K = logits.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    target_sum = target_sum.contiguous()
+    weight_at_target_sum = weight_at_target_sum.contiguous()
     logits_log_sum_exp = logits_log_sum_exp.contiguous()
     logits_max = logits_max.contiguous()
     weight = weight.contiguous()
     target = target.contiguous()
     logits = logits.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_logits = empty(target_sum, (N, K))
-    _backward_weight_label_smoothing[target_sum.dtype](
+    grad_logits = empty(weight_at_target_sum, (N, K))
+    _backward_weight_label_smoothing[weight_at_target_sum.dtype](
         grad_loss.data_ptr(),
         logits.data_ptr(),
         target.data_ptr(),
         weight.data_ptr(),
         logits_max.data_ptr(),
         logits_log_sum_exp.data_ptr(),
-        target_sum.data_ptr(),
+        weight_at_target_sum.data_ptr(),
         grad_logits.data_ptr(),
         K,
         N,
@@ -2022,14 +2063,21 @@ class _WeightLabelSmoothingFunction(torch.autograd.Function):
         loss, residuals = _computed_weight_label_smoothing(
             logits, target, weight, label_smoothing=label_smoothing
         )
-        return loss, residuals.logits_max, residuals.logits_log_sum_exp, residuals.target_sum
+        return (
+            loss,
+            residuals.logits_max,
+            residuals.logits_log_sum_exp,
+            residuals.weight_at_target_sum,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, weight, label_smoothing = inputs
-        _, logits_max, logits_log_sum_exp, target_sum = output
-        ctx.save_for_backward(logits, target, weight, logits_max, logits_log_sum_exp, target_sum)
-        ctx.mark_non_differentiable(logits_max, logits_log_sum_exp, target_sum)
+        _, logits_max, logits_log_sum_exp, weight_at_target_sum = output
+        ctx.save_for_backward(
+            logits, target, weight, logits_max, logits_log_sum_exp, weight_at_target_sum
+        )
+        ctx.mark_non_differentiable(logits_max, logits_log_sum_exp, weight_at_target_sum)
         ctx.set_materialize_grads(False)
         ctx.options = (label_smoothing,)
 
@@ -2038,14 +2086,22 @@ class _WeightLabelSmoothingFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        logits, target, weight, logits_max, logits_log_sum_exp, target_sum = ctx.saved_tensors
+        logits, target, weight, logits_max, logits_log_sum_exp, weight_at_target_sum = (
+            ctx.saved_tensors
+        )
         (label_smoothing,) = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_loss):
             inputs = (logits, target, weight, label_smoothing)
             return in_torch_instead(in_torch._WeightLabelSmoothingFunction, inputs, (grad_loss,))
         residuals = WeightLabelSmoothingResiduals(
-            logits, target, weight, logits_max, logits_log_sum_exp, target_sum, label_smoothing
+            logits,
+            target,
+            weight,
+            logits_max,
+            logits_log_sum_exp,
+            weight_at_target_sum,
+            label_smoothing,
         )
         gradients = backward_weight_label_smoothing(grad_loss, residuals)
         return gradients.grad_logits, None, None, None
@@ -2642,7 +2698,7 @@ class WeightKeptResiduals(NamedTuple):
     kept: Tensor
     logits_max: Tensor
     logits_log_sum_exp: Tensor
-    kept_sum: Tensor
+    kept_dot_weight_at_target: Tensor
 
 
 WeightKeptGradients = in_torch.WeightKeptGradients
@@ -2651,7 +2707,16 @@ _forward_weight_kept = Function(
     _SOURCE,
     "forward",
     18,
-    ("logits", "target", "weight", "kept", "loss", "logits_max", "logits_log_sum_exp", "kept_sum"),
+    (
+        "logits",
+        "target",
+        "weight",
+        "kept",
+        "loss",
+        "logits_max",
+        "logits_log_sum_exp",
+        "kept_dot_weight_at_target",
+    ),
     2,
     (),
 )
@@ -2667,7 +2732,7 @@ _backward_weight_kept = Function(
         "kept",
         "logits_max",
         "logits_log_sum_exp",
-        "kept_sum",
+        "kept_dot_weight_at_target",
         "grad_logits",
     ),
     2,
@@ -2686,7 +2751,7 @@ def _computed_weight_kept(
     target = target.contiguous()
     logits = logits.contiguous()
     loss = empty(kept, ())
-    kept_sum = empty(kept, ())
+    kept_dot_weight_at_target = empty(kept, ())
     logits_max = empty(kept, (N,))
     logits_log_sum_exp = empty(kept, (N,))
     _forward_weight_kept[kept.dtype](
@@ -2697,13 +2762,13 @@ def _computed_weight_kept(
         loss.data_ptr(),
         logits_max.data_ptr(),
         logits_log_sum_exp.data_ptr(),
-        kept_sum.data_ptr(),
+        kept_dot_weight_at_target.data_ptr(),
         K,
         N,
         torch.get_num_threads(),
     )
     return loss, WeightKeptResiduals(
-        logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_sum
+        logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_dot_weight_at_target
     )
 
 
@@ -2728,12 +2793,14 @@ def backward_weight_kept(
     """
     if isinstance(residuals, in_torch.WeightKeptResiduals):
         return in_torch.backward_weight_kept(grad_loss, residuals)
-    logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_sum = residuals
-    check_gradient("grad_loss", grad_loss, kept_sum)
+    logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_dot_weight_at_target = (
+        residuals
+    )
+    check_gradient("grad_loss", grad_loss, kept_dot_weight_at_target)
     N, K = logits.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    kept_sum = kept_sum.contiguous()
+    kept_dot_weight_at_target = kept_dot_weight_at_target.contiguous()
     logits_log_sum_exp = logits_log_sum_exp.contiguous()
     logits_max = logits_max.contiguous()
     kept = kept.contiguous()
@@ -2741,8 +2808,8 @@ def backward_weight_kept(
     target = target.contiguous()
     logits = logits.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_logits = empty(kept_sum, (N, K))
-    _backward_weight_kept[kept_sum.dtype](
+    grad_logits = empty(kept_dot_weight_at_target, (N, K))
+    _backward_weight_kept[kept_dot_weight_at_target.dtype](
         grad_loss.data_ptr(),
         logits.data_ptr(),
         target.data_ptr(),
@@ -2750,7 +2817,7 @@ def backward_weight_kept(
         kept.data_ptr(),
         logits_max.data_ptr(),
         logits_log_sum_exp.data_ptr(),
-        kept_sum.data_ptr(),
+        kept_dot_weight_at_target.data_ptr(),
         grad_logits.data_ptr(),
         K,
         N,
@@ -2765,16 +2832,21 @@ class _WeightKeptFunction(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, weight: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = _computed_weight_kept(logits, target, weight, kept)
-        return loss, residuals.logits_max, residuals.logits_log_sum_exp, residuals.kept_sum
+        return (
+            loss,
+            residuals.logits_max,
+            residuals.logits_log_sum_exp,
+            residuals.kept_dot_weight_at_target,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, weight, kept = inputs
-        _, logits_max, logits_log_sum_exp, kept_sum = output
+        _, logits_max, logits_log_sum_exp, kept_dot_weight_at_target = output
         ctx.save_for_backward(
-            logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_sum
+            logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_dot_weight_at_target
         )
-        ctx.mark_non_differentiable(logits_max, logits_log_sum_exp, kept_sum)
+        ctx.mark_non_differentiable(logits_max, logits_log_sum_exp, kept_dot_weight_at_target)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -2782,13 +2854,15 @@ class _WeightKeptFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_sum = ctx.saved_tensors
+        logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_dot_weight_at_target = (
+            ctx.saved_tensors
+        )
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_loss):
             inputs = (logits, target, weight, kept)
             return in_torch_instead(in_torch._WeightKeptFunction, inputs, (grad_loss,))
         residuals = WeightKeptResiduals(
-            logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_sum
+            logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_dot_weight_at_target
         )
         gradients = backward_weight_kept(grad_loss, residuals)
         return gradients.grad_logits, None, None, None
@@ -2803,7 +2877,7 @@ class WeightKeptLabelSmoothingResiduals(NamedTuple):
     kept: Tensor
     logits_max: Tensor
     logits_log_sum_exp: Tensor
-    kept_sum: Tensor
+    kept_dot_weight_at_target: Tensor
     label_smoothing: float
 
 
@@ -2813,7 +2887,16 @@ _forward_weight_kept_label_smoothing = Function(
     _SOURCE,
     "forward",
     19,
-    ("logits", "target", "weight", "kept", "loss", "logits_max", "logits_log_sum_exp", "kept_sum"),
+    (
+        "logits",
+        "target",
+        "weight",
+        "kept",
+        "loss",
+        "logits_max",
+        "logits_log_sum_exp",
+        "kept_dot_weight_at_target",
+    ),
     2,
     ("label_smoothing",),
 )
@@ -2829,7 +2912,7 @@ _backward_weight_kept_label_smoothing = Function(
         "kept",
         "logits_max",
         "logits_log_sum_exp",
-        "kept_sum",
+        "kept_dot_weight_at_target",
         "grad_logits",
     ),
     2,
@@ -2848,7 +2931,7 @@ def _computed_weight_kept_label_smoothing(
     target = target.contiguous()
     logits = logits.contiguous()
     loss = empty(kept, ())
-    kept_sum = empty(kept, ())
+    kept_dot_weight_at_target = empty(kept, ())
     logits_max = empty(kept, (N,))
     logits_log_sum_exp = empty(kept, (N,))
     _forward_weight_kept_label_smoothing[kept.dtype](
@@ -2859,14 +2942,21 @@ def _computed_weight_kept_label_smoothing(
         loss.data_ptr(),
         logits_max.data_ptr(),
         logits_log_sum_exp.data_ptr(),
-        kept_sum.data_ptr(),
+        kept_dot_weight_at_target.data_ptr(),
         K,
         N,
         label_smoothing,
         torch.get_num_threads(),
     )
     return loss, WeightKeptLabelSmoothingResiduals(
-        logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_sum, label_smoothing
+        logits,
+        target,
+        weight,
+        kept,
+        logits_max,
+        logits_log_sum_exp,
+        kept_dot_weight_at_target,
+        label_smoothing,
     )
 
 
@@ -2896,14 +2986,21 @@ def backward_weight_kept_label_smoothing(
     """
     if isinstance(residuals, in_torch.WeightKeptLabelSmoothingResiduals):
         return in_torch.backward_weight_kept_label_smoothing(grad_loss, residuals)
-    logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_sum, label_smoothing = (
-        residuals
-    )
-    check_gradient("grad_loss", grad_loss, kept_sum)
+    (
+        logits,
+        target,
+        weight,
+        kept,
+        logits_max,
+        logits_log_sum_exp,
+        kept_dot_weight_at_target,
+        label_smoothing,
+    ) = residuals
+    check_gradient("grad_loss", grad_loss, kept_dot_weight_at_target)
     N, K = logits.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    kept_sum = kept_sum.contiguous()
+    kept_dot_weight_at_target = kept_dot_weight_at_target.contiguous()
     logits_log_sum_exp = logits_log_sum_exp.contiguous()
     logits_max = logits_max.contiguous()
     kept = kept.contiguous()
@@ -2911,8 +3008,8 @@ def backward_weight_kept_label_smoothing(
     target = target.contiguous()
     logits = logits.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_logits = empty(kept_sum, (N, K))
-    _backward_weight_kept_label_smoothing[kept_sum.dtype](
+    grad_logits = empty(kept_dot_weight_at_target, (N, K))
+    _backward_weight_kept_label_smoothing[kept_dot_weight_at_target.dtype](
         grad_loss.data_ptr(),
         logits.data_ptr(),
         target.data_ptr(),
@@ -2920,7 +3017,7 @@ def backward_weight_kept_label_smoothing(
         kept.data_ptr(),
         logits_max.data_ptr(),
         logits_log_sum_exp.data_ptr(),
-        kept_sum.data_ptr(),
+        kept_dot_weight_at_target.data_ptr(),
         grad_logits.data_ptr(),
         K,
         N,
@@ -2940,16 +3037,21 @@ class _WeightKeptLabelSmoothingFunction(torch.autograd.Function):
         loss, residuals = _computed_weight_kept_label_smoothing(
             logits, target, weight, kept, label_smoothing=label_smoothing
         )
-        return loss, residuals.logits_max, residuals.logits_log_sum_exp, residuals.kept_sum
+        return (
+            loss,
+            residuals.logits_max,
+            residuals.logits_log_sum_exp,
+            residuals.kept_dot_weight_at_target,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, target, weight, kept, label_smoothing = inputs
-        _, logits_max, logits_log_sum_exp, kept_sum = output
+        _, logits_max, logits_log_sum_exp, kept_dot_weight_at_target = output
         ctx.save_for_backward(
-            logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_sum
+            logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_dot_weight_at_target
         )
-        ctx.mark_non_differentiable(logits_max, logits_log_sum_exp, kept_sum)
+        ctx.mark_non_differentiable(logits_max, logits_log_sum_exp, kept_dot_weight_at_target)
         ctx.set_materialize_grads(False)
         ctx.options = (label_smoothing,)
 
@@ -2958,7 +3060,9 @@ class _WeightKeptLabelSmoothingFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_sum = ctx.saved_tensors
+        logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_dot_weight_at_target = (
+            ctx.saved_tensors
+        )
         (label_smoothing,) = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_loss):
@@ -2967,7 +3071,14 @@ class _WeightKeptLabelSmoothingFunction(torch.autograd.Function):
                 in_torch._WeightKeptLabelSmoothingFunction, inputs, (grad_loss,)
             )
         residuals = WeightKeptLabelSmoothingResiduals(
-            logits, target, weight, kept, logits_max, logits_log_sum_exp, kept_sum, label_smoothing
+            logits,
+            target,
+            weight,
+            kept,
+            logits_max,
+            logits_log_sum_exp,
+            kept_dot_weight_at_target,
+            label_smoothing,
         )
         gradients = backward_weight_kept_label_smoothing(grad_loss, residuals)
         return gradients.grad_logits, None, None, None, None

@@ -194,111 +194,113 @@ static inline float vector_log(float x) {
 #endif
 
 
-/* loss, logits_max, logits_log_sum_exp, teacher_scaled_max, teacher_scaled_sum_exp from logits,
- * teacher. */
+/* loss, logits_scaled_max, logits_scaled_log_sum_exp, teacher_scaled_max, teacher_scaled_sum_exp
+ * from logits, teacher. */
 int forward(const real *restrict logits, const real *restrict teacher, real *restrict loss,
-            real *restrict logits_max, real *restrict logits_log_sum_exp,
+            real *restrict logits_scaled_max, real *restrict logits_scaled_log_sum_exp,
             real *restrict teacher_scaled_max, real *restrict teacher_scaled_sum_exp, int64_t K,
             int64_t N, real temperature, int threads) {
     const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide) + ROOM(threads * K, real));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)workspace;
-    real *const restrict teacher_scaled_exp_of_threads = (real *)((char *)logprobs_sum_parts +
-            ROOM(n_blocks, wide));
+    wide *const restrict wanted_scaled_sum_sum_parts = (wide *)workspace;
+    real *const restrict teacher_scaled_exp_of_threads = (real *)((char
+            *)wanted_scaled_sum_sum_parts + ROOM(n_blocks, wide));
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide logprobs_sum_total = 0;
+        wide wanted_scaled_sum_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             real *const restrict teacher_scaled_exp = teacher_scaled_exp_of_threads +
                     omp_get_thread_num() * K;
-            /* logits_max[n] = max_k(logits[n,k]/temperature) */
+            /* logits_scaled_max[n] = max_k(logits[n,k]/temperature) */
             /* teacher_scaled_max[n] = max_k(teacher_scaled[n,k]) */
-            real logits_max_best = -INFINITY;
+            real logits_scaled_max_best = -INFINITY;
             real teacher_scaled_max_best = -INFINITY;
-            #pragma omp simd reduction(max : logits_max_best, teacher_scaled_max_best)
+            #pragma omp simd reduction(max : logits_scaled_max_best, teacher_scaled_max_best)
             for (int64_t k = 0; k < K; k++) {
-                logits_max_best = larger(logits_max_best, (1 / temperature) * logits[n * K + k]);
+                logits_scaled_max_best = larger(logits_scaled_max_best, (1 / temperature) *
+                        logits[n * K + k]);
                 const real teacher_scaled = (1 / temperature) * teacher[n * K + k];
                 teacher_scaled_max_best = larger(teacher_scaled_max_best, teacher_scaled);
             }
-            logits_max[n] = logits_max_best;
+            logits_scaled_max[n] = logits_scaled_max_best;
             teacher_scaled_max[n] = teacher_scaled_max_best;
-            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
+            /* logits_scaled_sum_exp[n] = sum_k(exp(logits_scaled_shifted[n,k])) */
             /* teacher_scaled_exp[n,k] = exp(teacher_scaled_shifted[n,k]) */
             /* teacher_scaled_sum_exp[n] = sum_k(teacher_scaled_exp[n,k]) */
             /* teacher_scaled_sum_exp_1[n] = sum_k(exp(teacher_scaled_shifted[n,k])) */
-            wide logits_sum_exp_total = 0;
+            wide logits_scaled_sum_exp_total = 0;
             wide teacher_scaled_sum_exp_total = 0;
             wide teacher_scaled_sum_exp_1_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real logits_sum_exp_span = 0;
+                real logits_scaled_sum_exp_span = 0;
                 real teacher_scaled_sum_exp_span = 0;
                 real teacher_scaled_sum_exp_1_span = 0;
-                #pragma omp simd reduction(+ : logits_sum_exp_span, teacher_scaled_sum_exp_span, teacher_scaled_sum_exp_1_span)
+                #pragma omp simd reduction(+ : logits_scaled_sum_exp_span, teacher_scaled_sum_exp_span, teacher_scaled_sum_exp_1_span)
                 for (int64_t k = k_block; k < k_end; k++) {
-                    const real logits_shifted = (1 / temperature) * logits[n * K + k] -
-                            logits_max[n];
-                    logits_sum_exp_span += vector_exp(logits_shifted);
+                    const real logits_scaled_shifted = (1 / temperature) * logits[n * K + k] -
+                            logits_scaled_max[n];
+                    logits_scaled_sum_exp_span += vector_exp(logits_scaled_shifted);
                     const real teacher_scaled = (1 / temperature) * teacher[n * K + k];
                     const real teacher_scaled_shifted = teacher_scaled - teacher_scaled_max[n];
                     teacher_scaled_exp[k] = vector_exp(teacher_scaled_shifted);
                     teacher_scaled_sum_exp_span += teacher_scaled_exp[k];
                     teacher_scaled_sum_exp_1_span += vector_exp(teacher_scaled_shifted);
                 }
-                logits_sum_exp_total += logits_sum_exp_span;
+                logits_scaled_sum_exp_total += logits_scaled_sum_exp_span;
                 teacher_scaled_sum_exp_total += teacher_scaled_sum_exp_span;
                 teacher_scaled_sum_exp_1_total += teacher_scaled_sum_exp_1_span;
             }
-            const real logits_sum_exp = logits_sum_exp_total;
+            const real logits_scaled_sum_exp = logits_scaled_sum_exp_total;
             teacher_scaled_sum_exp[n] = teacher_scaled_sum_exp_total;
             const real teacher_scaled_sum_exp_1 = teacher_scaled_sum_exp_1_total;
-            logits_log_sum_exp[n] = vector_log(logits_sum_exp);
+            logits_scaled_log_sum_exp[n] = vector_log(logits_scaled_sum_exp);
             const real teacher_scaled_log_sum_exp = vector_log(teacher_scaled_sum_exp_1);
-            /* logprobs_sum_1[n] = sum_k(wanted[n,k]
-                                         *(clamped(teacher_scaled_shifted[n,k]
-                                                   - teacher_scaled_log_sum_exp[n])
-                                           - logprobs[n,k])) */
-            wide logprobs_sum_1_total = 0;
+            /* wanted_scaled_sum[n] = sum_k(wanted[n,k]
+                                            *(clamped(teacher_scaled_shifted[n,k]
+                                                      - teacher_scaled_log_sum_exp[n])
+                                              - logprobs[n,k])) */
+            wide wanted_scaled_sum_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real logprobs_sum_1_span = 0;
-                #pragma omp simd reduction(+ : logprobs_sum_1_span)
+                real wanted_scaled_sum_span = 0;
+                #pragma omp simd reduction(+ : wanted_scaled_sum_span)
                 for (int64_t k = k_block; k < k_end; k++) {
-                    const real logits_shifted = (1 / temperature) * logits[n * K + k] -
-                            logits_max[n];
-                    const real logprobs = logits_shifted - logits_log_sum_exp[n];
+                    const real logits_scaled_shifted = (1 / temperature) * logits[n * K + k] -
+                            logits_scaled_max[n];
+                    const real logprobs = logits_scaled_shifted - logits_scaled_log_sum_exp[n];
                     const real teacher_scaled = (1 / temperature) * teacher[n * K + k];
                     const real teacher_scaled_shifted = teacher_scaled - teacher_scaled_max[n];
                     const real wanted = (1 / teacher_scaled_sum_exp[n]) * teacher_scaled_exp[k];
-                    logprobs_sum_1_span += (clamped(teacher_scaled_shifted -
+                    wanted_scaled_sum_span += (clamped(teacher_scaled_shifted -
                             teacher_scaled_log_sum_exp) - logprobs) * wanted;
                 }
-                logprobs_sum_1_total += logprobs_sum_1_span;
+                wanted_scaled_sum_total += wanted_scaled_sum_span;
             }
-            const real logprobs_sum_1 = logprobs_sum_1_total;
-            logprobs_sum_total += logprobs_sum_1;
+            const real wanted_scaled_sum = wanted_scaled_sum_total;
+            wanted_scaled_sum_sum_total += wanted_scaled_sum;
         }
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        wanted_scaled_sum_sum_parts[block] = wanted_scaled_sum_sum_total;
     }
-    wide logprobs_sum_total = 0;
+    wide wanted_scaled_sum_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = logprobs_sum * square(temperature) / N;
+        wanted_scaled_sum_sum_total += wanted_scaled_sum_sum_parts[block];
+    const real wanted_scaled_sum_sum = wanted_scaled_sum_sum_total;
+    loss[0] = wanted_scaled_sum_sum * square(temperature) / N;
     free(workspace);
     return 0;
 }
 
-/* grad_logits from grad_loss, logits, teacher, logits_max, logits_log_sum_exp, teacher_scaled_max,
- * teacher_scaled_sum_exp. */
+/* grad_logits from grad_loss, logits, teacher, logits_scaled_max, logits_scaled_log_sum_exp,
+ * teacher_scaled_max, teacher_scaled_sum_exp. */
 int backward(const real *restrict grad_loss, const real *restrict logits,
-             const real *restrict teacher, const real *restrict logits_max,
-             const real *restrict logits_log_sum_exp, const real *restrict teacher_scaled_max,
+             const real *restrict teacher, const real *restrict logits_scaled_max,
+             const real *restrict logits_scaled_log_sum_exp,
+             const real *restrict teacher_scaled_max,
              const real *restrict teacher_scaled_sum_exp, real *restrict grad_logits, int64_t K,
              int64_t N, real temperature, int threads) {
     const int grad_logits_past = past_caches(N * K);
@@ -317,8 +319,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
                 const real teacher_scaled = (1 / temperature) * teacher[n * K + k];
                 const real teacher_scaled_shifted = teacher_scaled - teacher_scaled_max[n];
                 const real teacher_scaled_exp = vector_exp(teacher_scaled_shifted);
-                const real logits_shifted = (1 / temperature) * logits[n * K + k] - logits_max[n];
-                const real logprobs = logits_shifted - logits_log_sum_exp[n];
+                const real logits_scaled_shifted = (1 / temperature) * logits[n * K + k] -
+                        logits_scaled_max[n];
+                const real logprobs = logits_scaled_shifted - logits_scaled_log_sum_exp[n];
                 const real p = vector_exp(logprobs);
                 const real wanted = (1 / teacher_scaled_sum_exp[n]) * teacher_scaled_exp;
                 grad_logits_here[k - k_line] = (grad_loss[0] * temperature / N) * (p - wanted);
@@ -338,88 +341,91 @@ int value_and_grad(const real *restrict logits, const real *restrict teacher,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)workspace;
+    wide *const restrict wanted_scaled_sum_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide logprobs_sum_total = 0;
+        wide wanted_scaled_sum_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
-            /* logits_max[n] = max_k(logits[n,k]/temperature) */
+            /* logits_scaled_max[n] = max_k(logits[n,k]/temperature) */
             /* teacher_scaled_max[n] = max_k(teacher_scaled[n,k]) */
-            real logits_max = -INFINITY;
+            real logits_scaled_max = -INFINITY;
             real teacher_scaled_max = -INFINITY;
-            #pragma omp simd reduction(max : logits_max, teacher_scaled_max)
+            #pragma omp simd reduction(max : logits_scaled_max, teacher_scaled_max)
             for (int64_t k = 0; k < K; k++) {
-                logits_max = larger(logits_max, (1 / temperature) * logits[n * K + k]);
+                logits_scaled_max = larger(logits_scaled_max, (1 / temperature) *
+                        logits[n * K + k]);
                 const real teacher_scaled = (1 / temperature) * teacher[n * K + k];
                 teacher_scaled_max = larger(teacher_scaled_max, teacher_scaled);
             }
-            /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
+            /* logits_scaled_sum_exp[n] = sum_k(exp(logits_scaled_shifted[n,k])) */
             /* teacher_scaled_exp[n,k] = exp(teacher_scaled_shifted[n,k]) */
             /* teacher_scaled_sum_exp[n] = sum_k(teacher_scaled_exp[n,k]) */
             /* teacher_scaled_sum_exp_1[n] = sum_k(exp(teacher_scaled_shifted[n,k])) */
-            wide logits_sum_exp_total = 0;
+            wide logits_scaled_sum_exp_total = 0;
             wide teacher_scaled_sum_exp_total = 0;
             wide teacher_scaled_sum_exp_1_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real logits_sum_exp_span = 0;
+                real logits_scaled_sum_exp_span = 0;
                 real teacher_scaled_sum_exp_span = 0;
                 real teacher_scaled_sum_exp_1_span = 0;
-                #pragma omp simd reduction(+ : logits_sum_exp_span, teacher_scaled_sum_exp_span, teacher_scaled_sum_exp_1_span)
+                #pragma omp simd reduction(+ : logits_scaled_sum_exp_span, teacher_scaled_sum_exp_span, teacher_scaled_sum_exp_1_span)
                 for (int64_t k = k_block; k < k_end; k++) {
-                    const real logits_shifted = (1 / temperature) * logits[n * K + k] - logits_max;
-                    logits_sum_exp_span += vector_exp(logits_shifted);
+                    const real logits_scaled_shifted = (1 / temperature) * logits[n * K + k] -
+                            logits_scaled_max;
+                    logits_scaled_sum_exp_span += vector_exp(logits_scaled_shifted);
                     const real teacher_scaled = (1 / temperature) * teacher[n * K + k];
                     const real teacher_scaled_shifted = teacher_scaled - teacher_scaled_max;
                     grad_logits[n * K + k] = vector_exp(teacher_scaled_shifted);
                     teacher_scaled_sum_exp_span += grad_logits[n * K + k];
                     teacher_scaled_sum_exp_1_span += vector_exp(teacher_scaled_shifted);
                 }
-                logits_sum_exp_total += logits_sum_exp_span;
+                logits_scaled_sum_exp_total += logits_scaled_sum_exp_span;
                 teacher_scaled_sum_exp_total += teacher_scaled_sum_exp_span;
                 teacher_scaled_sum_exp_1_total += teacher_scaled_sum_exp_1_span;
             }
-            const real logits_sum_exp = logits_sum_exp_total;
+            const real logits_scaled_sum_exp = logits_scaled_sum_exp_total;
             const real teacher_scaled_sum_exp = teacher_scaled_sum_exp_total;
             const real teacher_scaled_sum_exp_1 = teacher_scaled_sum_exp_1_total;
-            const real logits_log_sum_exp = vector_log(logits_sum_exp);
+            const real logits_scaled_log_sum_exp = vector_log(logits_scaled_sum_exp);
             const real teacher_scaled_log_sum_exp = vector_log(teacher_scaled_sum_exp_1);
-            /* logprobs_sum_1[n] = sum_k(wanted[n,k]
-                                         *(clamped(teacher_scaled_shifted[n,k]
-                                                   - teacher_scaled_log_sum_exp[n])
-                                           - logprobs[n,k])) */
+            /* wanted_scaled_sum[n] = sum_k(wanted[n,k]
+                                            *(clamped(teacher_scaled_shifted[n,k]
+                                                      - teacher_scaled_log_sum_exp[n])
+                                              - logprobs[n,k])) */
             /* p[n,k] = exp(logprobs[n,k]) */
             /* grad_logits[n,k] = temperature*(p[n,k] - wanted[n,k])/N */
-            wide logprobs_sum_1_total = 0;
+            wide wanted_scaled_sum_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
-                real logprobs_sum_1_span = 0;
-                #pragma omp simd reduction(+ : logprobs_sum_1_span)
+                real wanted_scaled_sum_span = 0;
+                #pragma omp simd reduction(+ : wanted_scaled_sum_span)
                 for (int64_t k = k_block; k < k_end; k++) {
-                    const real logits_shifted = (1 / temperature) * logits[n * K + k] - logits_max;
-                    const real logprobs = logits_shifted - logits_log_sum_exp;
+                    const real logits_scaled_shifted = (1 / temperature) * logits[n * K + k] -
+                            logits_scaled_max;
+                    const real logprobs = logits_scaled_shifted - logits_scaled_log_sum_exp;
                     const real teacher_scaled = (1 / temperature) * teacher[n * K + k];
                     const real teacher_scaled_shifted = teacher_scaled - teacher_scaled_max;
                     const real wanted = (1 / teacher_scaled_sum_exp) * grad_logits[n * K + k];
-                    logprobs_sum_1_span += (clamped(teacher_scaled_shifted -
+                    wanted_scaled_sum_span += (clamped(teacher_scaled_shifted -
                             teacher_scaled_log_sum_exp) - logprobs) * wanted;
                     const real p = vector_exp(logprobs);
                     grad_logits[n * K + k] = (temperature / N) * (p - wanted);
                 }
-                logprobs_sum_1_total += logprobs_sum_1_span;
+                wanted_scaled_sum_total += wanted_scaled_sum_span;
             }
-            const real logprobs_sum_1 = logprobs_sum_1_total;
-            logprobs_sum_total += logprobs_sum_1;
+            const real wanted_scaled_sum = wanted_scaled_sum_total;
+            wanted_scaled_sum_sum_total += wanted_scaled_sum;
         }
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        wanted_scaled_sum_sum_parts[block] = wanted_scaled_sum_sum_total;
     }
-    wide logprobs_sum_total = 0;
+    wide wanted_scaled_sum_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = logprobs_sum * square(temperature) / N;
+        wanted_scaled_sum_sum_total += wanted_scaled_sum_sum_parts[block];
+    const real wanted_scaled_sum_sum = wanted_scaled_sum_sum_total;
+    loss[0] = wanted_scaled_sum_sum * square(temperature) / N;
     free(workspace);
     return 0;
 }

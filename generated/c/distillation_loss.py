@@ -33,8 +33,8 @@ class Residuals(NamedTuple):
 
     logits: Tensor
     teacher: Tensor
-    logits_max: Tensor
-    logits_log_sum_exp: Tensor
+    logits_scaled_max: Tensor
+    logits_scaled_log_sum_exp: Tensor
     teacher_scaled_max: Tensor
     teacher_scaled_sum_exp: Tensor
     temperature: float
@@ -50,8 +50,8 @@ _forward = Function(
         "logits",
         "teacher",
         "loss",
-        "logits_max",
-        "logits_log_sum_exp",
+        "logits_scaled_max",
+        "logits_scaled_log_sum_exp",
         "teacher_scaled_max",
         "teacher_scaled_sum_exp",
     ),
@@ -66,8 +66,8 @@ _backward = Function(
         "grad_loss",
         "logits",
         "teacher",
-        "logits_max",
-        "logits_log_sum_exp",
+        "logits_scaled_max",
+        "logits_scaled_log_sum_exp",
         "teacher_scaled_max",
         "teacher_scaled_sum_exp",
         "grad_logits",
@@ -89,16 +89,16 @@ def _computed(
     teacher = teacher.contiguous()
     logits = logits.contiguous()
     loss = empty(teacher, ())
-    logits_max = empty(teacher, (N,))
-    logits_log_sum_exp = empty(teacher, (N,))
+    logits_scaled_max = empty(teacher, (N,))
+    logits_scaled_log_sum_exp = empty(teacher, (N,))
     teacher_scaled_max = empty(teacher, (N,))
     teacher_scaled_sum_exp = empty(teacher, (N,))
     _forward[teacher.dtype](
         logits.data_ptr(),
         teacher.data_ptr(),
         loss.data_ptr(),
-        logits_max.data_ptr(),
-        logits_log_sum_exp.data_ptr(),
+        logits_scaled_max.data_ptr(),
+        logits_scaled_log_sum_exp.data_ptr(),
         teacher_scaled_max.data_ptr(),
         teacher_scaled_sum_exp.data_ptr(),
         K,
@@ -109,8 +109,8 @@ def _computed(
     return loss, Residuals(
         logits,
         teacher,
-        logits_max,
-        logits_log_sum_exp,
+        logits_scaled_max,
+        logits_scaled_log_sum_exp,
         teacher_scaled_max,
         teacher_scaled_sum_exp,
         temperature,
@@ -139,8 +139,8 @@ def backward(grad_loss: Tensor, residuals: Residuals | in_torch.Residuals) -> Gr
     (
         logits,
         teacher,
-        logits_max,
-        logits_log_sum_exp,
+        logits_scaled_max,
+        logits_scaled_log_sum_exp,
         teacher_scaled_max,
         teacher_scaled_sum_exp,
         temperature,
@@ -151,8 +151,8 @@ def backward(grad_loss: Tensor, residuals: Residuals | in_torch.Residuals) -> Gr
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     teacher_scaled_sum_exp = teacher_scaled_sum_exp.contiguous()
     teacher_scaled_max = teacher_scaled_max.contiguous()
-    logits_log_sum_exp = logits_log_sum_exp.contiguous()
-    logits_max = logits_max.contiguous()
+    logits_scaled_log_sum_exp = logits_scaled_log_sum_exp.contiguous()
+    logits_scaled_max = logits_scaled_max.contiguous()
     teacher = teacher.contiguous()
     logits = logits.contiguous()
     grad_loss = grad_loss.contiguous()
@@ -161,8 +161,8 @@ def backward(grad_loss: Tensor, residuals: Residuals | in_torch.Residuals) -> Gr
         grad_loss.data_ptr(),
         logits.data_ptr(),
         teacher.data_ptr(),
-        logits_max.data_ptr(),
-        logits_log_sum_exp.data_ptr(),
+        logits_scaled_max.data_ptr(),
+        logits_scaled_log_sum_exp.data_ptr(),
         teacher_scaled_max.data_ptr(),
         teacher_scaled_sum_exp.data_ptr(),
         grad_logits.data_ptr(),
@@ -208,8 +208,8 @@ class _Function(torch.autograd.Function):
         loss, residuals = _computed(logits, teacher, temperature=temperature)
         return (
             loss,
-            residuals.logits_max,
-            residuals.logits_log_sum_exp,
+            residuals.logits_scaled_max,
+            residuals.logits_scaled_log_sum_exp,
             residuals.teacher_scaled_max,
             residuals.teacher_scaled_sum_exp,
         )
@@ -217,17 +217,23 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logits, teacher, temperature = inputs
-        _, logits_max, logits_log_sum_exp, teacher_scaled_max, teacher_scaled_sum_exp = output
+        (
+            _,
+            logits_scaled_max,
+            logits_scaled_log_sum_exp,
+            teacher_scaled_max,
+            teacher_scaled_sum_exp,
+        ) = output
         ctx.save_for_backward(
             logits,
             teacher,
-            logits_max,
-            logits_log_sum_exp,
+            logits_scaled_max,
+            logits_scaled_log_sum_exp,
             teacher_scaled_max,
             teacher_scaled_sum_exp,
         )
         ctx.mark_non_differentiable(
-            logits_max, logits_log_sum_exp, teacher_scaled_max, teacher_scaled_sum_exp
+            logits_scaled_max, logits_scaled_log_sum_exp, teacher_scaled_max, teacher_scaled_sum_exp
         )
         ctx.set_materialize_grads(False)
         ctx.options = (temperature,)
@@ -240,8 +246,8 @@ class _Function(torch.autograd.Function):
         (
             logits,
             teacher,
-            logits_max,
-            logits_log_sum_exp,
+            logits_scaled_max,
+            logits_scaled_log_sum_exp,
             teacher_scaled_max,
             teacher_scaled_sum_exp,
         ) = ctx.saved_tensors
@@ -253,8 +259,8 @@ class _Function(torch.autograd.Function):
         residuals = Residuals(
             logits,
             teacher,
-            logits_max,
-            logits_log_sum_exp,
+            logits_scaled_max,
+            logits_scaled_log_sum_exp,
             teacher_scaled_max,
             teacher_scaled_sum_exp,
             temperature,

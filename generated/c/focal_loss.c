@@ -250,12 +250,12 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict right_sum_parts = (wide *)workspace;
+    wide *const restrict neg_right_times_wrong_power_masked_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide right_sum_total = 0;
+        wide neg_right_times_wrong_power_masked_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max_best = -INFINITY;
@@ -281,15 +281,19 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
             right[n] = logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n];
             const real expm1_right = vector_expm1(right[n]);
             wrong[n] = -expm1_right;
-            right_sum_total += wrong[n] == 0 ? 0 : -R(pow)(wrong[n], gamma) * right[n];
+            neg_right_times_wrong_power_masked_sum_total += wrong[n] == 0 ? 0 : -R(pow)(wrong[n],
+                    gamma) * right[n];
         }
-        right_sum_parts[block] = right_sum_total;
+        neg_right_times_wrong_power_masked_sum_parts[block] =
+                neg_right_times_wrong_power_masked_sum_total;
     }
-    wide right_sum_total = 0;
+    wide neg_right_times_wrong_power_masked_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        right_sum_total += right_sum_parts[block];
-    const real right_sum = right_sum_total;
-    loss[0] = right_sum / N;
+        neg_right_times_wrong_power_masked_sum_total +=
+                neg_right_times_wrong_power_masked_sum_parts[block];
+    const real neg_right_times_wrong_power_masked_sum =
+            neg_right_times_wrong_power_masked_sum_total;
+    loss[0] = neg_right_times_wrong_power_masked_sum / N;
     free(workspace);
     return 0;
 }
@@ -345,12 +349,12 @@ int value_and_grad(const real *restrict logits, const int64_t *restrict target,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict right_sum_parts = (wide *)workspace;
+    wide *const restrict neg_right_times_wrong_power_masked_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide right_sum_total = 0;
+        wide neg_right_times_wrong_power_masked_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max = -INFINITY;
@@ -377,7 +381,8 @@ int value_and_grad(const real *restrict logits, const int64_t *restrict target,
             const real wrong = -expm1_right;
             const real wrong_power = R(pow)(wrong, gamma);
             const real wrong_is_zero = wrong == 0;
-            right_sum_total += wrong_is_zero ? 0 : -right * wrong_power;
+            neg_right_times_wrong_power_masked_sum_total += wrong_is_zero ? 0 : -right *
+                    wrong_power;
             const real grad_right = ((1 - wrong) * gamma * (wrong_is_zero ? 0 : R(pow)(wrong, gamma
                     - 1) * right) - (wrong_is_zero ? 0 : wrong_power)) / N;
             /* p[n,k] = exp(logprobs[n,k]) */
@@ -400,13 +405,16 @@ int value_and_grad(const real *restrict logits, const int64_t *restrict target,
             /* grad_logits[n,target[n]] += grad_right[n] */
             grad_logits[n * K + target[n]] += grad_right;
         }
-        right_sum_parts[block] = right_sum_total;
+        neg_right_times_wrong_power_masked_sum_parts[block] =
+                neg_right_times_wrong_power_masked_sum_total;
     }
-    wide right_sum_total = 0;
+    wide neg_right_times_wrong_power_masked_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        right_sum_total += right_sum_parts[block];
-    const real right_sum = right_sum_total;
-    loss[0] = right_sum / N;
+        neg_right_times_wrong_power_masked_sum_total +=
+                neg_right_times_wrong_power_masked_sum_parts[block];
+    const real neg_right_times_wrong_power_masked_sum =
+            neg_right_times_wrong_power_masked_sum_total;
+    loss[0] = neg_right_times_wrong_power_masked_sum / N;
     free(workspace);
     return 0;
 }

@@ -160,8 +160,8 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         real each_sum_span = 0;
         #pragma omp simd reduction(+ : each_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real var_total_ = eps - var[n];
-            const real safe = var[n] + (var_total_ <= 0 ? 0 : var_total_);
+            const real eps_minus_var = eps - var[n];
+            const real safe = var[n] + (eps_minus_var <= 0 ? 0 : eps_minus_var);
             const real x_minus_target = x[n] - target[n];
             const real each = (real)0.5 * square(x_minus_target) / safe + (real)0.5 *
                     vector_log(safe);
@@ -185,8 +185,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              real *restrict grad_target, real *restrict grad_var, int64_t N, real eps,
              int threads) {
     const int grad_target_past = past_caches(N);
-    /* grad_var[n] = safe_product_1[n]*(1 - x_minus_target[n]**2/safe[n])/(2*N) */
-    /* grad_x[n] = safe_product_1[n]*x_minus_target[n]/N */
+    /* grad_var[n] = grad_loss_over_safe[n]*(1 - x_minus_target[n]**2/safe[n])/(2*N) */
+    /* grad_x[n] = grad_loss_over_safe[n]*x_minus_target[n]/N */
     /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
@@ -195,12 +195,13 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real var_total_ = eps - var[n];
-            const real safe = var[n] + (var_total_ <= 0 ? 0 : var_total_);
-            const real safe_product_1 = grad_loss[0] / safe;
+            const real eps_minus_var = eps - var[n];
+            const real safe = var[n] + (eps_minus_var <= 0 ? 0 : eps_minus_var);
+            const real grad_loss_over_safe = grad_loss[0] / safe;
             const real x_minus_target = x[n] - target[n];
-            grad_var[n] = ((real)0.5 / N) * (1 - square(x_minus_target) / safe) * safe_product_1;
-            grad_x[n] = (1 / (real)N) * safe_product_1 * x_minus_target;
+            grad_var[n] = ((real)0.5 / N) * (1 - square(x_minus_target) / safe) *
+                    grad_loss_over_safe;
+            grad_x[n] = (1 / (real)N) * grad_loss_over_safe * x_minus_target;
             grad_target_here[n - n_line] = -grad_x[n];
         }
         if (grad_target_past)
@@ -219,9 +220,9 @@ int value_and_grad(const real *restrict x, const real *restrict target,
     if (workspace == NULL)
         return 1;
     wide *const restrict each_sum_parts = (wide *)workspace;
-    /* each[n] = safe_product_1[n]/2 + log(safe[n])/2 */
+    /* each[n] = x_minus_target_squared_over_safe[n]/2 + log(safe[n])/2 */
     /* each_sum = sum_n(each[n]) */
-    /* grad_var[n] = (1 - safe_product_1[n])/(2*N*safe[n]) */
+    /* grad_var[n] = (1 - x_minus_target_squared_over_safe[n])/(2*N*safe[n]) */
     /* grad_x[n] = x_minus_target[n]/(N*safe[n]) */
     /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
@@ -232,13 +233,14 @@ int value_and_grad(const real *restrict x, const real *restrict target,
         real each_sum_span = 0;
         #pragma omp simd reduction(+ : each_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real var_total_ = eps - var[n];
-            const real safe = var[n] + (var_total_ <= 0 ? 0 : var_total_);
+            const real eps_minus_var = eps - var[n];
+            const real safe = var[n] + (eps_minus_var <= 0 ? 0 : eps_minus_var);
             const real x_minus_target = x[n] - target[n];
-            const real safe_product_1 = square(x_minus_target) / safe;
-            const real each = (real)0.5 * vector_log(safe) + (real)0.5 * safe_product_1;
+            const real x_minus_target_squared_over_safe = square(x_minus_target) / safe;
+            const real each = (real)0.5 * vector_log(safe) + (real)0.5 *
+                    x_minus_target_squared_over_safe;
             each_sum_span += each;
-            grad_var[n] = ((real)0.5 / N) * (1 - safe_product_1) / safe;
+            grad_var[n] = ((real)0.5 / N) * (1 - x_minus_target_squared_over_safe) / safe;
             grad_x[n] = (1 / (real)N) * x_minus_target / safe;
             grad_target[n] = -grad_x[n];
         }
@@ -276,8 +278,8 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         real loss_span = 0;
         #pragma omp simd reduction(+ : loss_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real var_total_ = eps - var[n];
-            const real safe = var[n] + (var_total_ <= 0 ? 0 : var_total_);
+            const real eps_minus_var = eps - var[n];
+            const real safe = var[n] + (eps_minus_var <= 0 ? 0 : eps_minus_var);
             const real x_minus_target = x[n] - target[n];
             const real each = (real)0.5 * square(x_minus_target) / safe + (real)0.5 *
                     vector_log(safe);
@@ -300,8 +302,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              real *restrict grad_target, real *restrict grad_var, int64_t N, real eps,
              int threads) {
     const int grad_target_past = past_caches(N);
-    /* grad_var[n] = safe_product_1[n]*(1/2 - x_minus_target[n]**2/(2*safe[n])) */
-    /* grad_x[n] = safe_product_1[n]*x_minus_target[n] */
+    /* grad_var[n] = grad_loss_over_safe[n]*(1/2 - x_minus_target[n]**2/(2*safe[n])) */
+    /* grad_x[n] = grad_loss_over_safe[n]*x_minus_target[n] */
     /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
@@ -310,12 +312,13 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real var_total_ = eps - var[n];
-            const real safe = var[n] + (var_total_ <= 0 ? 0 : var_total_);
-            const real safe_product_1 = grad_loss[0] / safe;
+            const real eps_minus_var = eps - var[n];
+            const real safe = var[n] + (eps_minus_var <= 0 ? 0 : eps_minus_var);
+            const real grad_loss_over_safe = grad_loss[0] / safe;
             const real x_minus_target = x[n] - target[n];
-            grad_var[n] = ((real)0.5 - (real)0.5 * square(x_minus_target) / safe) * safe_product_1;
-            grad_x[n] = safe_product_1 * x_minus_target;
+            grad_var[n] = ((real)0.5 - (real)0.5 * square(x_minus_target) / safe) *
+                    grad_loss_over_safe;
+            grad_x[n] = grad_loss_over_safe * x_minus_target;
             grad_target_here[n - n_line] = -grad_x[n];
         }
         if (grad_target_past)
@@ -334,8 +337,8 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     /* loss[n] = log(safe[n])/2 + x_minus_target[n]**2/(2*safe[n]) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real var_total_ = eps - var[n];
-        const real safe = var[n] + (var_total_ <= 0 ? 0 : var_total_);
+        const real eps_minus_var = eps - var[n];
+        const real safe = var[n] + (eps_minus_var <= 0 ? 0 : eps_minus_var);
         const real x_minus_target = x[n] - target[n];
         loss[n] = (real)0.5 * square(x_minus_target) / safe + (real)0.5 * vector_log(safe);
     }
@@ -348,8 +351,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              real *restrict grad_target, real *restrict grad_var, int64_t N, real eps,
              int threads) {
     const int grad_target_past = past_caches(N);
-    /* grad_var[n] = grad_loss_product_1[n]*(1/2 - x_minus_target[n]**2/(2*safe[n])) */
-    /* grad_x[n] = grad_loss_product_1[n]*x_minus_target[n] */
+    /* grad_var[n] = grad_loss_over_safe[n]*(1/2 - x_minus_target[n]**2/(2*safe[n])) */
+    /* grad_x[n] = grad_loss_over_safe[n]*x_minus_target[n] */
     /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
@@ -358,13 +361,13 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real var_total_ = eps - var[n];
-            const real safe = var[n] + (var_total_ <= 0 ? 0 : var_total_);
-            const real grad_loss_product_1 = grad_loss[n] / safe;
+            const real eps_minus_var = eps - var[n];
+            const real safe = var[n] + (eps_minus_var <= 0 ? 0 : eps_minus_var);
+            const real grad_loss_over_safe = grad_loss[n] / safe;
             const real x_minus_target = x[n] - target[n];
             grad_var[n] = ((real)0.5 - (real)0.5 * square(x_minus_target) / safe) *
-                    grad_loss_product_1;
-            grad_x[n] = grad_loss_product_1 * x_minus_target;
+                    grad_loss_over_safe;
+            grad_x[n] = grad_loss_over_safe * x_minus_target;
             grad_target_here[n - n_line] = -grad_x[n];
         }
         if (grad_target_past)
@@ -395,8 +398,8 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         real each_sum_span = 0;
         #pragma omp simd reduction(+ : each_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real var_total_ = eps - var[n];
-            const real safe = var[n] + (var_total_ <= 0 ? 0 : var_total_);
+            const real eps_minus_var = eps - var[n];
+            const real safe = var[n] + (eps_minus_var <= 0 ? 0 : eps_minus_var);
             const real x_minus_target = x[n] - target[n];
             const real each = (real)0.5 * square(x_minus_target) / safe + (real)0.5 *
                     vector_log(safe) + vector_log(2 * (real)3.141592653589793) / 2;
@@ -420,8 +423,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              real *restrict grad_target, real *restrict grad_var, int64_t N, real eps,
              int threads) {
     const int grad_target_past = past_caches(N);
-    /* grad_var[n] = safe_product_1[n]*(1 - x_minus_target[n]**2/safe[n])/(2*N) */
-    /* grad_x[n] = safe_product_1[n]*x_minus_target[n]/N */
+    /* grad_var[n] = grad_loss_over_safe[n]*(1 - x_minus_target[n]**2/safe[n])/(2*N) */
+    /* grad_x[n] = grad_loss_over_safe[n]*x_minus_target[n]/N */
     /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
@@ -430,12 +433,13 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real var_total_ = eps - var[n];
-            const real safe = var[n] + (var_total_ <= 0 ? 0 : var_total_);
-            const real safe_product_1 = grad_loss[0] / safe;
+            const real eps_minus_var = eps - var[n];
+            const real safe = var[n] + (eps_minus_var <= 0 ? 0 : eps_minus_var);
+            const real grad_loss_over_safe = grad_loss[0] / safe;
             const real x_minus_target = x[n] - target[n];
-            grad_var[n] = ((real)0.5 / N) * (1 - square(x_minus_target) / safe) * safe_product_1;
-            grad_x[n] = (1 / (real)N) * safe_product_1 * x_minus_target;
+            grad_var[n] = ((real)0.5 / N) * (1 - square(x_minus_target) / safe) *
+                    grad_loss_over_safe;
+            grad_x[n] = (1 / (real)N) * grad_loss_over_safe * x_minus_target;
             grad_target_here[n - n_line] = -grad_x[n];
         }
         if (grad_target_past)
@@ -466,8 +470,8 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         real loss_span = 0;
         #pragma omp simd reduction(+ : loss_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real var_total_ = eps - var[n];
-            const real safe = var[n] + (var_total_ <= 0 ? 0 : var_total_);
+            const real eps_minus_var = eps - var[n];
+            const real safe = var[n] + (eps_minus_var <= 0 ? 0 : eps_minus_var);
             const real x_minus_target = x[n] - target[n];
             const real each = (real)0.5 * square(x_minus_target) / safe + (real)0.5 *
                     vector_log(safe) + vector_log(2 * (real)3.141592653589793) / 2;
@@ -490,8 +494,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              real *restrict grad_target, real *restrict grad_var, int64_t N, real eps,
              int threads) {
     const int grad_target_past = past_caches(N);
-    /* grad_var[n] = safe_product_1[n]*(1/2 - x_minus_target[n]**2/(2*safe[n])) */
-    /* grad_x[n] = safe_product_1[n]*x_minus_target[n] */
+    /* grad_var[n] = grad_loss_over_safe[n]*(1/2 - x_minus_target[n]**2/(2*safe[n])) */
+    /* grad_x[n] = grad_loss_over_safe[n]*x_minus_target[n] */
     /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
@@ -500,12 +504,13 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real var_total_ = eps - var[n];
-            const real safe = var[n] + (var_total_ <= 0 ? 0 : var_total_);
-            const real safe_product_1 = grad_loss[0] / safe;
+            const real eps_minus_var = eps - var[n];
+            const real safe = var[n] + (eps_minus_var <= 0 ? 0 : eps_minus_var);
+            const real grad_loss_over_safe = grad_loss[0] / safe;
             const real x_minus_target = x[n] - target[n];
-            grad_var[n] = ((real)0.5 - (real)0.5 * square(x_minus_target) / safe) * safe_product_1;
-            grad_x[n] = safe_product_1 * x_minus_target;
+            grad_var[n] = ((real)0.5 - (real)0.5 * square(x_minus_target) / safe) *
+                    grad_loss_over_safe;
+            grad_x[n] = grad_loss_over_safe * x_minus_target;
             grad_target_here[n - n_line] = -grad_x[n];
         }
         if (grad_target_past)
@@ -524,8 +529,8 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     /* loss[n] = log(safe[n])/2 + x_minus_target[n]**2/(2*safe[n]) + log(2*pi)/2 */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real var_total_ = eps - var[n];
-        const real safe = var[n] + (var_total_ <= 0 ? 0 : var_total_);
+        const real eps_minus_var = eps - var[n];
+        const real safe = var[n] + (eps_minus_var <= 0 ? 0 : eps_minus_var);
         const real x_minus_target = x[n] - target[n];
         loss[n] = (real)0.5 * square(x_minus_target) / safe + (real)0.5 * vector_log(safe) +
                 vector_log(2 * (real)3.141592653589793) / 2;
@@ -539,8 +544,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              real *restrict grad_target, real *restrict grad_var, int64_t N, real eps,
              int threads) {
     const int grad_target_past = past_caches(N);
-    /* grad_var[n] = grad_loss_product_1[n]*(1/2 - x_minus_target[n]**2/(2*safe[n])) */
-    /* grad_x[n] = grad_loss_product_1[n]*x_minus_target[n] */
+    /* grad_var[n] = grad_loss_over_safe[n]*(1/2 - x_minus_target[n]**2/(2*safe[n])) */
+    /* grad_x[n] = grad_loss_over_safe[n]*x_minus_target[n] */
     /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
@@ -549,13 +554,13 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real var_total_ = eps - var[n];
-            const real safe = var[n] + (var_total_ <= 0 ? 0 : var_total_);
-            const real grad_loss_product_1 = grad_loss[n] / safe;
+            const real eps_minus_var = eps - var[n];
+            const real safe = var[n] + (eps_minus_var <= 0 ? 0 : eps_minus_var);
+            const real grad_loss_over_safe = grad_loss[n] / safe;
             const real x_minus_target = x[n] - target[n];
             grad_var[n] = ((real)0.5 - (real)0.5 * square(x_minus_target) / safe) *
-                    grad_loss_product_1;
-            grad_x[n] = grad_loss_product_1 * x_minus_target;
+                    grad_loss_over_safe;
+            grad_x[n] = grad_loss_over_safe * x_minus_target;
             grad_target_here[n - n_line] = -grad_x[n];
         }
         if (grad_target_past)

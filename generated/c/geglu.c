@@ -4,14 +4,14 @@
  *
  * The GELU of a times b (Shazeer, 2020, section 2).
  *
- *     erf_a[n,k] = erf(sqrt(2)*a[n,k]/2)
- *     y[n,k]     = a[n,k]*b[n,k]*(1 + erf_a[n,k])/2
+ *     erf_scaled_a[n,k] = erf(sqrt(2)*a[n,k]/2)
+ *     y[n,k]            = a[n,k]*b[n,k]*(1 + erf_scaled_a[n,k])/2
  *
  * The gradients, given grad_y:
  *
- *     grad_b[n,k] = grad_y[n,k]*a[n,k]*(1 + erf_a[n,k])/2
+ *     grad_b[n,k] = grad_y[n,k]*a[n,k]*(1 + erf_scaled_a[n,k])/2
  *     grad_a[n,k] = grad_y[n,k]*b[n,k]
- *                   *(1/2 + erf_a[n,k]/2 + sqrt(2)*a[n,k]*exp(-a[n,k]**2/2)/(2*sqrt(pi)))
+ *                   *(1/2 + erf_scaled_a[n,k]/2 + sqrt(2)*a[n,k]*exp(-a[n,k]**2/2)/(2*sqrt(pi)))
  *
  * Tensors are contiguous, and integers have 64 bits. A function returns 0 on success, 1 if it
  * cannot get the memory that it works in, 1 + k if its k-th argument holds an index that is out of
@@ -163,16 +163,16 @@ int forward(const real *restrict a, const real *restrict b, real *restrict y, in
     const int y_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* erf_a[n,k] = erf(sqrt(2)*a[n,k]/2) */
-        /* y[n,k] = a[n,k]*b[n,k]*(1 + erf_a[n,k])/2 */
+        /* erf_scaled_a[n,k] = erf(sqrt(2)*a[n,k]/2) */
+        /* y[n,k] = a[n,k]*b[n,k]*(1 + erf_scaled_a[n,k])/2 */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
             real y_line[LINE];
             real *const y_here = y_past ? y_line : &y[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
-                const real erf_a = vector_erf((R(sqrt)(2) / 2) * a[n * K + k]);
-                y_here[k - k_line] = (real)0.5 * (erf_a + 1) * a[n * K + k] * b[n * K + k];
+                const real erf_scaled_a = vector_erf((R(sqrt)(2) / 2) * a[n * K + k]);
+                y_here[k - k_line] = (real)0.5 * (erf_scaled_a + 1) * a[n * K + k] * b[n * K + k];
             }
             if (y_past)
                 stream(&y[n * K + k_line], y_line, k_stop - k_line);
@@ -187,22 +187,23 @@ int backward(const real *restrict grad_y, const real *restrict a, const real *re
     const int grad_b_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* erf_a[n,k] = erf(sqrt(2)*a[n,k]/2) */
-        /* grad_b[n,k] = grad_y[n,k]*a[n,k]*(1 + erf_a[n,k])/2 */
+        /* erf_scaled_a[n,k] = erf(sqrt(2)*a[n,k]/2) */
+        /* grad_b[n,k] = grad_y[n,k]*a[n,k]*(1 + erf_scaled_a[n,k])/2 */
         /* grad_a[n,k] = grad_y[n,k]*b[n,k]
-                         *(1/2 + erf_a[n,k]/2 + sqrt(2)*a[n,k]*exp(-a[n,k]**2/2)/(2*sqrt(pi))) */
+                         *(1/2 + erf_scaled_a[n,k]/2
+                           + sqrt(2)*a[n,k]*exp(-a[n,k]**2/2)/(2*sqrt(pi))) */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
             real grad_b_line[LINE];
             real *const grad_b_here = grad_b_past ? grad_b_line : &grad_b[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
-                const real erf_a = vector_erf((R(sqrt)(2) / 2) * a[n * K + k]);
-                grad_b_here[k - k_line] = (real)0.5 * (erf_a + 1) * a[n * K + k] *
+                const real erf_scaled_a = vector_erf((R(sqrt)(2) / 2) * a[n * K + k]);
+                grad_b_here[k - k_line] = (real)0.5 * (erf_scaled_a + 1) * a[n * K + k] *
                         grad_y[n * K + k];
                 grad_a[n * K + k] = ((R(sqrt)(2) / (2 * R(sqrt)((real)3.141592653589793))) *
                         a[n * K + k] * vector_exp(-(real)0.5 * square(a[n * K + k])) + (real)0.5 *
-                        erf_a + (real)0.5) * b[n * K + k] * grad_y[n * K + k];
+                        erf_scaled_a + (real)0.5) * b[n * K + k] * grad_y[n * K + k];
             }
             if (grad_b_past)
                 stream(&grad_b[n * K + k_line], grad_b_line, k_stop - k_line);

@@ -4,12 +4,12 @@
  *
  * Gaussian error linear unit (Hendrycks and Gimpel, 2016).
  *
- *     erf_x[n] = erf(sqrt(2)*x[n]/2)
- *     y[n]     = x[n]*(1 + erf_x[n])/2
+ *     erf_scaled_x[n] = erf(sqrt(2)*x[n]/2)
+ *     y[n]            = x[n]*(1 + erf_scaled_x[n])/2
  *
  * The gradients, given grad_y:
  *
- *     grad_x[n] = grad_y[n]*(1/2 + erf_x[n]/2 + sqrt(2)*x[n]*exp(-x[n]**2/2)/(2*sqrt(pi)))
+ *     grad_x[n] = grad_y[n]*(1/2 + erf_scaled_x[n]/2 + sqrt(2)*x[n]*exp(-x[n]**2/2)/(2*sqrt(pi)))
  *
  * Tensors are contiguous, and integers have 64 bits. A function returns 0 on success, 1 if it
  * cannot get the memory that it works in, 1 + k if its k-th argument holds an index that is out of
@@ -231,8 +231,8 @@ static inline float vector_tanh(float x) {
 /* y from x. */
 int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
     const int y_past = past_caches(N);
-    /* erf_x[n] = erf(sqrt(2)*x[n]/2) */
-    /* y[n] = x[n]*(1 + erf_x[n])/2 */
+    /* erf_scaled_x[n] = erf(sqrt(2)*x[n]/2) */
+    /* y[n] = x[n]*(1 + erf_scaled_x[n])/2 */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -240,8 +240,8 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
         real *const y_here = y_past ? y_line : &y[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real erf_x = vector_erf((R(sqrt)(2) / 2) * x[n]);
-            y_here[n - n_line] = (real)0.5 * (erf_x + 1) * x[n];
+            const real erf_scaled_x = vector_erf((R(sqrt)(2) / 2) * x[n]);
+            y_here[n - n_line] = (real)0.5 * (erf_scaled_x + 1) * x[n];
         }
         if (y_past)
             stream(&y[n_line], y_line, n_stop - n_line);
@@ -252,13 +252,15 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
 /* grad_x from grad_y, x. */
 int backward(const real *restrict grad_y, const real *restrict x, real *restrict grad_x,
              int64_t N, int threads) {
-    /* erf_x[n] = erf(sqrt(2)*x[n]/2) */
-    /* grad_x[n] = grad_y[n]*(1/2 + erf_x[n]/2 + sqrt(2)*x[n]*exp(-x[n]**2/2)/(2*sqrt(pi))) */
+    /* erf_scaled_x[n] = erf(sqrt(2)*x[n]/2) */
+    /* grad_x[n] = grad_y[n]
+                   *(1/2 + erf_scaled_x[n]/2 + sqrt(2)*x[n]*exp(-x[n]**2/2)/(2*sqrt(pi))) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real erf_x = vector_erf((R(sqrt)(2) / 2) * x[n]);
+        const real erf_scaled_x = vector_erf((R(sqrt)(2) / 2) * x[n]);
         grad_x[n] = ((R(sqrt)(2) / (2 * R(sqrt)((real)3.141592653589793))) * x[n] *
-                vector_exp(-(real)0.5 * square(x[n])) + (real)0.5 * erf_x + (real)0.5) * grad_y[n];
+                vector_exp(-(real)0.5 * square(x[n])) + (real)0.5 * erf_scaled_x + (real)0.5) *
+                grad_y[n];
     }
     return 0;
 }
@@ -270,8 +272,8 @@ int backward(const real *restrict grad_y, const real *restrict x, real *restrict
 /* y from x. */
 int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
     const int y_past = past_caches(N);
-    /* tanh_x[n] = tanh(sqrt(2)*(x[n] + 0.044715*x[n]**3)/sqrt(pi)) */
-    /* y[n] = x[n]*(1 + tanh_x[n])/2 */
+    /* tanh_inner[n] = tanh(sqrt(2)*(x[n] + 0.044715*x[n]**3)/sqrt(pi)) */
+    /* y[n] = x[n]*(1 + tanh_inner[n])/2 */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -279,9 +281,9 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
         real *const y_here = y_past ? y_line : &y[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real tanh_x = vector_tanh((R(sqrt)(2) / R(sqrt)((real)3.141592653589793)) * (x[n]
-                    + (real)0.044715 * cube(x[n])));
-            y_here[n - n_line] = (real)0.5 * (tanh_x + 1) * x[n];
+            const real tanh_inner = vector_tanh((R(sqrt)(2) / R(sqrt)((real)3.141592653589793)) *
+                    (x[n] + (real)0.044715 * cube(x[n])));
+            y_here[n - n_line] = (real)0.5 * (tanh_inner + 1) * x[n];
         }
         if (y_past)
             stream(&y[n_line], y_line, n_stop - n_line);
@@ -292,18 +294,18 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
 /* grad_x from grad_y, x. */
 int backward(const real *restrict grad_y, const real *restrict x, real *restrict grad_x,
              int64_t N, int threads) {
-    /* tanh_x[n] = tanh(sqrt(2)*(x[n] + 0.044715*x[n]**3)/sqrt(pi)) */
+    /* tanh_inner[n] = tanh(sqrt(2)*(x[n] + 0.044715*x[n]**3)/sqrt(pi)) */
     /* grad_x[n] = grad_y[n]
-                   *(1/2 + tanh_x[n]/2
+                   *(1/2 + tanh_inner[n]/2
                      + x[n]*(0.0670725*sqrt(2)*x[n]**2/sqrt(pi) + sqrt(2)/(2*sqrt(pi)))
-                     *(1 - tanh_x[n]**2)) */
+                     *(1 - tanh_inner[n]**2)) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real tanh_x = vector_tanh((R(sqrt)(2) / R(sqrt)((real)3.141592653589793)) * (x[n] +
-                (real)0.044715 * cube(x[n])));
-        grad_x[n] = ((1 - square(tanh_x)) * (((real)0.0670725 * R(sqrt)(2) /
+        const real tanh_inner = vector_tanh((R(sqrt)(2) / R(sqrt)((real)3.141592653589793)) * (x[n]
+                + (real)0.044715 * cube(x[n])));
+        grad_x[n] = ((1 - square(tanh_inner)) * (((real)0.0670725 * R(sqrt)(2) /
                 R(sqrt)((real)3.141592653589793)) * square(x[n]) + R(sqrt)(2) / (2 *
-                R(sqrt)((real)3.141592653589793))) * x[n] + (real)0.5 * tanh_x + (real)0.5) *
+                R(sqrt)((real)3.141592653589793))) * x[n] + (real)0.5 * tanh_inner + (real)0.5) *
                 grad_y[n];
     }
     return 0;

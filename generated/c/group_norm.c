@@ -107,22 +107,22 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
             }
             const real x_sum = x_sum_total;
             mean[n * G + g] = x_sum / (C * S);
-            wide x_squared_sum_total = 0;
+            wide x_centred_squared_sum_total = 0;
             for (int64_t c = 0; c < C; c++) {
-                /* x_squared_sum[n,g] = sum_c_s(x_centred[n,g,c,s]**2) */
+                /* x_centred_squared_sum[n,g] = sum_c_s(x_centred[n,g,c,s]**2) */
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
-                    real x_squared_sum_span = 0;
-                    #pragma omp simd reduction(+ : x_squared_sum_span)
+                    real x_centred_squared_sum_span = 0;
+                    #pragma omp simd reduction(+ : x_centred_squared_sum_span)
                     for (int64_t s = s_block; s < s_end; s++) {
                         const real x_centred = x[((n * G + g) * C + c) * S + s] - mean[n * G + g];
-                        x_squared_sum_span += square(x_centred);
+                        x_centred_squared_sum_span += square(x_centred);
                     }
-                    x_squared_sum_total += x_squared_sum_span;
+                    x_centred_squared_sum_total += x_centred_squared_sum_span;
                 }
             }
-            const real x_squared_sum = x_squared_sum_total;
-            const real var = x_squared_sum / (C * S);
+            const real x_centred_squared_sum = x_centred_squared_sum_total;
+            const real var = x_centred_squared_sum / (C * S);
             rstd[n * G + g] = 1 / R(sqrt)(eps + var);
             for (int64_t c = 0; c < C; c++) {
                 /* y[n,g,c,s] = weight[g,c]*x_hat[n,g,c,s] + bias[g,c] */
@@ -171,20 +171,20 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t g = 0; g < G; g++) {
-                wide grad_x_sum_total = 0;
-                wide grad_x_sum_1_total = 0;
+                wide grad_x_hat_sum_total = 0;
+                wide grad_x_hat_dot_x_hat_total = 0;
                 for (int64_t c = 0; c < C; c++) {
                     /* grad_bias[g,c] = sum_n_s(grad_y[n,g,c,s]) */
                     /* grad_weight[g,c] = sum_n_s(grad_y[n,g,c,s]*x_hat[n,g,c,s]) */
-                    /* grad_x_sum[n,g] = sum_c_s(grad_x_hat[n,g,c,s]) */
-                    /* grad_x_sum_1[n,g] = sum_c_s(grad_x_hat[n,g,c,s]*x_hat[n,g,c,s]) */
+                    /* grad_x_hat_sum[n,g] = sum_c_s(grad_x_hat[n,g,c,s]) */
+                    /* grad_x_hat_dot_x_hat[n,g] = sum_c_s(grad_x_hat[n,g,c,s]*x_hat[n,g,c,s]) */
                     for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                         const int64_t s_end = least(s_block + SPAN, S);
                         real grad_bias_span = 0;
                         real grad_weight_span = 0;
-                        real grad_x_sum_span = 0;
-                        real grad_x_sum_1_span = 0;
-                        #pragma omp simd reduction(+ : grad_bias_span, grad_weight_span, grad_x_sum_span, grad_x_sum_1_span)
+                        real grad_x_hat_sum_span = 0;
+                        real grad_x_hat_dot_x_hat_span = 0;
+                        #pragma omp simd reduction(+ : grad_bias_span, grad_weight_span, grad_x_hat_sum_span, grad_x_hat_dot_x_hat_span)
                         for (int64_t s = s_block; s < s_end; s++) {
                             grad_bias_span += grad_y[((n * G + g) * C + c) * S + s];
                             const real x_centred = x[((n * G + g) * C + c) * S + s] -
@@ -193,21 +193,21 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                             grad_weight_span += grad_y[((n * G + g) * C + c) * S + s] * x_hat;
                             const real grad_x_hat = weight[g * C + c] *
                                     grad_y[((n * G + g) * C + c) * S + s];
-                            grad_x_sum_span += grad_x_hat;
-                            grad_x_sum_1_span += grad_x_hat * x_hat;
+                            grad_x_hat_sum_span += grad_x_hat;
+                            grad_x_hat_dot_x_hat_span += grad_x_hat * x_hat;
                         }
                         grad_bias_rows[g * C + c] += grad_bias_span;
                         grad_weight_rows[g * C + c] += grad_weight_span;
-                        grad_x_sum_total += grad_x_sum_span;
-                        grad_x_sum_1_total += grad_x_sum_1_span;
+                        grad_x_hat_sum_total += grad_x_hat_sum_span;
+                        grad_x_hat_dot_x_hat_total += grad_x_hat_dot_x_hat_span;
                     }
                 }
-                const real grad_x_sum = grad_x_sum_total;
-                const real grad_x_sum_1 = grad_x_sum_1_total;
+                const real grad_x_hat_sum = grad_x_hat_sum_total;
+                const real grad_x_hat_dot_x_hat = grad_x_hat_dot_x_hat_total;
                 for (int64_t c = 0; c < C; c++) {
                     /* grad_x[n,g,c,s] = rstd[n,g]
-                                         *(grad_x_hat[n,g,c,s] - grad_x_sum[n,g]/(C*S)
-                                           - grad_x_sum_1[n,g]*x_hat[n,g,c,s]/(C*S)) */
+                                         *(grad_x_hat[n,g,c,s] - grad_x_hat_sum[n,g]/(C*S)
+                                           - grad_x_hat_dot_x_hat[n,g]*x_hat[n,g,c,s]/(C*S)) */
                     for (int64_t s_line = 0; s_line < S; s_line += LINE) {
                         const int64_t s_stop = least(s_line + LINE, S);
                         real grad_x_line[LINE];
@@ -220,8 +220,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                             const real x_centred = x[((n * G + g) * C + c) * S + s] -
                                     mean[n * G + g];
                             const real x_hat = rstd[n * G + g] * x_centred;
-                            grad_x_here[s - s_line] = rstd[n * G + g] * (grad_x_hat - grad_x_sum /
-                                    (C * S) - (grad_x_sum_1 / (C * S)) * x_hat);
+                            grad_x_here[s - s_line] = rstd[n * G + g] * (grad_x_hat - grad_x_hat_sum
+                                    / (C * S) - (grad_x_hat_dot_x_hat / (C * S)) * x_hat);
                         }
                         if (grad_x_past)
                             stream(&grad_x[((n * G + g) * C + c) * S + s_line], grad_x_line, s_stop
@@ -274,22 +274,22 @@ int forward(const real *restrict x, const real *restrict weight, real *restrict 
             }
             const real x_sum = x_sum_total;
             mean[n * G + g] = x_sum / (C * S);
-            wide x_squared_sum_total = 0;
+            wide x_centred_squared_sum_total = 0;
             for (int64_t c = 0; c < C; c++) {
-                /* x_squared_sum[n,g] = sum_c_s(x_centred[n,g,c,s]**2) */
+                /* x_centred_squared_sum[n,g] = sum_c_s(x_centred[n,g,c,s]**2) */
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
-                    real x_squared_sum_span = 0;
-                    #pragma omp simd reduction(+ : x_squared_sum_span)
+                    real x_centred_squared_sum_span = 0;
+                    #pragma omp simd reduction(+ : x_centred_squared_sum_span)
                     for (int64_t s = s_block; s < s_end; s++) {
                         const real x_centred = x[((n * G + g) * C + c) * S + s] - mean[n * G + g];
-                        x_squared_sum_span += square(x_centred);
+                        x_centred_squared_sum_span += square(x_centred);
                     }
-                    x_squared_sum_total += x_squared_sum_span;
+                    x_centred_squared_sum_total += x_centred_squared_sum_span;
                 }
             }
-            const real x_squared_sum = x_squared_sum_total;
-            const real var = x_squared_sum / (C * S);
+            const real x_centred_squared_sum = x_centred_squared_sum_total;
+            const real var = x_centred_squared_sum / (C * S);
             rstd[n * G + g] = 1 / R(sqrt)(eps + var);
             for (int64_t c = 0; c < C; c++) {
                 /* y[n,g,c,s] = weight[g,c]*x_hat[n,g,c,s] */
@@ -331,18 +331,18 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t g = 0; g < G; g++) {
-                wide grad_x_sum_total = 0;
-                wide grad_x_sum_1_total = 0;
+                wide grad_x_hat_sum_total = 0;
+                wide grad_x_hat_dot_x_hat_total = 0;
                 for (int64_t c = 0; c < C; c++) {
                     /* grad_weight[g,c] = sum_n_s(grad_y[n,g,c,s]*x_hat[n,g,c,s]) */
-                    /* grad_x_sum[n,g] = sum_c_s(grad_x_hat[n,g,c,s]) */
-                    /* grad_x_sum_1[n,g] = sum_c_s(grad_x_hat[n,g,c,s]*x_hat[n,g,c,s]) */
+                    /* grad_x_hat_sum[n,g] = sum_c_s(grad_x_hat[n,g,c,s]) */
+                    /* grad_x_hat_dot_x_hat[n,g] = sum_c_s(grad_x_hat[n,g,c,s]*x_hat[n,g,c,s]) */
                     for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                         const int64_t s_end = least(s_block + SPAN, S);
                         real grad_weight_span = 0;
-                        real grad_x_sum_span = 0;
-                        real grad_x_sum_1_span = 0;
-                        #pragma omp simd reduction(+ : grad_weight_span, grad_x_sum_span, grad_x_sum_1_span)
+                        real grad_x_hat_sum_span = 0;
+                        real grad_x_hat_dot_x_hat_span = 0;
+                        #pragma omp simd reduction(+ : grad_weight_span, grad_x_hat_sum_span, grad_x_hat_dot_x_hat_span)
                         for (int64_t s = s_block; s < s_end; s++) {
                             const real x_centred = x[((n * G + g) * C + c) * S + s] -
                                     mean[n * G + g];
@@ -350,20 +350,20 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                             grad_weight_span += grad_y[((n * G + g) * C + c) * S + s] * x_hat;
                             const real grad_x_hat = weight[g * C + c] *
                                     grad_y[((n * G + g) * C + c) * S + s];
-                            grad_x_sum_span += grad_x_hat;
-                            grad_x_sum_1_span += grad_x_hat * x_hat;
+                            grad_x_hat_sum_span += grad_x_hat;
+                            grad_x_hat_dot_x_hat_span += grad_x_hat * x_hat;
                         }
                         grad_weight_rows[g * C + c] += grad_weight_span;
-                        grad_x_sum_total += grad_x_sum_span;
-                        grad_x_sum_1_total += grad_x_sum_1_span;
+                        grad_x_hat_sum_total += grad_x_hat_sum_span;
+                        grad_x_hat_dot_x_hat_total += grad_x_hat_dot_x_hat_span;
                     }
                 }
-                const real grad_x_sum = grad_x_sum_total;
-                const real grad_x_sum_1 = grad_x_sum_1_total;
+                const real grad_x_hat_sum = grad_x_hat_sum_total;
+                const real grad_x_hat_dot_x_hat = grad_x_hat_dot_x_hat_total;
                 for (int64_t c = 0; c < C; c++) {
                     /* grad_x[n,g,c,s] = rstd[n,g]
-                                         *(grad_x_hat[n,g,c,s] - grad_x_sum[n,g]/(C*S)
-                                           - grad_x_sum_1[n,g]*x_hat[n,g,c,s]/(C*S)) */
+                                         *(grad_x_hat[n,g,c,s] - grad_x_hat_sum[n,g]/(C*S)
+                                           - grad_x_hat_dot_x_hat[n,g]*x_hat[n,g,c,s]/(C*S)) */
                     for (int64_t s_line = 0; s_line < S; s_line += LINE) {
                         const int64_t s_stop = least(s_line + LINE, S);
                         real grad_x_line[LINE];
@@ -376,8 +376,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                             const real x_centred = x[((n * G + g) * C + c) * S + s] -
                                     mean[n * G + g];
                             const real x_hat = rstd[n * G + g] * x_centred;
-                            grad_x_here[s - s_line] = rstd[n * G + g] * (grad_x_hat - grad_x_sum /
-                                    (C * S) - (grad_x_sum_1 / (C * S)) * x_hat);
+                            grad_x_here[s - s_line] = rstd[n * G + g] * (grad_x_hat - grad_x_hat_sum
+                                    / (C * S) - (grad_x_hat_dot_x_hat / (C * S)) * x_hat);
                         }
                         if (grad_x_past)
                             stream(&grad_x[((n * G + g) * C + c) * S + s_line], grad_x_line, s_stop
@@ -424,22 +424,22 @@ int forward(const real *restrict x, const real *restrict bias, real *restrict y,
             }
             const real x_sum = x_sum_total;
             mean[n * G + g] = x_sum / (C * S);
-            wide x_squared_sum_total = 0;
+            wide x_centred_squared_sum_total = 0;
             for (int64_t c = 0; c < C; c++) {
-                /* x_squared_sum[n,g] = sum_c_s(x_centred[n,g,c,s]**2) */
+                /* x_centred_squared_sum[n,g] = sum_c_s(x_centred[n,g,c,s]**2) */
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
-                    real x_squared_sum_span = 0;
-                    #pragma omp simd reduction(+ : x_squared_sum_span)
+                    real x_centred_squared_sum_span = 0;
+                    #pragma omp simd reduction(+ : x_centred_squared_sum_span)
                     for (int64_t s = s_block; s < s_end; s++) {
                         const real x_centred = x[((n * G + g) * C + c) * S + s] - mean[n * G + g];
-                        x_squared_sum_span += square(x_centred);
+                        x_centred_squared_sum_span += square(x_centred);
                     }
-                    x_squared_sum_total += x_squared_sum_span;
+                    x_centred_squared_sum_total += x_centred_squared_sum_span;
                 }
             }
-            const real x_squared_sum = x_squared_sum_total;
-            const real var = x_squared_sum / (C * S);
+            const real x_centred_squared_sum = x_centred_squared_sum_total;
+            const real var = x_centred_squared_sum / (C * S);
             rstd[n * G + g] = 1 / R(sqrt)(eps + var);
             for (int64_t c = 0; c < C; c++) {
                 /* y[n,g,c,s] = x_hat[n,g,c,s] + bias[g,c] */
@@ -482,36 +482,36 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t g = 0; g < G; g++) {
                 wide grad_y_sum_total = 0;
-                wide grad_y_sum_1_total = 0;
+                wide grad_y_dot_x_hat_total = 0;
                 for (int64_t c = 0; c < C; c++) {
                     /* grad_bias[g,c] = sum_n_s(grad_y[n,g,c,s]) */
                     /* grad_y_sum[n,g] = sum_c_s(grad_y[n,g,c,s]) */
-                    /* grad_y_sum_1[n,g] = sum_c_s(grad_y[n,g,c,s]*x_hat[n,g,c,s]) */
+                    /* grad_y_dot_x_hat[n,g] = sum_c_s(grad_y[n,g,c,s]*x_hat[n,g,c,s]) */
                     for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                         const int64_t s_end = least(s_block + SPAN, S);
                         real grad_bias_span = 0;
                         real grad_y_sum_span = 0;
-                        real grad_y_sum_1_span = 0;
-                        #pragma omp simd reduction(+ : grad_bias_span, grad_y_sum_span, grad_y_sum_1_span)
+                        real grad_y_dot_x_hat_span = 0;
+                        #pragma omp simd reduction(+ : grad_bias_span, grad_y_sum_span, grad_y_dot_x_hat_span)
                         for (int64_t s = s_block; s < s_end; s++) {
                             grad_bias_span += grad_y[((n * G + g) * C + c) * S + s];
                             grad_y_sum_span += grad_y[((n * G + g) * C + c) * S + s];
                             const real x_centred = x[((n * G + g) * C + c) * S + s] -
                                     mean[n * G + g];
                             const real x_hat = rstd[n * G + g] * x_centred;
-                            grad_y_sum_1_span += grad_y[((n * G + g) * C + c) * S + s] * x_hat;
+                            grad_y_dot_x_hat_span += grad_y[((n * G + g) * C + c) * S + s] * x_hat;
                         }
                         grad_bias_rows[g * C + c] += grad_bias_span;
                         grad_y_sum_total += grad_y_sum_span;
-                        grad_y_sum_1_total += grad_y_sum_1_span;
+                        grad_y_dot_x_hat_total += grad_y_dot_x_hat_span;
                     }
                 }
                 const real grad_y_sum = grad_y_sum_total;
-                const real grad_y_sum_1 = grad_y_sum_1_total;
+                const real grad_y_dot_x_hat = grad_y_dot_x_hat_total;
                 for (int64_t c = 0; c < C; c++) {
                     /* grad_x[n,g,c,s] = rstd[n,g]
                                          *(grad_y[n,g,c,s] - grad_y_sum[n,g]/(C*S)
-                                           - grad_y_sum_1[n,g]*x_hat[n,g,c,s]/(C*S)) */
+                                           - grad_y_dot_x_hat[n,g]*x_hat[n,g,c,s]/(C*S)) */
                     for (int64_t s_line = 0; s_line < S; s_line += LINE) {
                         const int64_t s_stop = least(s_line + LINE, S);
                         real grad_x_line[LINE];
@@ -524,7 +524,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                             const real x_hat = rstd[n * G + g] * x_centred;
                             grad_x_here[s - s_line] = rstd[n * G + g] *
                                     (grad_y[((n * G + g) * C + c) * S + s] - grad_y_sum / (C * S) -
-                                    (grad_y_sum_1 / (C * S)) * x_hat);
+                                    (grad_y_dot_x_hat / (C * S)) * x_hat);
                         }
                         if (grad_x_past)
                             stream(&grad_x[((n * G + g) * C + c) * S + s_line], grad_x_line, s_stop
@@ -570,22 +570,22 @@ int forward(const real *restrict x, real *restrict y, real *restrict rstd, int64
             }
             const real x_sum = x_sum_total;
             const real mean = x_sum / (C * S);
-            wide x_squared_sum_total = 0;
+            wide x_centred_squared_sum_total = 0;
             for (int64_t c = 0; c < C; c++) {
-                /* x_squared_sum[n,g] = sum_c_s(x_centred[n,g,c,s]**2) */
+                /* x_centred_squared_sum[n,g] = sum_c_s(x_centred[n,g,c,s]**2) */
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
-                    real x_squared_sum_span = 0;
-                    #pragma omp simd reduction(+ : x_squared_sum_span)
+                    real x_centred_squared_sum_span = 0;
+                    #pragma omp simd reduction(+ : x_centred_squared_sum_span)
                     for (int64_t s = s_block; s < s_end; s++) {
                         const real x_centred = x[((n * G + g) * C + c) * S + s] - mean;
-                        x_squared_sum_span += square(x_centred);
+                        x_centred_squared_sum_span += square(x_centred);
                     }
-                    x_squared_sum_total += x_squared_sum_span;
+                    x_centred_squared_sum_total += x_centred_squared_sum_span;
                 }
             }
-            const real x_squared_sum = x_squared_sum_total;
-            const real var = x_squared_sum / (C * S);
+            const real x_centred_squared_sum = x_centred_squared_sum_total;
+            const real var = x_centred_squared_sum / (C * S);
             rstd[n * G + g] = 1 / R(sqrt)(eps + var);
             for (int64_t c = 0; c < C; c++) {
                 /* y[n,g,c,s] = rstd[n,g]*x_centred[n,g,c,s] */
@@ -615,30 +615,30 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
     for (int64_t n = 0; n < N; n++) {
         for (int64_t g = 0; g < G; g++) {
             wide grad_y_sum_total = 0;
-            wide grad_y_sum_1_total = 0;
+            wide grad_y_dot_y_total = 0;
             for (int64_t c = 0; c < C; c++) {
                 /* grad_y_sum[n,g] = sum_c_s(grad_y[n,g,c,s]) */
-                /* grad_y_sum_1[n,g] = sum_c_s(grad_y[n,g,c,s]*y[n,g,c,s]) */
+                /* grad_y_dot_y[n,g] = sum_c_s(grad_y[n,g,c,s]*y[n,g,c,s]) */
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
                     real grad_y_sum_span = 0;
-                    real grad_y_sum_1_span = 0;
-                    #pragma omp simd reduction(+ : grad_y_sum_span, grad_y_sum_1_span)
+                    real grad_y_dot_y_span = 0;
+                    #pragma omp simd reduction(+ : grad_y_sum_span, grad_y_dot_y_span)
                     for (int64_t s = s_block; s < s_end; s++) {
                         grad_y_sum_span += grad_y[((n * G + g) * C + c) * S + s];
-                        grad_y_sum_1_span += grad_y[((n * G + g) * C + c) * S + s] *
+                        grad_y_dot_y_span += grad_y[((n * G + g) * C + c) * S + s] *
                                 y[((n * G + g) * C + c) * S + s];
                     }
                     grad_y_sum_total += grad_y_sum_span;
-                    grad_y_sum_1_total += grad_y_sum_1_span;
+                    grad_y_dot_y_total += grad_y_dot_y_span;
                 }
             }
             const real grad_y_sum = grad_y_sum_total;
-            const real grad_y_sum_1 = grad_y_sum_1_total;
+            const real grad_y_dot_y = grad_y_dot_y_total;
             for (int64_t c = 0; c < C; c++) {
                 /* grad_x[n,g,c,s] = rstd[n,g]
                                      *(grad_y[n,g,c,s] - grad_y_sum[n,g]/(C*S)
-                                       - grad_y_sum_1[n,g]*y[n,g,c,s]/(C*S)) */
+                                       - grad_y_dot_y[n,g]*y[n,g,c,s]/(C*S)) */
                 for (int64_t s_line = 0; s_line < S; s_line += LINE) {
                     const int64_t s_stop = least(s_line + LINE, S);
                     real grad_x_line[LINE];
@@ -648,7 +648,7 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
                     for (int64_t s = s_line; s < s_stop; s++) {
                         grad_x_here[s - s_line] = rstd[n * G + g] *
                                 (grad_y[((n * G + g) * C + c) * S + s] - grad_y_sum / (C * S) -
-                                (grad_y_sum_1 / (C * S)) * y[((n * G + g) * C + c) * S + s]);
+                                (grad_y_dot_y / (C * S)) * y[((n * G + g) * C + c) * S + s]);
                     }
                     if (grad_x_past)
                         stream(&grad_x[((n * G + g) * C + c) * S + s_line], grad_x_line, s_stop -

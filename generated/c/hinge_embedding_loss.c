@@ -4,15 +4,16 @@
  *
  * A distance; for targets -1, what it lacks to the margin.
  *
- *     x_total[n] = margin - x[n]
- *     loss       = sum_n(where(target[n] == -1, 0, x[n])
- *                        + where(target[n] == 1, 0, where(x_total[n] < 0, 0, x_total[n])))/N
+ *     margin_minus_x[n] = margin - x[n]
+ *     loss              = sum_n(where(target[n] == -1, 0, x[n])
+ *                               + where(target[n] == 1, 0,
+ *                                       where(margin_minus_x[n] < 0, 0, margin_minus_x[n])))/N
  *
  * The gradients, given grad_loss:
  *
  *     grad_x[n] = grad_loss
  *                 *(where(target[n] == -1, 0, 1)
- *                   - where(target[n] == 1, 0, where(x_total[n] < 0, 0, 1)))/N
+ *                   - where(target[n] == 1, 0, where(margin_minus_x[n] < 0, 0, 1)))/N
  *
  * Tensors are contiguous, and integers have 64 bits. A function returns 0 on success, 1 if it
  * cannot get the memory that it works in, 1 + k if its k-th argument holds an index that is out of
@@ -85,29 +86,31 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict target_sum_parts = (wide *)workspace;
-    /* target_sum = sum_n(where(target[n] == -1, 0, x[n])
-                          + where(target[n] == 1, 0, where(x_total_[n] < 0, 0, x_total_[n]))) */
+    wide *const restrict margin_minus_x_terms_sum_parts = (wide *)workspace;
+    /* margin_minus_x_terms_sum = sum_n(where(target[n] == -1, 0, x[n])
+                                        + where(target[n] == 1, 0,
+                                                where(margin_minus_x[n] < 0, 0,
+                                                      margin_minus_x[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide target_sum_total = 0;
-        real target_sum_span = 0;
-        #pragma omp simd reduction(+ : target_sum_span)
+        wide margin_minus_x_terms_sum_total = 0;
+        real margin_minus_x_terms_sum_span = 0;
+        #pragma omp simd reduction(+ : margin_minus_x_terms_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real x_total_ = margin - x[n];
-            target_sum_span += (target[n] == -1 ? 0 : x[n]) + choose(target[n] == 1, 0, x_total_ < 0
-                    ? 0 : x_total_);
+            const real margin_minus_x = margin - x[n];
+            margin_minus_x_terms_sum_span += (target[n] == -1 ? 0 : x[n]) + choose(target[n] == 1,
+                    0, margin_minus_x < 0 ? 0 : margin_minus_x);
         }
-        target_sum_total += target_sum_span;
-        target_sum_parts[block] = target_sum_total;
+        margin_minus_x_terms_sum_total += margin_minus_x_terms_sum_span;
+        margin_minus_x_terms_sum_parts[block] = margin_minus_x_terms_sum_total;
     }
-    wide target_sum_total = 0;
+    wide margin_minus_x_terms_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        target_sum_total += target_sum_parts[block];
-    const real target_sum = target_sum_total;
-    loss[0] = target_sum / N;
+        margin_minus_x_terms_sum_total += margin_minus_x_terms_sum_parts[block];
+    const real margin_minus_x_terms_sum = margin_minus_x_terms_sum_total;
+    loss[0] = margin_minus_x_terms_sum / N;
     free(workspace);
     return 0;
 }
@@ -119,7 +122,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const int grad_x_past = past_caches(N);
     const real grad_loss_scaled = grad_loss[0] / N;
     /* grad_x[n] = where(target[n] == -1, 0, grad_loss_scaled)
-                   + where(target[n] == 1, 0, where(x_total_[n] < 0, 0, -grad_loss_scaled)) */
+                   + where(target[n] == 1, 0, where(margin_minus_x[n] < 0, 0, -grad_loss_scaled)) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -127,9 +130,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real x_total_ = margin - x[n];
+            const real margin_minus_x = margin - x[n];
             grad_x_here[n - n_line] = (target[n] == -1 ? 0 : grad_loss_scaled) + choose(target[n] ==
-                    1, 0, x_total_ < 0 ? 0 : -grad_loss_scaled);
+                    1, 0, margin_minus_x < 0 ? 0 : -grad_loss_scaled);
         }
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
@@ -144,37 +147,38 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict target_is_one_sum_parts = (wide *)workspace;
-    /* target_is_one_sum = sum_n(where(target_is_one[n], 0,
-                                       where(x_total_negative[n], 0, x_total_[n]))
-                                 + where(target_mask[n], 0, x[n])) */
+    wide *const restrict margin_minus_x_terms_sum_parts = (wide *)workspace;
+    /* margin_minus_x_terms_sum = sum_n(where(target_is_one[n], 0,
+                                              where(margin_minus_x_negative[n], 0,
+                                                    margin_minus_x[n]))
+                                        + where(target_mask[n], 0, x[n])) */
     /* grad_x[n] = (where(target_mask[n], 0, 1)
-                    - where(target_is_one[n], 0, where(x_total_negative[n], 0, 1)))/N */
+                    - where(target_is_one[n], 0, where(margin_minus_x_negative[n], 0, 1)))/N */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide target_is_one_sum_total = 0;
-        real target_is_one_sum_span = 0;
-        #pragma omp simd reduction(+ : target_is_one_sum_span)
+        wide margin_minus_x_terms_sum_total = 0;
+        real margin_minus_x_terms_sum_span = 0;
+        #pragma omp simd reduction(+ : margin_minus_x_terms_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
+            const real margin_minus_x = margin - x[n];
+            const real margin_minus_x_negative = margin_minus_x < 0;
             const real target_is_one = target[n] == 1;
             const real target_mask = target[n] == -1;
-            const real x_total_ = margin - x[n];
-            const real x_total_negative = x_total_ < 0;
-            target_is_one_sum_span += choose(target_is_one, 0, x_total_negative ? 0 : x_total_) +
-                    (target_mask ? 0 : x[n]);
+            margin_minus_x_terms_sum_span += choose(target_is_one, 0, margin_minus_x_negative ? 0 :
+                    margin_minus_x) + (target_mask ? 0 : x[n]);
             grad_x[n] = (1 / (real)N) * ((target_mask ? 0 : 1) - (target_is_one ? 0 :
-                    x_total_negative ? 0 : 1));
+                    margin_minus_x_negative ? 0 : 1));
         }
-        target_is_one_sum_total += target_is_one_sum_span;
-        target_is_one_sum_parts[block] = target_is_one_sum_total;
+        margin_minus_x_terms_sum_total += margin_minus_x_terms_sum_span;
+        margin_minus_x_terms_sum_parts[block] = margin_minus_x_terms_sum_total;
     }
-    wide target_is_one_sum_total = 0;
+    wide margin_minus_x_terms_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        target_is_one_sum_total += target_is_one_sum_parts[block];
-    const real target_is_one_sum = target_is_one_sum_total;
-    loss[0] = target_is_one_sum / N;
+        margin_minus_x_terms_sum_total += margin_minus_x_terms_sum_parts[block];
+    const real margin_minus_x_terms_sum = margin_minus_x_terms_sum_total;
+    loss[0] = margin_minus_x_terms_sum / N;
     free(workspace);
     return 0;
 }
@@ -192,7 +196,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         return 1;
     wide *const restrict loss_parts = (wide *)workspace;
     /* loss = sum_n(where(target[n] == -1, 0, x[n])
-                    + where(target[n] == 1, 0, where(x_total_[n] < 0, 0, x_total_[n]))) */
+                    + where(target[n] == 1, 0,
+                            where(margin_minus_x[n] < 0, 0, margin_minus_x[n]))) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -201,9 +206,9 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         real loss_span = 0;
         #pragma omp simd reduction(+ : loss_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real x_total_ = margin - x[n];
-            loss_span += (target[n] == -1 ? 0 : x[n]) + choose(target[n] == 1, 0, x_total_ < 0 ? 0 :
-                    x_total_);
+            const real margin_minus_x = margin - x[n];
+            loss_span += (target[n] == -1 ? 0 : x[n]) + choose(target[n] == 1, 0, margin_minus_x < 0
+                    ? 0 : margin_minus_x);
         }
         loss_total += loss_span;
         loss_parts[block] = loss_total;
@@ -222,7 +227,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              int threads) {
     const int grad_x_past = past_caches(N);
     /* grad_x[n] = where(target[n] == -1, 0, grad_loss)
-                   + where(target[n] == 1, 0, where(x_total_[n] < 0, 0, -grad_loss)) */
+                   + where(target[n] == 1, 0, where(margin_minus_x[n] < 0, 0, -grad_loss)) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -230,9 +235,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real x_total_ = margin - x[n];
+            const real margin_minus_x = margin - x[n];
             grad_x_here[n - n_line] = (target[n] == -1 ? 0 : grad_loss[0]) + choose(target[n] == 1,
-                    0, x_total_ < 0 ? 0 : -grad_loss[0]);
+                    0, margin_minus_x < 0 ? 0 : -grad_loss[0]);
         }
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
@@ -249,7 +254,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
             real margin, int threads) {
     const int loss_past = past_caches(N);
     /* loss[n] = where(target[n] == -1, 0, x[n])
-                 + where(target[n] == 1, 0, where(x_total_[n] < 0, 0, x_total_[n])) */
+                 + where(target[n] == 1, 0, where(margin_minus_x[n] < 0, 0, margin_minus_x[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -257,9 +262,9 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         real *const loss_here = loss_past ? loss_line : &loss[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real x_total_ = margin - x[n];
+            const real margin_minus_x = margin - x[n];
             loss_here[n - n_line] = (target[n] == -1 ? 0 : x[n]) + choose(target[n] == 1, 0,
-                    x_total_ < 0 ? 0 : x_total_);
+                    margin_minus_x < 0 ? 0 : margin_minus_x);
         }
         if (loss_past)
             stream(&loss[n_line], loss_line, n_stop - n_line);
@@ -273,7 +278,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              int threads) {
     const int grad_x_past = past_caches(N);
     /* grad_x[n] = where(target[n] == -1, 0, grad_loss[n])
-                   + where(target[n] == 1, 0, where(x_total_[n] < 0, 0, -grad_loss[n])) */
+                   + where(target[n] == 1, 0, where(margin_minus_x[n] < 0, 0, -grad_loss[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -281,9 +286,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real x_total_ = margin - x[n];
+            const real margin_minus_x = margin - x[n];
             grad_x_here[n - n_line] = (target[n] == -1 ? 0 : grad_loss[n]) + choose(target[n] == 1,
-                    0, x_total_ < 0 ? 0 : -grad_loss[n]);
+                    0, margin_minus_x < 0 ? 0 : -grad_loss[n]);
         }
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);

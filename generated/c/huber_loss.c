@@ -83,29 +83,30 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict abs_off_sum_parts = (wide *)workspace;
-    /* abs_off_sum = sum_n(where(abs_off[n] > delta, delta*(abs_off[n] - delta/2), off[n]**2/2)) */
+    wide *const restrict abs_off_chosen_sum_parts = (wide *)workspace;
+    /* abs_off_chosen_sum = sum_n(where(abs_off[n] > delta, delta*(abs_off[n] - delta/2), off[n]**2
+                                        /2)) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide abs_off_sum_total = 0;
-        real abs_off_sum_span = 0;
-        #pragma omp simd reduction(+ : abs_off_sum_span)
+        wide abs_off_chosen_sum_total = 0;
+        real abs_off_chosen_sum_span = 0;
+        #pragma omp simd reduction(+ : abs_off_chosen_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
             const real off = x[n] - target[n];
             const real abs_off = R(fabs)(off);
-            abs_off_sum_span += abs_off > delta ? delta * (abs_off - delta / 2) : (real)0.5 *
+            abs_off_chosen_sum_span += abs_off > delta ? delta * (abs_off - delta / 2) : (real)0.5 *
                     square(off);
         }
-        abs_off_sum_total += abs_off_sum_span;
-        abs_off_sum_parts[block] = abs_off_sum_total;
+        abs_off_chosen_sum_total += abs_off_chosen_sum_span;
+        abs_off_chosen_sum_parts[block] = abs_off_chosen_sum_total;
     }
-    wide abs_off_sum_total = 0;
+    wide abs_off_chosen_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        abs_off_sum_total += abs_off_sum_parts[block];
-    const real abs_off_sum = abs_off_sum_total;
-    loss[0] = abs_off_sum / N;
+        abs_off_chosen_sum_total += abs_off_chosen_sum_parts[block];
+    const real abs_off_chosen_sum = abs_off_chosen_sum_total;
+    loss[0] = abs_off_chosen_sum / N;
     free(workspace);
     return 0;
 }
@@ -142,33 +143,34 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict abs_off_sum_parts = (wide *)workspace;
-    /* abs_off_sum = sum_n(where(off_mask[n], delta*(abs_off[n] - delta/2), off[n]**2/2)) */
+    wide *const restrict abs_off_chosen_sum_parts = (wide *)workspace;
+    /* abs_off_chosen_sum = sum_n(where(off_mask[n], delta*(abs_off[n] - delta/2), off[n]**2/2)) */
     /* grad_x[n] = where(off_mask[n], delta*sign(off[n]), off[n])/N */
     /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide abs_off_sum_total = 0;
-        real abs_off_sum_span = 0;
-        #pragma omp simd reduction(+ : abs_off_sum_span)
+        wide abs_off_chosen_sum_total = 0;
+        real abs_off_chosen_sum_span = 0;
+        #pragma omp simd reduction(+ : abs_off_chosen_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
             const real off = x[n] - target[n];
             const real abs_off = R(fabs)(off);
             const real off_mask = abs_off > delta;
-            abs_off_sum_span += off_mask ? delta * (abs_off - delta / 2) : (real)0.5 * square(off);
+            abs_off_chosen_sum_span += off_mask ? delta * (abs_off - delta / 2) : (real)0.5 *
+                    square(off);
             grad_x[n] = (1 / (real)N) * (off_mask ? delta * sign(off) : off);
             grad_target[n] = -grad_x[n];
         }
-        abs_off_sum_total += abs_off_sum_span;
-        abs_off_sum_parts[block] = abs_off_sum_total;
+        abs_off_chosen_sum_total += abs_off_chosen_sum_span;
+        abs_off_chosen_sum_parts[block] = abs_off_chosen_sum_total;
     }
-    wide abs_off_sum_total = 0;
+    wide abs_off_chosen_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        abs_off_sum_total += abs_off_sum_parts[block];
-    const real abs_off_sum = abs_off_sum_total;
-    loss[0] = abs_off_sum / N;
+        abs_off_chosen_sum_total += abs_off_chosen_sum_parts[block];
+    const real abs_off_chosen_sum = abs_off_chosen_sum_total;
+    loss[0] = abs_off_chosen_sum / N;
     free(workspace);
     return 0;
 }
@@ -184,30 +186,31 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict abs_off_sum_parts = (wide *)workspace;
-    /* abs_off_sum = sum_n(weight[n]
-                           *where(abs_off[n] > delta, delta*(abs_off[n] - delta/2), off[n]**2/2)) */
+    wide *const restrict weight_scaled_sum_parts = (wide *)workspace;
+    /* weight_scaled_sum = sum_n(weight[n]
+                                 *where(abs_off[n] > delta, delta*(abs_off[n] - delta/2), off[n]**2
+                                        /2)) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide abs_off_sum_total = 0;
-        real abs_off_sum_span = 0;
-        #pragma omp simd reduction(+ : abs_off_sum_span)
+        wide weight_scaled_sum_total = 0;
+        real weight_scaled_sum_span = 0;
+        #pragma omp simd reduction(+ : weight_scaled_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
             const real off = x[n] - target[n];
             const real abs_off = R(fabs)(off);
-            abs_off_sum_span += weight[n] * (abs_off > delta ? delta * (abs_off - delta / 2) :
+            weight_scaled_sum_span += weight[n] * (abs_off > delta ? delta * (abs_off - delta / 2) :
                     (real)0.5 * square(off));
         }
-        abs_off_sum_total += abs_off_sum_span;
-        abs_off_sum_parts[block] = abs_off_sum_total;
+        weight_scaled_sum_total += weight_scaled_sum_span;
+        weight_scaled_sum_parts[block] = weight_scaled_sum_total;
     }
-    wide abs_off_sum_total = 0;
+    wide weight_scaled_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        abs_off_sum_total += abs_off_sum_parts[block];
-    const real abs_off_sum = abs_off_sum_total;
-    loss[0] = abs_off_sum / N;
+        weight_scaled_sum_total += weight_scaled_sum_parts[block];
+    const real weight_scaled_sum = weight_scaled_sum_total;
+    loss[0] = weight_scaled_sum / N;
     free(workspace);
     return 0;
 }

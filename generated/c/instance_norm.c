@@ -103,20 +103,20 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
             }
             const real x_sum = x_sum_total;
             mean[n * C + c] = x_sum / S;
-            /* x_squared_sum[n,c] = sum_s(x_centred[n,c,s]**2) */
-            wide x_squared_sum_total = 0;
+            /* x_centred_squared_sum[n,c] = sum_s(x_centred[n,c,s]**2) */
+            wide x_centred_squared_sum_total = 0;
             for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                 const int64_t s_end = least(s_block + SPAN, S);
-                real x_squared_sum_span = 0;
-                #pragma omp simd reduction(+ : x_squared_sum_span)
+                real x_centred_squared_sum_span = 0;
+                #pragma omp simd reduction(+ : x_centred_squared_sum_span)
                 for (int64_t s = s_block; s < s_end; s++) {
                     const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
-                    x_squared_sum_span += square(x_centred);
+                    x_centred_squared_sum_span += square(x_centred);
                 }
-                x_squared_sum_total += x_squared_sum_span;
+                x_centred_squared_sum_total += x_centred_squared_sum_span;
             }
-            const real x_squared_sum = x_squared_sum_total;
-            const real var = x_squared_sum / S;
+            const real x_centred_squared_sum = x_centred_squared_sum_total;
+            const real var = x_centred_squared_sum / S;
             rstd[n * C + c] = 1 / R(sqrt)(eps + var);
             /* y[n,c,s] = weight[c]*x_hat[n,c,s] + bias[c] */
             for (int64_t s_line = 0; s_line < S; s_line += LINE) {
@@ -163,33 +163,33 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t c = 0; c < C; c++) {
                 /* grad_bias[c] = sum_n_s(grad_y[n,c,s]) */
-                /* grad_y_sum[n,c] = sum_s(grad_y[n,c,s]*x_hat[n,c,s]) */
-                /* grad_y_sum_1[n,c] = sum_s(grad_y[n,c,s]) */
+                /* grad_y_dot_x_hat[n,c] = sum_s(grad_y[n,c,s]*x_hat[n,c,s]) */
+                /* grad_y_sum[n,c] = sum_s(grad_y[n,c,s]) */
+                wide grad_y_dot_x_hat_total = 0;
                 wide grad_y_sum_total = 0;
-                wide grad_y_sum_1_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
                     real grad_bias_span = 0;
+                    real grad_y_dot_x_hat_span = 0;
                     real grad_y_sum_span = 0;
-                    real grad_y_sum_1_span = 0;
-                    #pragma omp simd reduction(+ : grad_bias_span, grad_y_sum_span, grad_y_sum_1_span)
+                    #pragma omp simd reduction(+ : grad_bias_span, grad_y_dot_x_hat_span, grad_y_sum_span)
                     for (int64_t s = s_block; s < s_end; s++) {
                         grad_bias_span += grad_y[(n * C + c) * S + s];
                         const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
                         const real x_hat = rstd[n * C + c] * x_centred;
-                        grad_y_sum_span += grad_y[(n * C + c) * S + s] * x_hat;
-                        grad_y_sum_1_span += grad_y[(n * C + c) * S + s];
+                        grad_y_dot_x_hat_span += grad_y[(n * C + c) * S + s] * x_hat;
+                        grad_y_sum_span += grad_y[(n * C + c) * S + s];
                     }
                     grad_bias_rows[c] += grad_bias_span;
+                    grad_y_dot_x_hat_total += grad_y_dot_x_hat_span;
                     grad_y_sum_total += grad_y_sum_span;
-                    grad_y_sum_1_total += grad_y_sum_1_span;
                 }
+                const real grad_y_dot_x_hat = grad_y_dot_x_hat_total;
                 const real grad_y_sum = grad_y_sum_total;
-                const real grad_y_sum_1 = grad_y_sum_1_total;
-                grad_weight_rows[c] += grad_y_sum;
+                grad_weight_rows[c] += grad_y_dot_x_hat;
                 /* grad_x[n,c,s] = weight[c]*rstd[n,c]
-                                   *(grad_y[n,c,s] - grad_y_sum_1[n,c]/S
-                                     - grad_y_sum[n,c]*x_hat[n,c,s]/S) */
+                                   *(grad_y[n,c,s] - grad_y_sum[n,c]/S
+                                     - grad_y_dot_x_hat[n,c]*x_hat[n,c,s]/S) */
                 for (int64_t s_line = 0; s_line < S; s_line += LINE) {
                     const int64_t s_stop = least(s_line + LINE, S);
                     real grad_x_line[LINE];
@@ -200,8 +200,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                         const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
                         const real x_hat = rstd[n * C + c] * x_centred;
                         grad_x_here[s - s_line] = (weight[c] * rstd[n * C + c]) *
-                                (grad_y[(n * C + c) * S + s] - grad_y_sum_1 / S - (grad_y_sum / S) *
-                                x_hat);
+                                (grad_y[(n * C + c) * S + s] - grad_y_sum / S - (grad_y_dot_x_hat /
+                                S) * x_hat);
                     }
                     if (grad_x_past)
                         stream(&grad_x[(n * C + c) * S + s_line], grad_x_line, s_stop - s_line);
@@ -250,20 +250,20 @@ int forward(const real *restrict x, const real *restrict weight, real *restrict 
             }
             const real x_sum = x_sum_total;
             mean[n * C + c] = x_sum / S;
-            /* x_squared_sum[n,c] = sum_s(x_centred[n,c,s]**2) */
-            wide x_squared_sum_total = 0;
+            /* x_centred_squared_sum[n,c] = sum_s(x_centred[n,c,s]**2) */
+            wide x_centred_squared_sum_total = 0;
             for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                 const int64_t s_end = least(s_block + SPAN, S);
-                real x_squared_sum_span = 0;
-                #pragma omp simd reduction(+ : x_squared_sum_span)
+                real x_centred_squared_sum_span = 0;
+                #pragma omp simd reduction(+ : x_centred_squared_sum_span)
                 for (int64_t s = s_block; s < s_end; s++) {
                     const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
-                    x_squared_sum_span += square(x_centred);
+                    x_centred_squared_sum_span += square(x_centred);
                 }
-                x_squared_sum_total += x_squared_sum_span;
+                x_centred_squared_sum_total += x_centred_squared_sum_span;
             }
-            const real x_squared_sum = x_squared_sum_total;
-            const real var = x_squared_sum / S;
+            const real x_centred_squared_sum = x_centred_squared_sum_total;
+            const real var = x_centred_squared_sum / S;
             rstd[n * C + c] = 1 / R(sqrt)(eps + var);
             /* y[n,c,s] = weight[c]*x_hat[n,c,s] */
             for (int64_t s_line = 0; s_line < S; s_line += LINE) {
@@ -303,30 +303,30 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t c = 0; c < C; c++) {
-                /* grad_y_sum[n,c] = sum_s(grad_y[n,c,s]*x_hat[n,c,s]) */
-                /* grad_y_sum_1[n,c] = sum_s(grad_y[n,c,s]) */
+                /* grad_y_dot_x_hat[n,c] = sum_s(grad_y[n,c,s]*x_hat[n,c,s]) */
+                /* grad_y_sum[n,c] = sum_s(grad_y[n,c,s]) */
+                wide grad_y_dot_x_hat_total = 0;
                 wide grad_y_sum_total = 0;
-                wide grad_y_sum_1_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
+                    real grad_y_dot_x_hat_span = 0;
                     real grad_y_sum_span = 0;
-                    real grad_y_sum_1_span = 0;
-                    #pragma omp simd reduction(+ : grad_y_sum_span, grad_y_sum_1_span)
+                    #pragma omp simd reduction(+ : grad_y_dot_x_hat_span, grad_y_sum_span)
                     for (int64_t s = s_block; s < s_end; s++) {
                         const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
                         const real x_hat = rstd[n * C + c] * x_centred;
-                        grad_y_sum_span += grad_y[(n * C + c) * S + s] * x_hat;
-                        grad_y_sum_1_span += grad_y[(n * C + c) * S + s];
+                        grad_y_dot_x_hat_span += grad_y[(n * C + c) * S + s] * x_hat;
+                        grad_y_sum_span += grad_y[(n * C + c) * S + s];
                     }
+                    grad_y_dot_x_hat_total += grad_y_dot_x_hat_span;
                     grad_y_sum_total += grad_y_sum_span;
-                    grad_y_sum_1_total += grad_y_sum_1_span;
                 }
+                const real grad_y_dot_x_hat = grad_y_dot_x_hat_total;
                 const real grad_y_sum = grad_y_sum_total;
-                const real grad_y_sum_1 = grad_y_sum_1_total;
-                grad_weight_rows[c] += grad_y_sum;
+                grad_weight_rows[c] += grad_y_dot_x_hat;
                 /* grad_x[n,c,s] = weight[c]*rstd[n,c]
-                                   *(grad_y[n,c,s] - grad_y_sum_1[n,c]/S
-                                     - grad_y_sum[n,c]*x_hat[n,c,s]/S) */
+                                   *(grad_y[n,c,s] - grad_y_sum[n,c]/S
+                                     - grad_y_dot_x_hat[n,c]*x_hat[n,c,s]/S) */
                 for (int64_t s_line = 0; s_line < S; s_line += LINE) {
                     const int64_t s_stop = least(s_line + LINE, S);
                     real grad_x_line[LINE];
@@ -337,8 +337,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                         const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
                         const real x_hat = rstd[n * C + c] * x_centred;
                         grad_x_here[s - s_line] = (weight[c] * rstd[n * C + c]) *
-                                (grad_y[(n * C + c) * S + s] - grad_y_sum_1 / S - (grad_y_sum / S) *
-                                x_hat);
+                                (grad_y[(n * C + c) * S + s] - grad_y_sum / S - (grad_y_dot_x_hat /
+                                S) * x_hat);
                     }
                     if (grad_x_past)
                         stream(&grad_x[(n * C + c) * S + s_line], grad_x_line, s_stop - s_line);
@@ -381,20 +381,20 @@ int forward(const real *restrict x, const real *restrict bias, real *restrict y,
             }
             const real x_sum = x_sum_total;
             mean[n * C + c] = x_sum / S;
-            /* x_squared_sum[n,c] = sum_s(x_centred[n,c,s]**2) */
-            wide x_squared_sum_total = 0;
+            /* x_centred_squared_sum[n,c] = sum_s(x_centred[n,c,s]**2) */
+            wide x_centred_squared_sum_total = 0;
             for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                 const int64_t s_end = least(s_block + SPAN, S);
-                real x_squared_sum_span = 0;
-                #pragma omp simd reduction(+ : x_squared_sum_span)
+                real x_centred_squared_sum_span = 0;
+                #pragma omp simd reduction(+ : x_centred_squared_sum_span)
                 for (int64_t s = s_block; s < s_end; s++) {
                     const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
-                    x_squared_sum_span += square(x_centred);
+                    x_centred_squared_sum_span += square(x_centred);
                 }
-                x_squared_sum_total += x_squared_sum_span;
+                x_centred_squared_sum_total += x_centred_squared_sum_span;
             }
-            const real x_squared_sum = x_squared_sum_total;
-            const real var = x_squared_sum / S;
+            const real x_centred_squared_sum = x_centred_squared_sum_total;
+            const real var = x_centred_squared_sum / S;
             rstd[n * C + c] = 1 / R(sqrt)(eps + var);
             /* y[n,c,s] = x_hat[n,c,s] + bias[c] */
             for (int64_t s_line = 0; s_line < S; s_line += LINE) {
@@ -436,31 +436,31 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             for (int64_t c = 0; c < C; c++) {
                 /* grad_bias[c] = sum_n_s(grad_y[n,c,s]) */
                 /* grad_y_sum[n,c] = sum_s(grad_y[n,c,s]) */
-                /* grad_y_sum_1[n,c] = sum_s(grad_y[n,c,s]*x_hat[n,c,s]) */
+                /* grad_y_dot_x_hat[n,c] = sum_s(grad_y[n,c,s]*x_hat[n,c,s]) */
                 wide grad_y_sum_total = 0;
-                wide grad_y_sum_1_total = 0;
+                wide grad_y_dot_x_hat_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
                     real grad_bias_span = 0;
                     real grad_y_sum_span = 0;
-                    real grad_y_sum_1_span = 0;
-                    #pragma omp simd reduction(+ : grad_bias_span, grad_y_sum_span, grad_y_sum_1_span)
+                    real grad_y_dot_x_hat_span = 0;
+                    #pragma omp simd reduction(+ : grad_bias_span, grad_y_sum_span, grad_y_dot_x_hat_span)
                     for (int64_t s = s_block; s < s_end; s++) {
                         grad_bias_span += grad_y[(n * C + c) * S + s];
                         grad_y_sum_span += grad_y[(n * C + c) * S + s];
                         const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
                         const real x_hat = rstd[n * C + c] * x_centred;
-                        grad_y_sum_1_span += grad_y[(n * C + c) * S + s] * x_hat;
+                        grad_y_dot_x_hat_span += grad_y[(n * C + c) * S + s] * x_hat;
                     }
                     grad_bias_rows[c] += grad_bias_span;
                     grad_y_sum_total += grad_y_sum_span;
-                    grad_y_sum_1_total += grad_y_sum_1_span;
+                    grad_y_dot_x_hat_total += grad_y_dot_x_hat_span;
                 }
                 const real grad_y_sum = grad_y_sum_total;
-                const real grad_y_sum_1 = grad_y_sum_1_total;
+                const real grad_y_dot_x_hat = grad_y_dot_x_hat_total;
                 /* grad_x[n,c,s] = rstd[n,c]
                                    *(grad_y[n,c,s] - grad_y_sum[n,c]/S
-                                     - grad_y_sum_1[n,c]*x_hat[n,c,s]/S) */
+                                     - grad_y_dot_x_hat[n,c]*x_hat[n,c,s]/S) */
                 for (int64_t s_line = 0; s_line < S; s_line += LINE) {
                     const int64_t s_stop = least(s_line + LINE, S);
                     real grad_x_line[LINE];
@@ -471,7 +471,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                         const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
                         const real x_hat = rstd[n * C + c] * x_centred;
                         grad_x_here[s - s_line] = rstd[n * C + c] * (grad_y[(n * C + c) * S + s] -
-                                grad_y_sum / S - (grad_y_sum_1 / S) * x_hat);
+                                grad_y_sum / S - (grad_y_dot_x_hat / S) * x_hat);
                     }
                     if (grad_x_past)
                         stream(&grad_x[(n * C + c) * S + s_line], grad_x_line, s_stop - s_line);
@@ -513,20 +513,20 @@ int forward(const real *restrict x, real *restrict y, real *restrict rstd, int64
             }
             const real x_sum = x_sum_total;
             const real mean = x_sum / S;
-            /* x_squared_sum[n,c] = sum_s(x_centred[n,c,s]**2) */
-            wide x_squared_sum_total = 0;
+            /* x_centred_squared_sum[n,c] = sum_s(x_centred[n,c,s]**2) */
+            wide x_centred_squared_sum_total = 0;
             for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                 const int64_t s_end = least(s_block + SPAN, S);
-                real x_squared_sum_span = 0;
-                #pragma omp simd reduction(+ : x_squared_sum_span)
+                real x_centred_squared_sum_span = 0;
+                #pragma omp simd reduction(+ : x_centred_squared_sum_span)
                 for (int64_t s = s_block; s < s_end; s++) {
                     const real x_centred = x[(n * C + c) * S + s] - mean;
-                    x_squared_sum_span += square(x_centred);
+                    x_centred_squared_sum_span += square(x_centred);
                 }
-                x_squared_sum_total += x_squared_sum_span;
+                x_centred_squared_sum_total += x_centred_squared_sum_span;
             }
-            const real x_squared_sum = x_squared_sum_total;
-            const real var = x_squared_sum / S;
+            const real x_centred_squared_sum = x_centred_squared_sum_total;
+            const real var = x_centred_squared_sum / S;
             rstd[n * C + c] = 1 / R(sqrt)(eps + var);
             /* y[n,c,s] = rstd[n,c]*x_centred[n,c,s] */
             for (int64_t s_line = 0; s_line < S; s_line += LINE) {
@@ -554,26 +554,26 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
     for (int64_t n = 0; n < N; n++) {
         for (int64_t c = 0; c < C; c++) {
             /* grad_y_sum[n,c] = sum_s(grad_y[n,c,s]) */
-            /* grad_y_sum_1[n,c] = sum_s(grad_y[n,c,s]*y[n,c,s]) */
+            /* grad_y_dot_y[n,c] = sum_s(grad_y[n,c,s]*y[n,c,s]) */
             wide grad_y_sum_total = 0;
-            wide grad_y_sum_1_total = 0;
+            wide grad_y_dot_y_total = 0;
             for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                 const int64_t s_end = least(s_block + SPAN, S);
                 real grad_y_sum_span = 0;
-                real grad_y_sum_1_span = 0;
-                #pragma omp simd reduction(+ : grad_y_sum_span, grad_y_sum_1_span)
+                real grad_y_dot_y_span = 0;
+                #pragma omp simd reduction(+ : grad_y_sum_span, grad_y_dot_y_span)
                 for (int64_t s = s_block; s < s_end; s++) {
                     grad_y_sum_span += grad_y[(n * C + c) * S + s];
-                    grad_y_sum_1_span += grad_y[(n * C + c) * S + s] * y[(n * C + c) * S + s];
+                    grad_y_dot_y_span += grad_y[(n * C + c) * S + s] * y[(n * C + c) * S + s];
                 }
                 grad_y_sum_total += grad_y_sum_span;
-                grad_y_sum_1_total += grad_y_sum_1_span;
+                grad_y_dot_y_total += grad_y_dot_y_span;
             }
             const real grad_y_sum = grad_y_sum_total;
-            const real grad_y_sum_1 = grad_y_sum_1_total;
+            const real grad_y_dot_y = grad_y_dot_y_total;
             /* grad_x[n,c,s] = rstd[n,c]
                                *(grad_y[n,c,s] - grad_y_sum[n,c]/S
-                                 - grad_y_sum_1[n,c]*y[n,c,s]/S) */
+                                 - grad_y_dot_y[n,c]*y[n,c,s]/S) */
             for (int64_t s_line = 0; s_line < S; s_line += LINE) {
                 const int64_t s_stop = least(s_line + LINE, S);
                 real grad_x_line[LINE];
@@ -582,7 +582,7 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
                 #pragma omp simd
                 for (int64_t s = s_line; s < s_stop; s++) {
                     grad_x_here[s - s_line] = rstd[n * C + c] * (grad_y[(n * C + c) * S + s] -
-                            grad_y_sum / S - (grad_y_sum_1 / S) * y[(n * C + c) * S + s]);
+                            grad_y_sum / S - (grad_y_dot_y / S) * y[(n * C + c) * S + s]);
                 }
                 if (grad_x_past)
                     stream(&grad_x[(n * C + c) * S + s_line], grad_x_line, s_stop - s_line);
@@ -641,20 +641,20 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
                 }
                 const real x_sum = x_sum_total;
                 mean[n * C + c] = x_sum / S;
-                /* x_squared_sum[n,c] = sum_s(x_centred[n,c,s]**2) */
-                wide x_squared_sum_total = 0;
+                /* x_centred_squared_sum[n,c] = sum_s(x_centred[n,c,s]**2) */
+                wide x_centred_squared_sum_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
-                    real x_squared_sum_span = 0;
-                    #pragma omp simd reduction(+ : x_squared_sum_span)
+                    real x_centred_squared_sum_span = 0;
+                    #pragma omp simd reduction(+ : x_centred_squared_sum_span)
                     for (int64_t s = s_block; s < s_end; s++) {
                         const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
-                        x_squared_sum_span += square(x_centred);
+                        x_centred_squared_sum_span += square(x_centred);
                     }
-                    x_squared_sum_total += x_squared_sum_span;
+                    x_centred_squared_sum_total += x_centred_squared_sum_span;
                 }
-                const real x_squared_sum = x_squared_sum_total;
-                const real var = x_squared_sum / S;
+                const real x_centred_squared_sum = x_centred_squared_sum_total;
+                const real var = x_centred_squared_sum / S;
                 rstd[n * C + c] = 1 / R(sqrt)(eps + var);
                 /* y[n,c,s] = weight[c]*x_hat[n,c,s] + bias[c] */
                 for (int64_t s_line = 0; s_line < S; s_line += LINE) {
@@ -671,7 +671,7 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
                         stream(&y[(n * C + c) * S + s_line], y_line, s_stop - s_line);
                 }
                 mean_sum_rows[c] += mean[n * C + c];
-                const real unbiased = x_squared_sum / (S - 1);
+                const real unbiased = x_centred_squared_sum / (S - 1);
                 unbiased_sum_rows[c] += unbiased;
             }
         }
@@ -741,33 +741,33 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t c = 0; c < C; c++) {
                 /* grad_bias[c] = sum_n_s(grad_y[n,c,s]) */
-                /* grad_y_sum[n,c] = sum_s(grad_y[n,c,s]*x_hat[n,c,s]) */
-                /* grad_y_sum_1[n,c] = sum_s(grad_y[n,c,s]) */
+                /* grad_y_dot_x_hat[n,c] = sum_s(grad_y[n,c,s]*x_hat[n,c,s]) */
+                /* grad_y_sum[n,c] = sum_s(grad_y[n,c,s]) */
+                wide grad_y_dot_x_hat_total = 0;
                 wide grad_y_sum_total = 0;
-                wide grad_y_sum_1_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
                     real grad_bias_span = 0;
+                    real grad_y_dot_x_hat_span = 0;
                     real grad_y_sum_span = 0;
-                    real grad_y_sum_1_span = 0;
-                    #pragma omp simd reduction(+ : grad_bias_span, grad_y_sum_span, grad_y_sum_1_span)
+                    #pragma omp simd reduction(+ : grad_bias_span, grad_y_dot_x_hat_span, grad_y_sum_span)
                     for (int64_t s = s_block; s < s_end; s++) {
                         grad_bias_span += grad_y[(n * C + c) * S + s];
                         const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
                         const real x_hat = rstd[n * C + c] * x_centred;
-                        grad_y_sum_span += grad_y[(n * C + c) * S + s] * x_hat;
-                        grad_y_sum_1_span += grad_y[(n * C + c) * S + s];
+                        grad_y_dot_x_hat_span += grad_y[(n * C + c) * S + s] * x_hat;
+                        grad_y_sum_span += grad_y[(n * C + c) * S + s];
                     }
                     grad_bias_rows[c] += grad_bias_span;
+                    grad_y_dot_x_hat_total += grad_y_dot_x_hat_span;
                     grad_y_sum_total += grad_y_sum_span;
-                    grad_y_sum_1_total += grad_y_sum_1_span;
                 }
+                const real grad_y_dot_x_hat = grad_y_dot_x_hat_total;
                 const real grad_y_sum = grad_y_sum_total;
-                const real grad_y_sum_1 = grad_y_sum_1_total;
-                grad_weight_rows[c] += grad_y_sum;
+                grad_weight_rows[c] += grad_y_dot_x_hat;
                 /* grad_x[n,c,s] = weight[c]*rstd[n,c]
-                                   *(grad_y[n,c,s] - grad_y_sum_1[n,c]/S
-                                     - grad_y_sum[n,c]*x_hat[n,c,s]/S) */
+                                   *(grad_y[n,c,s] - grad_y_sum[n,c]/S
+                                     - grad_y_dot_x_hat[n,c]*x_hat[n,c,s]/S) */
                 for (int64_t s_line = 0; s_line < S; s_line += LINE) {
                     const int64_t s_stop = least(s_line + LINE, S);
                     real grad_x_line[LINE];
@@ -778,8 +778,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                         const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
                         const real x_hat = rstd[n * C + c] * x_centred;
                         grad_x_here[s - s_line] = (weight[c] * rstd[n * C + c]) *
-                                (grad_y[(n * C + c) * S + s] - grad_y_sum_1 / S - (grad_y_sum / S) *
-                                x_hat);
+                                (grad_y[(n * C + c) * S + s] - grad_y_sum / S - (grad_y_dot_x_hat /
+                                S) * x_hat);
                     }
                     if (grad_x_past)
                         stream(&grad_x[(n * C + c) * S + s_line], grad_x_line, s_stop - s_line);
@@ -956,20 +956,20 @@ int forward(const real *restrict x, const real *restrict weight,
                 }
                 const real x_sum = x_sum_total;
                 mean[n * C + c] = x_sum / S;
-                /* x_squared_sum[n,c] = sum_s(x_centred[n,c,s]**2) */
-                wide x_squared_sum_total = 0;
+                /* x_centred_squared_sum[n,c] = sum_s(x_centred[n,c,s]**2) */
+                wide x_centred_squared_sum_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
-                    real x_squared_sum_span = 0;
-                    #pragma omp simd reduction(+ : x_squared_sum_span)
+                    real x_centred_squared_sum_span = 0;
+                    #pragma omp simd reduction(+ : x_centred_squared_sum_span)
                     for (int64_t s = s_block; s < s_end; s++) {
                         const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
-                        x_squared_sum_span += square(x_centred);
+                        x_centred_squared_sum_span += square(x_centred);
                     }
-                    x_squared_sum_total += x_squared_sum_span;
+                    x_centred_squared_sum_total += x_centred_squared_sum_span;
                 }
-                const real x_squared_sum = x_squared_sum_total;
-                const real var = x_squared_sum / S;
+                const real x_centred_squared_sum = x_centred_squared_sum_total;
+                const real var = x_centred_squared_sum / S;
                 rstd[n * C + c] = 1 / R(sqrt)(eps + var);
                 /* y[n,c,s] = weight[c]*x_hat[n,c,s] */
                 for (int64_t s_line = 0; s_line < S; s_line += LINE) {
@@ -986,7 +986,7 @@ int forward(const real *restrict x, const real *restrict weight,
                         stream(&y[(n * C + c) * S + s_line], y_line, s_stop - s_line);
                 }
                 mean_sum_rows[c] += mean[n * C + c];
-                const real unbiased = x_squared_sum / (S - 1);
+                const real unbiased = x_centred_squared_sum / (S - 1);
                 unbiased_sum_rows[c] += unbiased;
             }
         }
@@ -1049,30 +1049,30 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t c = 0; c < C; c++) {
-                /* grad_y_sum[n,c] = sum_s(grad_y[n,c,s]*x_hat[n,c,s]) */
-                /* grad_y_sum_1[n,c] = sum_s(grad_y[n,c,s]) */
+                /* grad_y_dot_x_hat[n,c] = sum_s(grad_y[n,c,s]*x_hat[n,c,s]) */
+                /* grad_y_sum[n,c] = sum_s(grad_y[n,c,s]) */
+                wide grad_y_dot_x_hat_total = 0;
                 wide grad_y_sum_total = 0;
-                wide grad_y_sum_1_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
+                    real grad_y_dot_x_hat_span = 0;
                     real grad_y_sum_span = 0;
-                    real grad_y_sum_1_span = 0;
-                    #pragma omp simd reduction(+ : grad_y_sum_span, grad_y_sum_1_span)
+                    #pragma omp simd reduction(+ : grad_y_dot_x_hat_span, grad_y_sum_span)
                     for (int64_t s = s_block; s < s_end; s++) {
                         const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
                         const real x_hat = rstd[n * C + c] * x_centred;
-                        grad_y_sum_span += grad_y[(n * C + c) * S + s] * x_hat;
-                        grad_y_sum_1_span += grad_y[(n * C + c) * S + s];
+                        grad_y_dot_x_hat_span += grad_y[(n * C + c) * S + s] * x_hat;
+                        grad_y_sum_span += grad_y[(n * C + c) * S + s];
                     }
+                    grad_y_dot_x_hat_total += grad_y_dot_x_hat_span;
                     grad_y_sum_total += grad_y_sum_span;
-                    grad_y_sum_1_total += grad_y_sum_1_span;
                 }
+                const real grad_y_dot_x_hat = grad_y_dot_x_hat_total;
                 const real grad_y_sum = grad_y_sum_total;
-                const real grad_y_sum_1 = grad_y_sum_1_total;
-                grad_weight_rows[c] += grad_y_sum;
+                grad_weight_rows[c] += grad_y_dot_x_hat;
                 /* grad_x[n,c,s] = weight[c]*rstd[n,c]
-                                   *(grad_y[n,c,s] - grad_y_sum_1[n,c]/S
-                                     - grad_y_sum[n,c]*x_hat[n,c,s]/S) */
+                                   *(grad_y[n,c,s] - grad_y_sum[n,c]/S
+                                     - grad_y_dot_x_hat[n,c]*x_hat[n,c,s]/S) */
                 for (int64_t s_line = 0; s_line < S; s_line += LINE) {
                     const int64_t s_stop = least(s_line + LINE, S);
                     real grad_x_line[LINE];
@@ -1083,8 +1083,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                         const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
                         const real x_hat = rstd[n * C + c] * x_centred;
                         grad_x_here[s - s_line] = (weight[c] * rstd[n * C + c]) *
-                                (grad_y[(n * C + c) * S + s] - grad_y_sum_1 / S - (grad_y_sum / S) *
-                                x_hat);
+                                (grad_y[(n * C + c) * S + s] - grad_y_sum / S - (grad_y_dot_x_hat /
+                                S) * x_hat);
                     }
                     if (grad_x_past)
                         stream(&grad_x[(n * C + c) * S + s_line], grad_x_line, s_stop - s_line);
@@ -1239,20 +1239,20 @@ int forward(const real *restrict x, const real *restrict bias,
                 }
                 const real x_sum = x_sum_total;
                 mean[n * C + c] = x_sum / S;
-                /* x_squared_sum[n,c] = sum_s(x_centred[n,c,s]**2) */
-                wide x_squared_sum_total = 0;
+                /* x_centred_squared_sum[n,c] = sum_s(x_centred[n,c,s]**2) */
+                wide x_centred_squared_sum_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
-                    real x_squared_sum_span = 0;
-                    #pragma omp simd reduction(+ : x_squared_sum_span)
+                    real x_centred_squared_sum_span = 0;
+                    #pragma omp simd reduction(+ : x_centred_squared_sum_span)
                     for (int64_t s = s_block; s < s_end; s++) {
                         const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
-                        x_squared_sum_span += square(x_centred);
+                        x_centred_squared_sum_span += square(x_centred);
                     }
-                    x_squared_sum_total += x_squared_sum_span;
+                    x_centred_squared_sum_total += x_centred_squared_sum_span;
                 }
-                const real x_squared_sum = x_squared_sum_total;
-                const real var = x_squared_sum / S;
+                const real x_centred_squared_sum = x_centred_squared_sum_total;
+                const real var = x_centred_squared_sum / S;
                 rstd[n * C + c] = 1 / R(sqrt)(eps + var);
                 /* y[n,c,s] = x_hat[n,c,s] + bias[c] */
                 for (int64_t s_line = 0; s_line < S; s_line += LINE) {
@@ -1269,7 +1269,7 @@ int forward(const real *restrict x, const real *restrict bias,
                         stream(&y[(n * C + c) * S + s_line], y_line, s_stop - s_line);
                 }
                 mean_sum_rows[c] += mean[n * C + c];
-                const real unbiased = x_squared_sum / (S - 1);
+                const real unbiased = x_centred_squared_sum / (S - 1);
                 unbiased_sum_rows[c] += unbiased;
             }
         }
@@ -1334,31 +1334,31 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             for (int64_t c = 0; c < C; c++) {
                 /* grad_bias[c] = sum_n_s(grad_y[n,c,s]) */
                 /* grad_y_sum[n,c] = sum_s(grad_y[n,c,s]) */
-                /* grad_y_sum_1[n,c] = sum_s(grad_y[n,c,s]*x_hat[n,c,s]) */
+                /* grad_y_dot_x_hat[n,c] = sum_s(grad_y[n,c,s]*x_hat[n,c,s]) */
                 wide grad_y_sum_total = 0;
-                wide grad_y_sum_1_total = 0;
+                wide grad_y_dot_x_hat_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
                     real grad_bias_span = 0;
                     real grad_y_sum_span = 0;
-                    real grad_y_sum_1_span = 0;
-                    #pragma omp simd reduction(+ : grad_bias_span, grad_y_sum_span, grad_y_sum_1_span)
+                    real grad_y_dot_x_hat_span = 0;
+                    #pragma omp simd reduction(+ : grad_bias_span, grad_y_sum_span, grad_y_dot_x_hat_span)
                     for (int64_t s = s_block; s < s_end; s++) {
                         grad_bias_span += grad_y[(n * C + c) * S + s];
                         grad_y_sum_span += grad_y[(n * C + c) * S + s];
                         const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
                         const real x_hat = rstd[n * C + c] * x_centred;
-                        grad_y_sum_1_span += grad_y[(n * C + c) * S + s] * x_hat;
+                        grad_y_dot_x_hat_span += grad_y[(n * C + c) * S + s] * x_hat;
                     }
                     grad_bias_rows[c] += grad_bias_span;
                     grad_y_sum_total += grad_y_sum_span;
-                    grad_y_sum_1_total += grad_y_sum_1_span;
+                    grad_y_dot_x_hat_total += grad_y_dot_x_hat_span;
                 }
                 const real grad_y_sum = grad_y_sum_total;
-                const real grad_y_sum_1 = grad_y_sum_1_total;
+                const real grad_y_dot_x_hat = grad_y_dot_x_hat_total;
                 /* grad_x[n,c,s] = rstd[n,c]
                                    *(grad_y[n,c,s] - grad_y_sum[n,c]/S
-                                     - grad_y_sum_1[n,c]*x_hat[n,c,s]/S) */
+                                     - grad_y_dot_x_hat[n,c]*x_hat[n,c,s]/S) */
                 for (int64_t s_line = 0; s_line < S; s_line += LINE) {
                     const int64_t s_stop = least(s_line + LINE, S);
                     real grad_x_line[LINE];
@@ -1369,7 +1369,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                         const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
                         const real x_hat = rstd[n * C + c] * x_centred;
                         grad_x_here[s - s_line] = rstd[n * C + c] * (grad_y[(n * C + c) * S + s] -
-                                grad_y_sum / S - (grad_y_sum_1 / S) * x_hat);
+                                grad_y_sum / S - (grad_y_dot_x_hat / S) * x_hat);
                     }
                     if (grad_x_past)
                         stream(&grad_x[(n * C + c) * S + s_line], grad_x_line, s_stop - s_line);
@@ -1522,20 +1522,20 @@ int forward(const real *restrict x, const real *restrict running_mean,
                 }
                 const real x_sum = x_sum_total;
                 const real mean = x_sum / S;
-                /* x_squared_sum[n,c] = sum_s(x_centred[n,c,s]**2) */
-                wide x_squared_sum_total = 0;
+                /* x_centred_squared_sum[n,c] = sum_s(x_centred[n,c,s]**2) */
+                wide x_centred_squared_sum_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
-                    real x_squared_sum_span = 0;
-                    #pragma omp simd reduction(+ : x_squared_sum_span)
+                    real x_centred_squared_sum_span = 0;
+                    #pragma omp simd reduction(+ : x_centred_squared_sum_span)
                     for (int64_t s = s_block; s < s_end; s++) {
                         const real x_centred = x[(n * C + c) * S + s] - mean;
-                        x_squared_sum_span += square(x_centred);
+                        x_centred_squared_sum_span += square(x_centred);
                     }
-                    x_squared_sum_total += x_squared_sum_span;
+                    x_centred_squared_sum_total += x_centred_squared_sum_span;
                 }
-                const real x_squared_sum = x_squared_sum_total;
-                const real var = x_squared_sum / S;
+                const real x_centred_squared_sum = x_centred_squared_sum_total;
+                const real var = x_centred_squared_sum / S;
                 rstd[n * C + c] = 1 / R(sqrt)(eps + var);
                 /* y[n,c,s] = rstd[n,c]*x_centred[n,c,s] */
                 for (int64_t s_line = 0; s_line < S; s_line += LINE) {
@@ -1551,7 +1551,7 @@ int forward(const real *restrict x, const real *restrict running_mean,
                         stream(&y[(n * C + c) * S + s_line], y_line, s_stop - s_line);
                 }
                 mean_sum_rows[c] += mean;
-                const real unbiased = x_squared_sum / (S - 1);
+                const real unbiased = x_centred_squared_sum / (S - 1);
                 unbiased_sum_rows[c] += unbiased;
             }
         }
@@ -1603,26 +1603,26 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
     for (int64_t n = 0; n < N; n++) {
         for (int64_t c = 0; c < C; c++) {
             /* grad_y_sum[n,c] = sum_s(grad_y[n,c,s]) */
-            /* grad_y_sum_1[n,c] = sum_s(grad_y[n,c,s]*y[n,c,s]) */
+            /* grad_y_dot_y[n,c] = sum_s(grad_y[n,c,s]*y[n,c,s]) */
             wide grad_y_sum_total = 0;
-            wide grad_y_sum_1_total = 0;
+            wide grad_y_dot_y_total = 0;
             for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                 const int64_t s_end = least(s_block + SPAN, S);
                 real grad_y_sum_span = 0;
-                real grad_y_sum_1_span = 0;
-                #pragma omp simd reduction(+ : grad_y_sum_span, grad_y_sum_1_span)
+                real grad_y_dot_y_span = 0;
+                #pragma omp simd reduction(+ : grad_y_sum_span, grad_y_dot_y_span)
                 for (int64_t s = s_block; s < s_end; s++) {
                     grad_y_sum_span += grad_y[(n * C + c) * S + s];
-                    grad_y_sum_1_span += grad_y[(n * C + c) * S + s] * y[(n * C + c) * S + s];
+                    grad_y_dot_y_span += grad_y[(n * C + c) * S + s] * y[(n * C + c) * S + s];
                 }
                 grad_y_sum_total += grad_y_sum_span;
-                grad_y_sum_1_total += grad_y_sum_1_span;
+                grad_y_dot_y_total += grad_y_dot_y_span;
             }
             const real grad_y_sum = grad_y_sum_total;
-            const real grad_y_sum_1 = grad_y_sum_1_total;
+            const real grad_y_dot_y = grad_y_dot_y_total;
             /* grad_x[n,c,s] = rstd[n,c]
                                *(grad_y[n,c,s] - grad_y_sum[n,c]/S
-                                 - grad_y_sum_1[n,c]*y[n,c,s]/S) */
+                                 - grad_y_dot_y[n,c]*y[n,c,s]/S) */
             for (int64_t s_line = 0; s_line < S; s_line += LINE) {
                 const int64_t s_stop = least(s_line + LINE, S);
                 real grad_x_line[LINE];
@@ -1631,7 +1631,7 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
                 #pragma omp simd
                 for (int64_t s = s_line; s < s_stop; s++) {
                     grad_x_here[s - s_line] = rstd[n * C + c] * (grad_y[(n * C + c) * S + s] -
-                            grad_y_sum / S - (grad_y_sum_1 / S) * y[(n * C + c) * S + s]);
+                            grad_y_sum / S - (grad_y_dot_y / S) * y[(n * C + c) * S + s]);
                 }
                 if (grad_x_past)
                     stream(&grad_x[(n * C + c) * S + s_line], grad_x_line, s_stop - s_line);

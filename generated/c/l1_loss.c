@@ -82,27 +82,27 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict target_minus_x_sum_parts = (wide *)workspace;
-    /* target_minus_x_sum = sum_n(abs(target_minus_x[n])) */
+    wide *const restrict abs_target_minus_x_sum_parts = (wide *)workspace;
+    /* abs_target_minus_x_sum = sum_n(abs(target_minus_x[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide target_minus_x_sum_total = 0;
-        real target_minus_x_sum_span = 0;
-        #pragma omp simd reduction(+ : target_minus_x_sum_span)
+        wide abs_target_minus_x_sum_total = 0;
+        real abs_target_minus_x_sum_span = 0;
+        #pragma omp simd reduction(+ : abs_target_minus_x_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
             const real target_minus_x = target[n] - x[n];
-            target_minus_x_sum_span += R(fabs)(target_minus_x);
+            abs_target_minus_x_sum_span += R(fabs)(target_minus_x);
         }
-        target_minus_x_sum_total += target_minus_x_sum_span;
-        target_minus_x_sum_parts[block] = target_minus_x_sum_total;
+        abs_target_minus_x_sum_total += abs_target_minus_x_sum_span;
+        abs_target_minus_x_sum_parts[block] = abs_target_minus_x_sum_total;
     }
-    wide target_minus_x_sum_total = 0;
+    wide abs_target_minus_x_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        target_minus_x_sum_total += target_minus_x_sum_parts[block];
-    const real target_minus_x_sum = target_minus_x_sum_total;
-    loss[0] = target_minus_x_sum / N;
+        abs_target_minus_x_sum_total += abs_target_minus_x_sum_parts[block];
+    const real abs_target_minus_x_sum = abs_target_minus_x_sum_total;
+    loss[0] = abs_target_minus_x_sum / N;
     free(workspace);
     return 0;
 }
@@ -138,31 +138,31 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict target_minus_x_sum_parts = (wide *)workspace;
-    /* target_minus_x_sum = sum_n(abs(target_minus_x[n])) */
+    wide *const restrict abs_target_minus_x_sum_parts = (wide *)workspace;
+    /* abs_target_minus_x_sum = sum_n(abs(target_minus_x[n])) */
     /* grad_target[n] = sign(target_minus_x[n])/N */
     /* grad_x[n] = -grad_target[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide target_minus_x_sum_total = 0;
-        real target_minus_x_sum_span = 0;
-        #pragma omp simd reduction(+ : target_minus_x_sum_span)
+        wide abs_target_minus_x_sum_total = 0;
+        real abs_target_minus_x_sum_span = 0;
+        #pragma omp simd reduction(+ : abs_target_minus_x_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
             const real target_minus_x = target[n] - x[n];
-            target_minus_x_sum_span += R(fabs)(target_minus_x);
+            abs_target_minus_x_sum_span += R(fabs)(target_minus_x);
             grad_target[n] = (1 / (real)N) * sign(target_minus_x);
             grad_x[n] = -grad_target[n];
         }
-        target_minus_x_sum_total += target_minus_x_sum_span;
-        target_minus_x_sum_parts[block] = target_minus_x_sum_total;
+        abs_target_minus_x_sum_total += abs_target_minus_x_sum_span;
+        abs_target_minus_x_sum_parts[block] = abs_target_minus_x_sum_total;
     }
-    wide target_minus_x_sum_total = 0;
+    wide abs_target_minus_x_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        target_minus_x_sum_total += target_minus_x_sum_parts[block];
-    const real target_minus_x_sum = target_minus_x_sum_total;
-    loss[0] = target_minus_x_sum / N;
+        abs_target_minus_x_sum_total += abs_target_minus_x_sum_parts[block];
+    const real abs_target_minus_x_sum = abs_target_minus_x_sum_total;
+    loss[0] = abs_target_minus_x_sum / N;
     free(workspace);
     return 0;
 }
@@ -171,63 +171,65 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
 
 #if VARIANT == 1 /* weight */
 
-/* loss, weight_sum, target_sum from x, target, weight. */
+/* loss, weight_sum, abs_target_minus_x_dot_weight from x, target, weight. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict weight,
-            real *restrict loss, real *restrict weight_sum, real *restrict target_sum,
-            int64_t N, int threads) {
+            real *restrict loss, real *restrict weight_sum,
+            real *restrict abs_target_minus_x_dot_weight, int64_t N, int threads) {
     const int64_t n_spans = (N + SPAN - 1) / SPAN;
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide) + ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
     wide *const restrict weight_sum_parts = (wide *)workspace;
-    wide *const restrict target_sum_parts = (wide *)((char *)weight_sum_parts + ROOM(n_spans,
-            wide));
+    wide *const restrict abs_target_minus_x_dot_weight_parts = (wide *)((char *)weight_sum_parts +
+            ROOM(n_spans, wide));
     /* weight_sum = sum_n(weight[n]) */
-    /* target_sum = sum_n(abs_target[n]*weight[n]) */
+    /* abs_target_minus_x_dot_weight = sum_n(abs_target_minus_x[n]*weight[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide weight_sum_total = 0;
-        wide target_sum_total = 0;
+        wide abs_target_minus_x_dot_weight_total = 0;
         real weight_sum_span = 0;
-        real target_sum_span = 0;
-        #pragma omp simd reduction(+ : weight_sum_span, target_sum_span)
+        real abs_target_minus_x_dot_weight_span = 0;
+        #pragma omp simd reduction(+ : weight_sum_span, abs_target_minus_x_dot_weight_span)
         for (int64_t n = n_start; n < n_end; n++) {
             weight_sum_span += weight[n];
             const real target_minus_x = target[n] - x[n];
-            const real abs_target = R(fabs)(target_minus_x);
-            target_sum_span += weight[n] * abs_target;
+            const real abs_target_minus_x = R(fabs)(target_minus_x);
+            abs_target_minus_x_dot_weight_span += weight[n] * abs_target_minus_x;
         }
         weight_sum_total += weight_sum_span;
-        target_sum_total += target_sum_span;
+        abs_target_minus_x_dot_weight_total += abs_target_minus_x_dot_weight_span;
         weight_sum_parts[block] = weight_sum_total;
-        target_sum_parts[block] = target_sum_total;
+        abs_target_minus_x_dot_weight_parts[block] = abs_target_minus_x_dot_weight_total;
     }
     wide weight_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
         weight_sum_total += weight_sum_parts[block];
     weight_sum[0] = weight_sum_total;
-    wide target_sum_total = 0;
+    wide abs_target_minus_x_dot_weight_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        target_sum_total += target_sum_parts[block];
-    target_sum[0] = target_sum_total;
-    loss[0] = target_sum[0] / weight_sum[0];
+        abs_target_minus_x_dot_weight_total += abs_target_minus_x_dot_weight_parts[block];
+    abs_target_minus_x_dot_weight[0] = abs_target_minus_x_dot_weight_total;
+    loss[0] = abs_target_minus_x_dot_weight[0] / weight_sum[0];
     free(workspace);
     return 0;
 }
 
-/* grad_x, grad_target, grad_weight from grad_loss, x, target, weight, weight_sum, target_sum. */
+/* grad_x, grad_target, grad_weight from grad_loss, x, target, weight, weight_sum,
+ * abs_target_minus_x_dot_weight. */
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight,
-             const real *restrict weight_sum, const real *restrict target_sum,
-             real *restrict grad_x, real *restrict grad_target, real *restrict grad_weight,
-             int64_t N, int threads) {
+             const real *restrict weight_sum,
+             const real *restrict abs_target_minus_x_dot_weight, real *restrict grad_x,
+             real *restrict grad_target, real *restrict grad_weight, int64_t N, int threads) {
     const int grad_weight_past = past_caches(N);
     const int grad_x_past = past_caches(N);
-    const real grad_loss_product = grad_loss[0] / weight_sum[0];
-    /* grad_weight[n] = grad_loss_product*(abs_target[n] - target_sum/weight_sum) */
-    /* grad_target[n] = grad_loss_product*weight[n]*sign(target_minus_x[n]) */
+    const real grad_loss_over_weight_sum = grad_loss[0] / weight_sum[0];
+    /* grad_weight[n] = grad_loss_over_weight_sum
+                        *(abs_target_minus_x[n] - abs_target_minus_x_dot_weight/weight_sum) */
+    /* grad_target[n] = grad_loss_over_weight_sum*weight[n]*sign(target_minus_x[n]) */
     /* grad_x[n] = -grad_target[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
@@ -239,10 +241,10 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real target_minus_x = target[n] - x[n];
-            const real abs_target = R(fabs)(target_minus_x);
-            grad_weight_here[n - n_line] = grad_loss_product * (abs_target - target_sum[0] /
-                    weight_sum[0]);
-            grad_target[n] = grad_loss_product * weight[n] * sign(target_minus_x);
+            const real abs_target_minus_x = R(fabs)(target_minus_x);
+            grad_weight_here[n - n_line] = grad_loss_over_weight_sum * (abs_target_minus_x -
+                    abs_target_minus_x_dot_weight[0] / weight_sum[0]);
+            grad_target[n] = grad_loss_over_weight_sum * weight[n] * sign(target_minus_x);
             grad_x_here[n - n_line] = -grad_target[n];
         }
         if (grad_weight_past)
@@ -324,7 +326,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     if (workspace == NULL)
         return 1;
     wide *const restrict loss_parts = (wide *)workspace;
-    /* loss = sum_n(abs_target[n]*weight[n]) */
+    /* loss = sum_n(abs_target_minus_x[n]*weight[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -334,8 +336,8 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         #pragma omp simd reduction(+ : loss_span)
         for (int64_t n = n_start; n < n_end; n++) {
             const real target_minus_x = target[n] - x[n];
-            const real abs_target = R(fabs)(target_minus_x);
-            loss_span += weight[n] * abs_target;
+            const real abs_target_minus_x = R(fabs)(target_minus_x);
+            loss_span += weight[n] * abs_target_minus_x;
         }
         loss_total += loss_span;
         loss_parts[block] = loss_total;
@@ -354,7 +356,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              real *restrict grad_target, real *restrict grad_weight, int64_t N, int threads) {
     const int grad_weight_past = past_caches(N);
     const int grad_x_past = past_caches(N);
-    /* grad_weight[n] = grad_loss*abs_target[n] */
+    /* grad_weight[n] = grad_loss*abs_target_minus_x[n] */
     /* grad_target[n] = grad_loss*weight[n]*sign(target_minus_x[n]) */
     /* grad_x[n] = -grad_target[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
@@ -367,8 +369,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real target_minus_x = target[n] - x[n];
-            const real abs_target = R(fabs)(target_minus_x);
-            grad_weight_here[n - n_line] = grad_loss[0] * abs_target;
+            const real abs_target_minus_x = R(fabs)(target_minus_x);
+            grad_weight_here[n - n_line] = grad_loss[0] * abs_target_minus_x;
             grad_target[n] = grad_loss[0] * weight[n] * sign(target_minus_x);
             grad_x_here[n - n_line] = -grad_target[n];
         }
@@ -437,7 +439,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 int forward(const real *restrict x, const real *restrict target, const real *restrict weight,
             real *restrict loss, int64_t N, int threads) {
     const int loss_past = past_caches(N);
-    /* loss[n] = abs_target[n]*weight[n] */
+    /* loss[n] = abs_target_minus_x[n]*weight[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -446,8 +448,8 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real target_minus_x = target[n] - x[n];
-            const real abs_target = R(fabs)(target_minus_x);
-            loss_here[n - n_line] = weight[n] * abs_target;
+            const real abs_target_minus_x = R(fabs)(target_minus_x);
+            loss_here[n - n_line] = weight[n] * abs_target_minus_x;
         }
         if (loss_past)
             stream(&loss[n_line], loss_line, n_stop - n_line);
@@ -461,7 +463,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              real *restrict grad_target, real *restrict grad_weight, int64_t N, int threads) {
     const int grad_weight_past = past_caches(N);
     const int grad_x_past = past_caches(N);
-    /* grad_weight[n] = grad_loss[n]*abs_target[n] */
+    /* grad_weight[n] = grad_loss[n]*abs_target_minus_x[n] */
     /* grad_target[n] = grad_loss[n]*weight[n]*sign(target_minus_x[n]) */
     /* grad_x[n] = -grad_target[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
@@ -474,8 +476,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real target_minus_x = target[n] - x[n];
-            const real abs_target = R(fabs)(target_minus_x);
-            grad_weight_here[n - n_line] = grad_loss[n] * abs_target;
+            const real abs_target_minus_x = R(fabs)(target_minus_x);
+            grad_weight_here[n - n_line] = grad_loss[n] * abs_target_minus_x;
             grad_target[n] = grad_loss[n] * weight[n] * sign(target_minus_x);
             grad_x_here[n - n_line] = -grad_target[n];
         }

@@ -158,13 +158,18 @@ class WeightResiduals(NamedTuple):
     target: Tensor
     weight: Tensor
     weight_sum: Tensor
-    target_sum: Tensor
+    abs_target_minus_x_dot_weight: Tensor
 
 
 WeightGradients = in_torch.WeightGradients
 
 _forward_weight = Function(
-    _SOURCE, "forward", 1, ("x", "target", "weight", "loss", "weight_sum", "target_sum"), 1, ()
+    _SOURCE,
+    "forward",
+    1,
+    ("x", "target", "weight", "loss", "weight_sum", "abs_target_minus_x_dot_weight"),
+    1,
+    (),
 )
 _backward_weight = Function(
     _SOURCE,
@@ -176,7 +181,7 @@ _backward_weight = Function(
         "target",
         "weight",
         "weight_sum",
-        "target_sum",
+        "abs_target_minus_x_dot_weight",
         "grad_x",
         "grad_target",
         "grad_weight",
@@ -195,18 +200,18 @@ def _computed_weight(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor,
     x = x.contiguous()
     loss = empty(weight, ())
     weight_sum = empty(weight, ())
-    target_sum = empty(weight, ())
+    abs_target_minus_x_dot_weight = empty(weight, ())
     _forward_weight[weight.dtype](
         x.data_ptr(),
         target.data_ptr(),
         weight.data_ptr(),
         loss.data_ptr(),
         weight_sum.data_ptr(),
-        target_sum.data_ptr(),
+        abs_target_minus_x_dot_weight.data_ptr(),
         N,
         torch.get_num_threads(),
     )
-    return loss, WeightResiduals(x, target, weight, weight_sum, target_sum)
+    return loss, WeightResiduals(x, target, weight, weight_sum, abs_target_minus_x_dot_weight)
 
 
 def forward_weight(
@@ -230,27 +235,27 @@ def backward_weight(
     """
     if isinstance(residuals, in_torch.WeightResiduals):
         return in_torch.backward_weight(grad_loss, residuals)
-    x, target, weight, weight_sum, target_sum = residuals
-    check_gradient("grad_loss", grad_loss, target_sum)
+    x, target, weight, weight_sum, abs_target_minus_x_dot_weight = residuals
+    check_gradient("grad_loss", grad_loss, abs_target_minus_x_dot_weight)
     (N,) = weight.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    target_sum = target_sum.contiguous()
+    abs_target_minus_x_dot_weight = abs_target_minus_x_dot_weight.contiguous()
     weight_sum = weight_sum.contiguous()
     weight = weight.contiguous()
     target = target.contiguous()
     x = x.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_x = empty(target_sum, (N,))
-    grad_target = empty(target_sum, (N,))
-    grad_weight = empty(target_sum, (N,))
-    _backward_weight[target_sum.dtype](
+    grad_x = empty(abs_target_minus_x_dot_weight, (N,))
+    grad_target = empty(abs_target_minus_x_dot_weight, (N,))
+    grad_weight = empty(abs_target_minus_x_dot_weight, (N,))
+    _backward_weight[abs_target_minus_x_dot_weight.dtype](
         grad_loss.data_ptr(),
         x.data_ptr(),
         target.data_ptr(),
         weight.data_ptr(),
         weight_sum.data_ptr(),
-        target_sum.data_ptr(),
+        abs_target_minus_x_dot_weight.data_ptr(),
         grad_x.data_ptr(),
         grad_target.data_ptr(),
         grad_weight.data_ptr(),
@@ -266,14 +271,14 @@ class _WeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = _computed_weight(x, target, weight)
-        return loss, residuals.weight_sum, residuals.target_sum
+        return loss, residuals.weight_sum, residuals.abs_target_minus_x_dot_weight
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight = inputs
-        _, weight_sum, target_sum = output
-        ctx.save_for_backward(x, target, weight, weight_sum, target_sum)
-        ctx.mark_non_differentiable(weight_sum, target_sum)
+        _, weight_sum, abs_target_minus_x_dot_weight = output
+        ctx.save_for_backward(x, target, weight, weight_sum, abs_target_minus_x_dot_weight)
+        ctx.mark_non_differentiable(weight_sum, abs_target_minus_x_dot_weight)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -281,12 +286,12 @@ class _WeightFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        x, target, weight, weight_sum, target_sum = ctx.saved_tensors
+        x, target, weight, weight_sum, abs_target_minus_x_dot_weight = ctx.saved_tensors
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_loss):
             inputs = (x, target, weight)
             return in_torch_instead(in_torch._WeightFunction, inputs, (grad_loss,))
-        residuals = WeightResiduals(x, target, weight, weight_sum, target_sum)
+        residuals = WeightResiduals(x, target, weight, weight_sum, abs_target_minus_x_dot_weight)
         gradients = backward_weight(grad_loss, residuals)
         return gradients.grad_x, gradients.grad_target, gradients.grad_weight
 

@@ -103,20 +103,20 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
         }
         const real x_sum = x_sum_total;
         mean[n] = x_sum / C;
-        /* x_squared_sum[n] = sum_c(x_centred[n,c]**2) */
-        wide x_squared_sum_total = 0;
+        /* x_centred_squared_sum[n] = sum_c(x_centred[n,c]**2) */
+        wide x_centred_squared_sum_total = 0;
         for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
             const int64_t c_end = least(c_block + SPAN, C);
-            real x_squared_sum_span = 0;
-            #pragma omp simd reduction(+ : x_squared_sum_span)
+            real x_centred_squared_sum_span = 0;
+            #pragma omp simd reduction(+ : x_centred_squared_sum_span)
             for (int64_t c = c_block; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[n];
-                x_squared_sum_span += square(x_centred);
+                x_centred_squared_sum_span += square(x_centred);
             }
-            x_squared_sum_total += x_squared_sum_span;
+            x_centred_squared_sum_total += x_centred_squared_sum_span;
         }
-        const real x_squared_sum = x_squared_sum_total;
-        const real var = x_squared_sum / C;
+        const real x_centred_squared_sum = x_centred_squared_sum_total;
+        const real var = x_centred_squared_sum / C;
         rstd[n] = 1 / R(sqrt)(eps + var);
         /* y[n,c] = weight[c]*x_hat[n,c] + bias[c] */
         for (int64_t c_line = 0; c_line < C; c_line += LINE) {
@@ -162,31 +162,32 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
         for (int64_t n = n_start; n < n_end; n++) {
             /* grad_bias[c] = sum_n(grad_y[n,c]) */
             /* grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
-            /* grad_x_sum[n] = sum_c(grad_x_hat[n,c]) */
-            /* grad_x_sum_1[n] = sum_c(grad_x_hat[n,c]*x_hat[n,c]) */
-            wide grad_x_sum_total = 0;
-            wide grad_x_sum_1_total = 0;
+            /* grad_x_hat_sum[n] = sum_c(grad_x_hat[n,c]) */
+            /* grad_x_hat_dot_x_hat[n] = sum_c(grad_x_hat[n,c]*x_hat[n,c]) */
+            wide grad_x_hat_sum_total = 0;
+            wide grad_x_hat_dot_x_hat_total = 0;
             for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
                 const int64_t c_end = least(c_block + SPAN, C);
-                real grad_x_sum_span = 0;
-                real grad_x_sum_1_span = 0;
-                #pragma omp simd reduction(+ : grad_x_sum_span, grad_x_sum_1_span)
+                real grad_x_hat_sum_span = 0;
+                real grad_x_hat_dot_x_hat_span = 0;
+                #pragma omp simd reduction(+ : grad_x_hat_sum_span, grad_x_hat_dot_x_hat_span)
                 for (int64_t c = c_block; c < c_end; c++) {
                     grad_bias_rows[c] += grad_y[n * C + c];
                     const real x_centred = x[n * C + c] - mean[n];
                     const real x_hat = rstd[n] * x_centred;
                     grad_weight_rows[c] += grad_y[n * C + c] * x_hat;
                     const real grad_x_hat = weight[c] * grad_y[n * C + c];
-                    grad_x_sum_span += grad_x_hat;
-                    grad_x_sum_1_span += grad_x_hat * x_hat;
+                    grad_x_hat_sum_span += grad_x_hat;
+                    grad_x_hat_dot_x_hat_span += grad_x_hat * x_hat;
                 }
-                grad_x_sum_total += grad_x_sum_span;
-                grad_x_sum_1_total += grad_x_sum_1_span;
+                grad_x_hat_sum_total += grad_x_hat_sum_span;
+                grad_x_hat_dot_x_hat_total += grad_x_hat_dot_x_hat_span;
             }
-            const real grad_x_sum = grad_x_sum_total;
-            const real grad_x_sum_1 = grad_x_sum_1_total;
+            const real grad_x_hat_sum = grad_x_hat_sum_total;
+            const real grad_x_hat_dot_x_hat = grad_x_hat_dot_x_hat_total;
             /* grad_x[n,c] = rstd[n]
-                             *(grad_x_hat[n,c] - grad_x_sum[n]/C - grad_x_sum_1[n]*x_hat[n,c]/C) */
+                             *(grad_x_hat[n,c] - grad_x_hat_sum[n]/C
+                               - grad_x_hat_dot_x_hat[n]*x_hat[n,c]/C) */
             for (int64_t c_line = 0; c_line < C; c_line += LINE) {
                 const int64_t c_stop = least(c_line + LINE, C);
                 real grad_x_line[LINE];
@@ -196,8 +197,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                     const real grad_x_hat = weight[c] * grad_y[n * C + c];
                     const real x_centred = x[n * C + c] - mean[n];
                     const real x_hat = rstd[n] * x_centred;
-                    grad_x_here[c - c_line] = rstd[n] * (grad_x_hat - grad_x_sum / C - (grad_x_sum_1
-                            / C) * x_hat);
+                    grad_x_here[c - c_line] = rstd[n] * (grad_x_hat - grad_x_hat_sum / C -
+                            (grad_x_hat_dot_x_hat / C) * x_hat);
                 }
                 if (grad_x_past)
                     stream(&grad_x[n * C + c_line], grad_x_line, c_stop - c_line);
@@ -244,20 +245,20 @@ int forward(const real *restrict x, const real *restrict weight, real *restrict 
         }
         const real x_sum = x_sum_total;
         mean[n] = x_sum / C;
-        /* x_squared_sum[n] = sum_c(x_centred[n,c]**2) */
-        wide x_squared_sum_total = 0;
+        /* x_centred_squared_sum[n] = sum_c(x_centred[n,c]**2) */
+        wide x_centred_squared_sum_total = 0;
         for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
             const int64_t c_end = least(c_block + SPAN, C);
-            real x_squared_sum_span = 0;
-            #pragma omp simd reduction(+ : x_squared_sum_span)
+            real x_centred_squared_sum_span = 0;
+            #pragma omp simd reduction(+ : x_centred_squared_sum_span)
             for (int64_t c = c_block; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[n];
-                x_squared_sum_span += square(x_centred);
+                x_centred_squared_sum_span += square(x_centred);
             }
-            x_squared_sum_total += x_squared_sum_span;
+            x_centred_squared_sum_total += x_centred_squared_sum_span;
         }
-        const real x_squared_sum = x_squared_sum_total;
-        const real var = x_squared_sum / C;
+        const real x_centred_squared_sum = x_centred_squared_sum_total;
+        const real var = x_centred_squared_sum / C;
         rstd[n] = 1 / R(sqrt)(eps + var);
         /* y[n,c] = weight[c]*x_hat[n,c] */
         for (int64_t c_line = 0; c_line < C; c_line += LINE) {
@@ -296,30 +297,31 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
-            /* grad_x_sum[n] = sum_c(grad_x_hat[n,c]) */
-            /* grad_x_sum_1[n] = sum_c(grad_x_hat[n,c]*x_hat[n,c]) */
-            wide grad_x_sum_total = 0;
-            wide grad_x_sum_1_total = 0;
+            /* grad_x_hat_sum[n] = sum_c(grad_x_hat[n,c]) */
+            /* grad_x_hat_dot_x_hat[n] = sum_c(grad_x_hat[n,c]*x_hat[n,c]) */
+            wide grad_x_hat_sum_total = 0;
+            wide grad_x_hat_dot_x_hat_total = 0;
             for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
                 const int64_t c_end = least(c_block + SPAN, C);
-                real grad_x_sum_span = 0;
-                real grad_x_sum_1_span = 0;
-                #pragma omp simd reduction(+ : grad_x_sum_span, grad_x_sum_1_span)
+                real grad_x_hat_sum_span = 0;
+                real grad_x_hat_dot_x_hat_span = 0;
+                #pragma omp simd reduction(+ : grad_x_hat_sum_span, grad_x_hat_dot_x_hat_span)
                 for (int64_t c = c_block; c < c_end; c++) {
                     const real x_centred = x[n * C + c] - mean[n];
                     const real x_hat = rstd[n] * x_centred;
                     grad_weight_rows[c] += grad_y[n * C + c] * x_hat;
                     const real grad_x_hat = weight[c] * grad_y[n * C + c];
-                    grad_x_sum_span += grad_x_hat;
-                    grad_x_sum_1_span += grad_x_hat * x_hat;
+                    grad_x_hat_sum_span += grad_x_hat;
+                    grad_x_hat_dot_x_hat_span += grad_x_hat * x_hat;
                 }
-                grad_x_sum_total += grad_x_sum_span;
-                grad_x_sum_1_total += grad_x_sum_1_span;
+                grad_x_hat_sum_total += grad_x_hat_sum_span;
+                grad_x_hat_dot_x_hat_total += grad_x_hat_dot_x_hat_span;
             }
-            const real grad_x_sum = grad_x_sum_total;
-            const real grad_x_sum_1 = grad_x_sum_1_total;
+            const real grad_x_hat_sum = grad_x_hat_sum_total;
+            const real grad_x_hat_dot_x_hat = grad_x_hat_dot_x_hat_total;
             /* grad_x[n,c] = rstd[n]
-                             *(grad_x_hat[n,c] - grad_x_sum[n]/C - grad_x_sum_1[n]*x_hat[n,c]/C) */
+                             *(grad_x_hat[n,c] - grad_x_hat_sum[n]/C
+                               - grad_x_hat_dot_x_hat[n]*x_hat[n,c]/C) */
             for (int64_t c_line = 0; c_line < C; c_line += LINE) {
                 const int64_t c_stop = least(c_line + LINE, C);
                 real grad_x_line[LINE];
@@ -329,8 +331,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                     const real grad_x_hat = weight[c] * grad_y[n * C + c];
                     const real x_centred = x[n * C + c] - mean[n];
                     const real x_hat = rstd[n] * x_centred;
-                    grad_x_here[c - c_line] = rstd[n] * (grad_x_hat - grad_x_sum / C - (grad_x_sum_1
-                            / C) * x_hat);
+                    grad_x_here[c - c_line] = rstd[n] * (grad_x_hat - grad_x_hat_sum / C -
+                            (grad_x_hat_dot_x_hat / C) * x_hat);
                 }
                 if (grad_x_past)
                     stream(&grad_x[n * C + c_line], grad_x_line, c_stop - c_line);
@@ -371,20 +373,20 @@ int forward(const real *restrict x, const real *restrict bias, real *restrict y,
         }
         const real x_sum = x_sum_total;
         mean[n] = x_sum / C;
-        /* x_squared_sum[n] = sum_c(x_centred[n,c]**2) */
-        wide x_squared_sum_total = 0;
+        /* x_centred_squared_sum[n] = sum_c(x_centred[n,c]**2) */
+        wide x_centred_squared_sum_total = 0;
         for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
             const int64_t c_end = least(c_block + SPAN, C);
-            real x_squared_sum_span = 0;
-            #pragma omp simd reduction(+ : x_squared_sum_span)
+            real x_centred_squared_sum_span = 0;
+            #pragma omp simd reduction(+ : x_centred_squared_sum_span)
             for (int64_t c = c_block; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean[n];
-                x_squared_sum_span += square(x_centred);
+                x_centred_squared_sum_span += square(x_centred);
             }
-            x_squared_sum_total += x_squared_sum_span;
+            x_centred_squared_sum_total += x_centred_squared_sum_span;
         }
-        const real x_squared_sum = x_squared_sum_total;
-        const real var = x_squared_sum / C;
+        const real x_centred_squared_sum = x_centred_squared_sum_total;
+        const real var = x_centred_squared_sum / C;
         rstd[n] = 1 / R(sqrt)(eps + var);
         /* y[n,c] = x_hat[n,c] + bias[c] */
         for (int64_t c_line = 0; c_line < C; c_line += LINE) {
@@ -424,28 +426,28 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
         for (int64_t n = n_start; n < n_end; n++) {
             /* grad_bias[c] = sum_n(grad_y[n,c]) */
             /* grad_y_sum[n] = sum_c(grad_y[n,c]) */
-            /* grad_y_sum_1[n] = sum_c(grad_y[n,c]*x_hat[n,c]) */
+            /* grad_y_dot_x_hat[n] = sum_c(grad_y[n,c]*x_hat[n,c]) */
             wide grad_y_sum_total = 0;
-            wide grad_y_sum_1_total = 0;
+            wide grad_y_dot_x_hat_total = 0;
             for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
                 const int64_t c_end = least(c_block + SPAN, C);
                 real grad_y_sum_span = 0;
-                real grad_y_sum_1_span = 0;
-                #pragma omp simd reduction(+ : grad_y_sum_span, grad_y_sum_1_span)
+                real grad_y_dot_x_hat_span = 0;
+                #pragma omp simd reduction(+ : grad_y_sum_span, grad_y_dot_x_hat_span)
                 for (int64_t c = c_block; c < c_end; c++) {
                     grad_bias_rows[c] += grad_y[n * C + c];
                     grad_y_sum_span += grad_y[n * C + c];
                     const real x_centred = x[n * C + c] - mean[n];
                     const real x_hat = rstd[n] * x_centred;
-                    grad_y_sum_1_span += grad_y[n * C + c] * x_hat;
+                    grad_y_dot_x_hat_span += grad_y[n * C + c] * x_hat;
                 }
                 grad_y_sum_total += grad_y_sum_span;
-                grad_y_sum_1_total += grad_y_sum_1_span;
+                grad_y_dot_x_hat_total += grad_y_dot_x_hat_span;
             }
             const real grad_y_sum = grad_y_sum_total;
-            const real grad_y_sum_1 = grad_y_sum_1_total;
+            const real grad_y_dot_x_hat = grad_y_dot_x_hat_total;
             /* grad_x[n,c] = rstd[n]
-                             *(grad_y[n,c] - grad_y_sum[n]/C - grad_y_sum_1[n]*x_hat[n,c]/C) */
+                             *(grad_y[n,c] - grad_y_sum[n]/C - grad_y_dot_x_hat[n]*x_hat[n,c]/C) */
             for (int64_t c_line = 0; c_line < C; c_line += LINE) {
                 const int64_t c_stop = least(c_line + LINE, C);
                 real grad_x_line[LINE];
@@ -455,7 +457,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                     const real x_centred = x[n * C + c] - mean[n];
                     const real x_hat = rstd[n] * x_centred;
                     grad_x_here[c - c_line] = rstd[n] * (grad_y[n * C + c] - grad_y_sum / C -
-                            (grad_y_sum_1 / C) * x_hat);
+                            (grad_y_dot_x_hat / C) * x_hat);
                 }
                 if (grad_x_past)
                     stream(&grad_x[n * C + c_line], grad_x_line, c_stop - c_line);
@@ -495,20 +497,20 @@ int forward(const real *restrict x, real *restrict y, real *restrict rstd, int64
         }
         const real x_sum = x_sum_total;
         const real mean = x_sum / C;
-        /* x_squared_sum[n] = sum_c(x_centred[n,c]**2) */
-        wide x_squared_sum_total = 0;
+        /* x_centred_squared_sum[n] = sum_c(x_centred[n,c]**2) */
+        wide x_centred_squared_sum_total = 0;
         for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
             const int64_t c_end = least(c_block + SPAN, C);
-            real x_squared_sum_span = 0;
-            #pragma omp simd reduction(+ : x_squared_sum_span)
+            real x_centred_squared_sum_span = 0;
+            #pragma omp simd reduction(+ : x_centred_squared_sum_span)
             for (int64_t c = c_block; c < c_end; c++) {
                 const real x_centred = x[n * C + c] - mean;
-                x_squared_sum_span += square(x_centred);
+                x_centred_squared_sum_span += square(x_centred);
             }
-            x_squared_sum_total += x_squared_sum_span;
+            x_centred_squared_sum_total += x_centred_squared_sum_span;
         }
-        const real x_squared_sum = x_squared_sum_total;
-        const real var = x_squared_sum / C;
+        const real x_centred_squared_sum = x_centred_squared_sum_total;
+        const real var = x_centred_squared_sum / C;
         rstd[n] = 1 / R(sqrt)(eps + var);
         /* y[n,c] = rstd[n]*x_centred[n,c] */
         for (int64_t c_line = 0; c_line < C; c_line += LINE) {
@@ -534,24 +536,24 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
     #pragma omp parallel for num_threads(threads) if (N * C > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* grad_y_sum[n] = sum_c(grad_y[n,c]) */
-        /* grad_y_sum_1[n] = sum_c(grad_y[n,c]*y[n,c]) */
+        /* grad_y_dot_y[n] = sum_c(grad_y[n,c]*y[n,c]) */
         wide grad_y_sum_total = 0;
-        wide grad_y_sum_1_total = 0;
+        wide grad_y_dot_y_total = 0;
         for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
             const int64_t c_end = least(c_block + SPAN, C);
             real grad_y_sum_span = 0;
-            real grad_y_sum_1_span = 0;
-            #pragma omp simd reduction(+ : grad_y_sum_span, grad_y_sum_1_span)
+            real grad_y_dot_y_span = 0;
+            #pragma omp simd reduction(+ : grad_y_sum_span, grad_y_dot_y_span)
             for (int64_t c = c_block; c < c_end; c++) {
                 grad_y_sum_span += grad_y[n * C + c];
-                grad_y_sum_1_span += grad_y[n * C + c] * y[n * C + c];
+                grad_y_dot_y_span += grad_y[n * C + c] * y[n * C + c];
             }
             grad_y_sum_total += grad_y_sum_span;
-            grad_y_sum_1_total += grad_y_sum_1_span;
+            grad_y_dot_y_total += grad_y_dot_y_span;
         }
         const real grad_y_sum = grad_y_sum_total;
-        const real grad_y_sum_1 = grad_y_sum_1_total;
-        /* grad_x[n,c] = rstd[n]*(grad_y[n,c] - grad_y_sum[n]/C - grad_y_sum_1[n]*y[n,c]/C) */
+        const real grad_y_dot_y = grad_y_dot_y_total;
+        /* grad_x[n,c] = rstd[n]*(grad_y[n,c] - grad_y_sum[n]/C - grad_y_dot_y[n]*y[n,c]/C) */
         for (int64_t c_line = 0; c_line < C; c_line += LINE) {
             const int64_t c_stop = least(c_line + LINE, C);
             real grad_x_line[LINE];
@@ -559,7 +561,7 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
             #pragma omp simd
             for (int64_t c = c_line; c < c_stop; c++) {
                 grad_x_here[c - c_line] = rstd[n] * (grad_y[n * C + c] - grad_y_sum / C -
-                        (grad_y_sum_1 / C) * y[n * C + c]);
+                        (grad_y_dot_y / C) * y[n * C + c]);
             }
             if (grad_x_past)
                 stream(&grad_x[n * C + c_line], grad_x_line, c_stop - c_line);

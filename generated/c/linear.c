@@ -168,22 +168,22 @@ int forward(const real *restrict x, const real *restrict weight, const real *res
     char *const workspace = aligned_alloc(64, ROOM(N * M, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict weight_sum = (real *)workspace;
-    /* weight_sum[n,m] = sum_c(weight[m,c]*x[n,c]) */
+    real *const restrict weight_dot_x = (real *)workspace;
+    /* weight_dot_x[n,m] = sum_c(weight[m,c]*x[n,c]) */
     contract(threads, N, M, C,
              x, C, 1,
              weight, 1, C,
-             weight_sum, M, 1);
+             weight_dot_x, M, 1);
     #pragma omp parallel for num_threads(threads) if (N * M > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* y[n,m] = weight_sum[n,m] + bias[m] */
+        /* y[n,m] = weight_dot_x[n,m] + bias[m] */
         for (int64_t m_line = 0; m_line < M; m_line += LINE) {
             const int64_t m_stop = least(m_line + LINE, M);
             real y_line[LINE];
             real *const y_here = y_past ? y_line : &y[n * M + m_line];
             #pragma omp simd
             for (int64_t m = m_line; m < m_stop; m++) {
-                y_here[m - m_line] = bias[m] + weight_sum[n * M + m];
+                y_here[m - m_line] = bias[m] + weight_dot_x[n * M + m];
             }
             if (y_past)
                 stream(&y[n * M + m_line], y_line, m_stop - m_line);

@@ -194,8 +194,8 @@ static inline real log_add_exp(real a, real b) {
 /* y from x. */
 int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
     const int y_past = past_caches(N);
-    /* logaddexp_neg_x[n] = log_add_exp(-x[n], 0) */
-    /* y[n] = -logaddexp_neg_x[n] */
+    /* softplus_neg_x[n] = log_add_exp(-x[n], 0) */
+    /* y[n] = -softplus_neg_x[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -203,8 +203,8 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
         real *const y_here = y_past ? y_line : &y[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real logaddexp_neg_x = log_add_exp(-x[n], 0);
-            y_here[n - n_line] = -logaddexp_neg_x;
+            const real softplus_neg_x = log_add_exp(-x[n], 0);
+            y_here[n - n_line] = -softplus_neg_x;
         }
         if (y_past)
             stream(&y[n_line], y_line, n_stop - n_line);

@@ -357,9 +357,9 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
             wide));
     if (workspace == NULL)
         return 1;
-    real *const restrict W1_sum = (real *)workspace;
-    real *const restrict W2_sum = (real *)((char *)W1_sum + ROOM(N * J, real));
-    wide *const restrict Yb_sum_parts = (wide *)((char *)W2_sum + ROOM(N * K, real));
+    real *const restrict W1_dot_embcat = (real *)workspace;
+    real *const restrict W2_dot_h = (real *)((char *)W1_dot_embcat + ROOM(N * J, real));
+    wide *const restrict logprobs_at_Yb_sum_parts = (wide *)((char *)W2_dot_h + ROOM(N * K, real));
     #pragma omp parallel for num_threads(threads) if (N * T * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         for (int64_t t = 0; t < T; t++) {
@@ -371,17 +371,17 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
             }
         }
     }
-    /* W1_sum[n,j] = sum_d_t(W1[t,d,j]*embcat[n,t,d]) */
+    /* W1_dot_embcat[n,j] = sum_d_t(W1[t,d,j]*embcat[n,t,d]) */
     contract(threads, N, J, T * D,
              embcat, T * D, 1,
              W1, J, 1,
-             W1_sum, J, 1);
+             W1_dot_embcat, J, 1);
     #pragma omp parallel for num_threads(threads) if (J * N > PARALLEL)
     for (int64_t j_tile = 0; j_tile < J; j_tile += j_width) {
         const int64_t j_end = least(j_tile + j_width, J);
         real hprebn_sum[TILE];
         real bnmean[TILE];
-        real hprebn_squared_sum[TILE];
+        real hprebn_centred_squared_sum[TILE];
         wide hprebn_sum_total[TILE];
         for (int64_t i = 0; i < j_end - j_tile; i++)
             hprebn_sum_total[i] = 0;
@@ -397,7 +397,7 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
                     for (int64_t j = j_tile; j < j_end; j++) {
                         real hprebn_sum_few = 0;
                         for (int64_t n = n_few; n < n_few + FEW; n++) {
-                            const real hprebn = W1_sum[n * J + j] + b1[j];
+                            const real hprebn = W1_dot_embcat[n * J + j] + b1[j];
                             hprebn_sum_few += hprebn;
                         }
                         hprebn_sum_rows[j - j_tile] += hprebn_sum_few;
@@ -407,7 +407,7 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
                         /* hprebn_sum[j] = sum_n(hprebn[n,j]) */
                         #pragma omp simd
                         for (int64_t j = j_tile; j < j_end; j++) {
-                            const real hprebn = W1_sum[n * J + j] + b1[j];
+                            const real hprebn = W1_dot_embcat[n * J + j] + b1[j];
                             hprebn_sum_rows[j - j_tile] += hprebn;
                         }
                     }
@@ -425,50 +425,52 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
         for (int64_t j = j_tile; j < j_end; j++) {
             bnmean[j - j_tile] = (1 / (real)N) * hprebn_sum[j - j_tile];
         }
-        wide hprebn_squared_sum_total[TILE];
+        wide hprebn_centred_squared_sum_total[TILE];
         for (int64_t i = 0; i < j_end - j_tile; i++)
-            hprebn_squared_sum_total[i] = 0;
+            hprebn_centred_squared_sum_total[i] = 0;
         for (int64_t n_block = 0; n_block < N; n_block += BLOCK) {
             const int64_t n_end = least(n_block + BLOCK, N);
-            real hprebn_squared_sum_rows[TILE];
+            real hprebn_centred_squared_sum_rows[TILE];
             for (int64_t i = 0; i < j_end - j_tile; i++)
-                hprebn_squared_sum_rows[i] = 0;
+                hprebn_centred_squared_sum_rows[i] = 0;
             for (int64_t n_few = n_block; n_few < n_end; n_few += FEW) {
                 if (n_few + FEW <= n_end) {
-                    /* hprebn_squared_sum[j] = sum_n(hprebn_centred[n,j]**2) */
+                    /* hprebn_centred_squared_sum[j] = sum_n(hprebn_centred[n,j]**2) */
                     #pragma omp simd
                     for (int64_t j = j_tile; j < j_end; j++) {
-                        real hprebn_squared_sum_few = 0;
+                        real hprebn_centred_squared_sum_few = 0;
                         for (int64_t n = n_few; n < n_few + FEW; n++) {
-                            const real hprebn = W1_sum[n * J + j] + b1[j];
+                            const real hprebn = W1_dot_embcat[n * J + j] + b1[j];
                             const real hprebn_centred = hprebn - bnmean[j - j_tile];
-                            hprebn_squared_sum_few += square(hprebn_centred);
+                            hprebn_centred_squared_sum_few += square(hprebn_centred);
                         }
-                        hprebn_squared_sum_rows[j - j_tile] += hprebn_squared_sum_few;
+                        hprebn_centred_squared_sum_rows[j - j_tile] +=
+                                hprebn_centred_squared_sum_few;
                     }
                 } else {
                     for (int64_t n = n_few; n < n_end; n++) {
-                        /* hprebn_squared_sum[j] = sum_n(hprebn_centred[n,j]**2) */
+                        /* hprebn_centred_squared_sum[j] = sum_n(hprebn_centred[n,j]**2) */
                         #pragma omp simd
                         for (int64_t j = j_tile; j < j_end; j++) {
-                            const real hprebn = W1_sum[n * J + j] + b1[j];
+                            const real hprebn = W1_dot_embcat[n * J + j] + b1[j];
                             const real hprebn_centred = hprebn - bnmean[j - j_tile];
-                            hprebn_squared_sum_rows[j - j_tile] += square(hprebn_centred);
+                            hprebn_centred_squared_sum_rows[j - j_tile] += square(hprebn_centred);
                         }
                     }
                 }
             }
             for (int64_t j = j_tile; j < j_end; j++) {
-                hprebn_squared_sum_total[j - j_tile] += hprebn_squared_sum_rows[j - j_tile];
+                hprebn_centred_squared_sum_total[j - j_tile] +=
+                        hprebn_centred_squared_sum_rows[j - j_tile];
             }
         }
         for (int64_t j = j_tile; j < j_end; j++) {
-            hprebn_squared_sum[j - j_tile] = hprebn_squared_sum_total[j - j_tile];
+            hprebn_centred_squared_sum[j - j_tile] = hprebn_centred_squared_sum_total[j - j_tile];
         }
         /* bnvar_inv[j] = 1/sqrt(bnvar[j] + eps) */
         #pragma omp simd
         for (int64_t j = j_tile; j < j_end; j++) {
-            const real bnvar = (1 / (real)(N - 1)) * hprebn_squared_sum[j - j_tile];
+            const real bnvar = (1 / (real)(N - 1)) * hprebn_centred_squared_sum[j - j_tile];
             bnvar_inv[j] = 1 / R(sqrt)(eps + bnvar);
         }
         for (int64_t n = 0; n < N; n++) {
@@ -476,7 +478,7 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
             /* h[n,j] = tanh(hpreact[n,j]) */
             #pragma omp simd
             for (int64_t j = j_tile; j < j_end; j++) {
-                const real hprebn = W1_sum[n * J + j] + b1[j];
+                const real hprebn = W1_dot_embcat[n * J + j] + b1[j];
                 const real hprebn_centred = hprebn - bnmean[j - j_tile];
                 bnraw[n * J + j] = bnvar_inv[j] * hprebn_centred;
                 const real hpreact = bngain[j] * bnraw[n * J + j] + bnbias[j];
@@ -484,22 +486,22 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
             }
         }
     }
-    /* W2_sum[n,k] = sum_j(W2[j,k]*h[n,j]) */
+    /* W2_dot_h[n,k] = sum_j(W2[j,k]*h[n,j]) */
     contract(threads, N, K, J,
              h, J, 1,
              W2, K, 1,
-             W2_sum, K, 1);
+             W2_dot_h, K, 1);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide Yb_sum_total = 0;
+        wide logprobs_at_Yb_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* logits_max[n] = max_k(logits[n,k]) */
             real logits_max = -INFINITY;
             #pragma omp simd reduction(max : logits_max)
             for (int64_t k = 0; k < K; k++) {
-                const real logits = W2_sum[n * K + k] + b2[k];
+                const real logits = W2_dot_h[n * K + k] + b2[k];
                 logits_max = larger(logits_max, logits);
             }
             /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
@@ -509,7 +511,7 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
                 real logits_sum_exp_span = 0;
                 #pragma omp simd reduction(+ : logits_sum_exp_span)
                 for (int64_t k = k_block; k < k_end; k++) {
-                    const real logits = W2_sum[n * K + k] + b2[k];
+                    const real logits = W2_dot_h[n * K + k] + b2[k];
                     const real logits_shifted = logits - logits_max;
                     logits_sum_exp_span += vector_exp(logits_shifted);
                 }
@@ -517,23 +519,24 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
             }
             const real logits_sum_exp = logits_sum_exp_total;
             const real logits_log_sum_exp = vector_log(logits_sum_exp);
-            Yb_sum_total += W2_sum[n * K + Yb[n]] + b2[Yb[n]] - logits_max - logits_log_sum_exp;
+            logprobs_at_Yb_sum_total += W2_dot_h[n * K + Yb[n]] + b2[Yb[n]] - logits_max -
+                    logits_log_sum_exp;
             /* p[n,k] = exp(logprobs[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
-                const real logits = W2_sum[n * K + k] + b2[k];
+                const real logits = W2_dot_h[n * K + k] + b2[k];
                 const real logits_shifted = logits - logits_max;
                 const real logprobs = logits_shifted - logits_log_sum_exp;
                 p[n * K + k] = vector_exp(logprobs);
             }
         }
-        Yb_sum_parts[block] = Yb_sum_total;
+        logprobs_at_Yb_sum_parts[block] = logprobs_at_Yb_sum_total;
     }
-    wide Yb_sum_total = 0;
+    wide logprobs_at_Yb_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        Yb_sum_total += Yb_sum_parts[block];
-    const real Yb_sum = Yb_sum_total;
-    loss[0] = -Yb_sum / N;
+        logprobs_at_Yb_sum_total += logprobs_at_Yb_sum_parts[block];
+    const real logprobs_at_Yb_sum = logprobs_at_Yb_sum_total;
+    loss[0] = -logprobs_at_Yb_sum / N;
     free(workspace);
     return 0;
 }
@@ -741,17 +744,19 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
     if (workspace == NULL)
         return 1;
     real *const restrict embcat = (real *)workspace;
-    real *const restrict W1_sum = (real *)((char *)embcat + ROOM(N * T * D, real));
-    real *const restrict bnmean = (real *)((char *)W1_sum + ROOM(N * J, real));
+    real *const restrict W1_dot_embcat = (real *)((char *)embcat + ROOM(N * T * D, real));
+    real *const restrict bnmean = (real *)((char *)W1_dot_embcat + ROOM(N * J, real));
     real *const restrict bnvar_inv = (real *)((char *)bnmean + ROOM(J, real));
     real *const restrict h = (real *)((char *)bnvar_inv + ROOM(J, real));
-    real *const restrict W2_sum = (real *)((char *)h + ROOM(N * J, real));
-    real *const restrict grad_logits = (real *)((char *)W2_sum + ROOM(N * K, real));
+    real *const restrict W2_dot_h = (real *)((char *)h + ROOM(N * J, real));
+    real *const restrict grad_logits = (real *)((char *)W2_dot_h + ROOM(N * K, real));
     real *const restrict grad_h = (real *)((char *)grad_logits + ROOM(N * K, real));
     real *const restrict grad_hprebn = (real *)((char *)grad_h + ROOM(N * J, real));
     real *const restrict grad_embcat = (real *)((char *)grad_hprebn + ROOM(N * J, real));
-    wide *const restrict Yb_sum_parts = (wide *)((char *)grad_embcat + ROOM(N * T * D, real));
-    real *const restrict grad_b2_parts = (real *)((char *)Yb_sum_parts + ROOM(n_blocks, wide));
+    wide *const restrict logprobs_at_Yb_sum_parts = (wide *)((char *)grad_embcat + ROOM(N * T * D,
+            real));
+    real *const restrict grad_b2_parts = (real *)((char *)logprobs_at_Yb_sum_parts + ROOM(n_blocks,
+            wide));
     #pragma omp parallel for num_threads(threads) if (N * T * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         for (int64_t t = 0; t < T; t++) {
@@ -763,16 +768,16 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             }
         }
     }
-    /* W1_sum[n,j] = sum_d_t(W1[t,d,j]*embcat[n,t,d]) */
+    /* W1_dot_embcat[n,j] = sum_d_t(W1[t,d,j]*embcat[n,t,d]) */
     contract(threads, N, J, T * D,
              embcat, T * D, 1,
              W1, J, 1,
-             W1_sum, J, 1);
+             W1_dot_embcat, J, 1);
     #pragma omp parallel for num_threads(threads) if (J * N > PARALLEL)
     for (int64_t j_tile = 0; j_tile < J; j_tile += j_width) {
         const int64_t j_end = least(j_tile + j_width, J);
         real hprebn_sum[TILE];
-        real hprebn_squared_sum[TILE];
+        real hprebn_centred_squared_sum[TILE];
         wide hprebn_sum_total[TILE];
         for (int64_t i = 0; i < j_end - j_tile; i++)
             hprebn_sum_total[i] = 0;
@@ -788,7 +793,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
                     for (int64_t j = j_tile; j < j_end; j++) {
                         real hprebn_sum_few = 0;
                         for (int64_t n = n_few; n < n_few + FEW; n++) {
-                            const real hprebn = W1_sum[n * J + j] + b1[j];
+                            const real hprebn = W1_dot_embcat[n * J + j] + b1[j];
                             hprebn_sum_few += hprebn;
                         }
                         hprebn_sum_rows[j - j_tile] += hprebn_sum_few;
@@ -798,7 +803,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
                         /* hprebn_sum[j] = sum_n(hprebn[n,j]) */
                         #pragma omp simd
                         for (int64_t j = j_tile; j < j_end; j++) {
-                            const real hprebn = W1_sum[n * J + j] + b1[j];
+                            const real hprebn = W1_dot_embcat[n * J + j] + b1[j];
                             hprebn_sum_rows[j - j_tile] += hprebn;
                         }
                     }
@@ -816,56 +821,59 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
         for (int64_t j = j_tile; j < j_end; j++) {
             bnmean[j] = (1 / (real)N) * hprebn_sum[j - j_tile];
         }
-        wide hprebn_squared_sum_total[TILE];
+        wide hprebn_centred_squared_sum_total[TILE];
         for (int64_t i = 0; i < j_end - j_tile; i++)
-            hprebn_squared_sum_total[i] = 0;
+            hprebn_centred_squared_sum_total[i] = 0;
         for (int64_t n_block = 0; n_block < N; n_block += BLOCK) {
             const int64_t n_end = least(n_block + BLOCK, N);
-            real hprebn_squared_sum_rows[TILE];
+            real hprebn_centred_squared_sum_rows[TILE];
             for (int64_t i = 0; i < j_end - j_tile; i++)
-                hprebn_squared_sum_rows[i] = 0;
+                hprebn_centred_squared_sum_rows[i] = 0;
             for (int64_t n_few = n_block; n_few < n_end; n_few += FEW) {
                 if (n_few + FEW <= n_end) {
-                    /* hprebn_squared_sum[j] = sum_n(hprebn_centred[n,j]**2) */
+                    /* hprebn_centred_squared_sum[j] = sum_n(hprebn_centred[n,j]**2) */
                     #pragma omp simd
                     for (int64_t j = j_tile; j < j_end; j++) {
-                        real hprebn_squared_sum_few = 0;
+                        real hprebn_centred_squared_sum_few = 0;
                         for (int64_t n = n_few; n < n_few + FEW; n++) {
-                            const real hprebn = W1_sum[n * J + j] + b1[j];
+                            const real hprebn = W1_dot_embcat[n * J + j] + b1[j];
                             const real hprebn_centred = hprebn - bnmean[j];
-                            hprebn_squared_sum_few += square(hprebn_centred);
+                            hprebn_centred_squared_sum_few += square(hprebn_centred);
                         }
-                        hprebn_squared_sum_rows[j - j_tile] += hprebn_squared_sum_few;
+                        hprebn_centred_squared_sum_rows[j - j_tile] +=
+                                hprebn_centred_squared_sum_few;
                     }
                 } else {
                     for (int64_t n = n_few; n < n_end; n++) {
-                        /* hprebn_squared_sum[j] = sum_n(hprebn_centred[n,j]**2) */
+                        /* hprebn_centred_squared_sum[j] = sum_n(hprebn_centred[n,j]**2) */
                         #pragma omp simd
                         for (int64_t j = j_tile; j < j_end; j++) {
-                            const real hprebn = W1_sum[n * J + j] + b1[j];
+                            const real hprebn = W1_dot_embcat[n * J + j] + b1[j];
                             const real hprebn_centred = hprebn - bnmean[j];
-                            hprebn_squared_sum_rows[j - j_tile] += square(hprebn_centred);
+                            hprebn_centred_squared_sum_rows[j - j_tile] += square(hprebn_centred);
                         }
                     }
                 }
             }
             for (int64_t j = j_tile; j < j_end; j++) {
-                hprebn_squared_sum_total[j - j_tile] += hprebn_squared_sum_rows[j - j_tile];
+                hprebn_centred_squared_sum_total[j - j_tile] +=
+                        hprebn_centred_squared_sum_rows[j - j_tile];
             }
         }
         for (int64_t j = j_tile; j < j_end; j++) {
-            hprebn_squared_sum[j - j_tile] = hprebn_squared_sum_total[j - j_tile];
+            hprebn_centred_squared_sum[j - j_tile] = hprebn_centred_squared_sum_total[j - j_tile];
         }
-        /* bnvar_inv[j] = 1/sqrt(hprebn_squared_sum[j]/(N - 1) + eps) */
+        /* bnvar_inv[j] = 1/sqrt(hprebn_centred_squared_sum[j]/(N - 1) + eps) */
         #pragma omp simd
         for (int64_t j = j_tile; j < j_end; j++) {
-            bnvar_inv[j] = 1 / R(sqrt)(eps + (1 / (real)(N - 1)) * hprebn_squared_sum[j - j_tile]);
+            bnvar_inv[j] = 1 / R(sqrt)(eps + (1 / (real)(N - 1)) *
+                    hprebn_centred_squared_sum[j - j_tile]);
         }
         for (int64_t n = 0; n < N; n++) {
             /* h[n,j] = tanh(hpreact[n,j]) */
             #pragma omp simd
             for (int64_t j = j_tile; j < j_end; j++) {
-                const real hprebn = W1_sum[n * J + j] + b1[j];
+                const real hprebn = W1_dot_embcat[n * J + j] + b1[j];
                 const real hprebn_centred = hprebn - bnmean[j];
                 const real bnraw = bnvar_inv[j] * hprebn_centred;
                 const real hpreact = bngain[j] * bnraw + bnbias[j];
@@ -873,16 +881,16 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             }
         }
     }
-    /* W2_sum[n,k] = sum_j(W2[j,k]*h[n,j]) */
+    /* W2_dot_h[n,k] = sum_j(W2[j,k]*h[n,j]) */
     contract(threads, N, K, J,
              h, J, 1,
              W2, K, 1,
-             W2_sum, K, 1);
+             W2_dot_h, K, 1);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide Yb_sum_total = 0;
+        wide logprobs_at_Yb_sum_total = 0;
         real *const restrict grad_b2_rows = grad_b2_parts + block * K;
         for (int64_t i = 0; i < K; i++)
             grad_b2_rows[i] = 0;
@@ -891,7 +899,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             real logits_max = -INFINITY;
             #pragma omp simd reduction(max : logits_max)
             for (int64_t k = 0; k < K; k++) {
-                const real logits = W2_sum[n * K + k] + b2[k];
+                const real logits = W2_dot_h[n * K + k] + b2[k];
                 logits_max = larger(logits_max, logits);
             }
             /* logits_sum_exp[n] = sum_k(exp(logits_shifted[n,k])) */
@@ -901,7 +909,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
                 real logits_sum_exp_span = 0;
                 #pragma omp simd reduction(+ : logits_sum_exp_span)
                 for (int64_t k = k_block; k < k_end; k++) {
-                    const real logits = W2_sum[n * K + k] + b2[k];
+                    const real logits = W2_dot_h[n * K + k] + b2[k];
                     const real logits_shifted = logits - logits_max;
                     logits_sum_exp_span += vector_exp(logits_shifted);
                 }
@@ -909,13 +917,14 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             }
             const real logits_sum_exp = logits_sum_exp_total;
             const real logits_log_sum_exp = vector_log(logits_sum_exp);
-            Yb_sum_total += W2_sum[n * K + Yb[n]] + b2[Yb[n]] - logits_max - logits_log_sum_exp;
+            logprobs_at_Yb_sum_total += W2_dot_h[n * K + Yb[n]] + b2[Yb[n]] - logits_max -
+                    logits_log_sum_exp;
             /* p[n,k] = exp(logprobs[n,k]) */
             /* grad_logits[n,k] = (p[n,k] - delta(k, Yb[n]))/N */
             /* grad_b2[k] = sum_n(grad_logits[n,k]) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
-                const real logits = W2_sum[n * K + k] + b2[k];
+                const real logits = W2_dot_h[n * K + k] + b2[k];
                 const real logits_shifted = logits - logits_max;
                 const real logprobs = logits_shifted - logits_log_sum_exp;
                 const real p = vector_exp(logprobs);
@@ -923,19 +932,19 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
                 grad_b2_rows[k] += grad_logits[n * K + k];
             }
         }
-        Yb_sum_parts[block] = Yb_sum_total;
+        logprobs_at_Yb_sum_parts[block] = logprobs_at_Yb_sum_total;
     }
-    wide Yb_sum_total = 0;
+    wide logprobs_at_Yb_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        Yb_sum_total += Yb_sum_parts[block];
-    const real Yb_sum = Yb_sum_total;
+        logprobs_at_Yb_sum_total += logprobs_at_Yb_sum_parts[block];
+    const real logprobs_at_Yb_sum = logprobs_at_Yb_sum_total;
     for (int64_t i = 0; i < K; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
             total += grad_b2_parts[block * K + i];
         grad_b2[i] = total;
     }
-    loss[0] = -Yb_sum / N;
+    loss[0] = -logprobs_at_Yb_sum / N;
     /* grad_h[n,j] = sum_k(grad_logits[n,k]*W2[j,k]) */
     contract(threads, N, J, K,
              grad_logits, K, 1,
@@ -970,7 +979,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
                             const real grad_hpreact = (1 - square(h[n * J + j])) *
                                     grad_h[n * J + j];
                             grad_bnbias_few += grad_hpreact;
-                            const real hprebn = W1_sum[n * J + j] + b1[j];
+                            const real hprebn = W1_dot_embcat[n * J + j] + b1[j];
                             const real hprebn_centred = hprebn - bnmean[j];
                             const real bnraw = bnvar_inv[j] * hprebn_centred;
                             grad_bngain_few += bnraw * grad_hpreact;
@@ -987,7 +996,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
                             const real grad_hpreact = (1 - square(h[n * J + j])) *
                                     grad_h[n * J + j];
                             grad_bnbias_rows[j - j_tile] += grad_hpreact;
-                            const real hprebn = W1_sum[n * J + j] + b1[j];
+                            const real hprebn = W1_dot_embcat[n * J + j] + b1[j];
                             const real hprebn_centred = hprebn - bnmean[j];
                             const real bnraw = bnvar_inv[j] * hprebn_centred;
                             grad_bngain_rows[j - j_tile] += bnraw * grad_hpreact;
@@ -1023,7 +1032,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
                 /* grad_b1[j] = sum_n(grad_hprebn[n,j]) */
                 #pragma omp simd
                 for (int64_t j = j_tile; j < j_end; j++) {
-                    const real hprebn = W1_sum[n * J + j] + b1[j];
+                    const real hprebn = W1_dot_embcat[n * J + j] + b1[j];
                     const real hprebn_centred = hprebn - bnmean[j];
                     const real bnraw = bnvar_inv[j] * hprebn_centred;
                     const real grad_hpreact = (1 - square(h[n * J + j])) * grad_h[n * J + j];

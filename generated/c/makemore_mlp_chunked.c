@@ -391,11 +391,11 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
             wide) + ROOM(threads * K, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict W1_sum = (real *)workspace;
-    real *const restrict W2_sum = (real *)((char *)W1_sum + ROOM(N * J, real));
-    wide *const restrict Yb_sum_parts = (wide *)((char *)W2_sum + ROOM(N * K, real));
-    real *const restrict logprobs_of_threads = (real *)((char *)Yb_sum_parts + ROOM(n_blocks,
-            wide));
+    real *const restrict W1_dot_embcat = (real *)workspace;
+    real *const restrict W2_dot_h = (real *)((char *)W1_dot_embcat + ROOM(N * J, real));
+    wide *const restrict logprobs_at_Yb_sum_parts = (wide *)((char *)W2_dot_h + ROOM(N * K, real));
+    real *const restrict logprobs_of_threads = (real *)((char *)logprobs_at_Yb_sum_parts +
+            ROOM(n_blocks, wide));
     #pragma omp parallel for num_threads(threads) if (N * T * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         for (int64_t t = 0; t < T; t++) {
@@ -407,11 +407,11 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
             }
         }
     }
-    /* W1_sum[n,j] = sum_d_t(W1[t,d,j]*embcat[n,t,d]) */
+    /* W1_dot_embcat[n,j] = sum_d_t(W1[t,d,j]*embcat[n,t,d]) */
     contract(threads, N, J, T * D,
              embcat, T * D, 1,
              W1, J, 1,
-             W1_sum, J, 1);
+             W1_dot_embcat, J, 1);
     #pragma omp parallel for num_threads(threads) if (J * N > PARALLEL)
     for (int64_t j_tile = 0; j_tile < J; j_tile += j_width) {
         const int64_t j_end = least(j_tile + j_width, J);
@@ -433,7 +433,7 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
                     for (int64_t j = j_tile; j < j_end; j++) {
                         real hprebn_sum_few = 0;
                         for (int64_t n = n_few; n < n_few + FEW; n++) {
-                            const real hprebn = W1_sum[n * J + j] + b1[j];
+                            const real hprebn = W1_dot_embcat[n * J + j] + b1[j];
                             hprebn_sum_few += hprebn;
                         }
                         hprebn_sum_rows[j - j_tile] += hprebn_sum_few;
@@ -443,7 +443,7 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
                         /* hprebn_sum[j] = sum_n(hprebn[n,j]) */
                         #pragma omp simd
                         for (int64_t j = j_tile; j < j_end; j++) {
-                            const real hprebn = W1_sum[n * J + j] + b1[j];
+                            const real hprebn = W1_dot_embcat[n * J + j] + b1[j];
                             hprebn_sum_rows[j - j_tile] += hprebn;
                         }
                     }
@@ -474,7 +474,7 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
                 /* bndiff2_sum[j] = sum_n(bndiff2[n,j]) */
                 #pragma omp simd
                 for (int64_t j = j_tile; j < j_end; j++) {
-                    const real hprebn = W1_sum[n * J + j] + b1[j];
+                    const real hprebn = W1_dot_embcat[n * J + j] + b1[j];
                     bndiff[n * J + j] = hprebn - bnmeani[j - j_tile];
                     const real bndiff2 = square(bndiff[n * J + j]);
                     bndiff2_sum_rows[j - j_tile] += bndiff2;
@@ -505,29 +505,29 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
             }
         }
     }
-    /* W2_sum[n,k] = sum_j(W2[j,k]*h[n,j]) */
+    /* W2_dot_h[n,k] = sum_j(W2[j,k]*h[n,j]) */
     contract(threads, N, K, J,
              h, J, 1,
              W2, K, 1,
-             W2_sum, K, 1);
+             W2_dot_h, K, 1);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide Yb_sum_total = 0;
+        wide logprobs_at_Yb_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             real *const restrict logprobs = logprobs_of_threads + omp_get_thread_num() * K;
             /* logit_maxes_argmax[n] = argmax_k(logits[n,k]) */
             real logit_maxes_argmax_best = -INFINITY;
             logit_maxes_argmax[n] = 0;
             for (int64_t k = 0; k < K; k++) {
-                const real logits = W2_sum[n * K + k] + b2[k];
+                const real logits = W2_dot_h[n * K + k] + b2[k];
                 if (exceeds(logits, logit_maxes_argmax_best)) {
                     logit_maxes_argmax_best = logits;
                     logit_maxes_argmax[n] = k;
                 }
             }
-            const real logit_maxes = W2_sum[n * K + logit_maxes_argmax[n]] +
+            const real logit_maxes = W2_dot_h[n * K + logit_maxes_argmax[n]] +
                     b2[logit_maxes_argmax[n]];
             /* counts[n,k] = exp(norm_logits[n,k]) */
             /* counts_sum[n] = sum_k(counts[n,k]) */
@@ -537,7 +537,7 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
                 real counts_sum_span = 0;
                 #pragma omp simd reduction(+ : counts_sum_span)
                 for (int64_t k = k_block; k < k_end; k++) {
-                    const real logits = W2_sum[n * K + k] + b2[k];
+                    const real logits = W2_dot_h[n * K + k] + b2[k];
                     const real norm_logits = logits - logit_maxes;
                     counts[n * K + k] = vector_exp(norm_logits);
                     counts_sum_span += counts[n * K + k];
@@ -553,15 +553,15 @@ int forward(const real *restrict C, const int64_t *restrict Xb, const real *rest
                 probs[n * K + k] = counts_sum_inv[n] * counts[n * K + k];
                 logprobs[k] = vector_log(probs[n * K + k]);
             }
-            Yb_sum_total += logprobs[Yb[n]];
+            logprobs_at_Yb_sum_total += logprobs[Yb[n]];
         }
-        Yb_sum_parts[block] = Yb_sum_total;
+        logprobs_at_Yb_sum_parts[block] = logprobs_at_Yb_sum_total;
     }
-    wide Yb_sum_total = 0;
+    wide logprobs_at_Yb_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        Yb_sum_total += Yb_sum_parts[block];
-    const real Yb_sum = Yb_sum_total;
-    loss[0] = -Yb_sum / N;
+        logprobs_at_Yb_sum_total += logprobs_at_Yb_sum_parts[block];
+    const real logprobs_at_Yb_sum = logprobs_at_Yb_sum_total;
+    loss[0] = -logprobs_at_Yb_sum / N;
     free(workspace);
     return 0;
 }
@@ -864,14 +864,15 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
     if (workspace == NULL)
         return 1;
     real *const restrict embcat = (real *)workspace;
-    real *const restrict W1_sum = (real *)((char *)embcat + ROOM(N * T * D, real));
-    real *const restrict bnmeani = (real *)((char *)W1_sum + ROOM(N * J, real));
+    real *const restrict W1_dot_embcat = (real *)((char *)embcat + ROOM(N * T * D, real));
+    real *const restrict bnmeani = (real *)((char *)W1_dot_embcat + ROOM(N * J, real));
     real *const restrict bndiff2_sum = (real *)((char *)bnmeani + ROOM(J, real));
     real *const restrict bnvar_inv = (real *)((char *)bndiff2_sum + ROOM(J, real));
     real *const restrict h = (real *)((char *)bnvar_inv + ROOM(J, real));
-    real *const restrict W2_sum = (real *)((char *)h + ROOM(N * J, real));
-    wide *const restrict Yb_sum_parts = (wide *)((char *)W2_sum + ROOM(N * K, real));
-    real *const restrict grad_b2_parts = (real *)((char *)Yb_sum_parts + ROOM(n_blocks, wide));
+    real *const restrict W2_dot_h = (real *)((char *)h + ROOM(N * J, real));
+    wide *const restrict logprobs_at_Yb_sum_parts = (wide *)((char *)W2_dot_h + ROOM(N * K, real));
+    real *const restrict grad_b2_parts = (real *)((char *)logprobs_at_Yb_sum_parts + ROOM(n_blocks,
+            wide));
     real *const restrict logprobs_of_threads = (real *)((char *)grad_b2_parts + ROOM(n_blocks * K,
             real));
     #pragma omp parallel for num_threads(threads) if (N * T * D > PARALLEL)
@@ -892,11 +893,11 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
         /* grad_logprobs[n,Yb[n]] -= 1/N */
         grad_logprobs[n * K + Yb[n]] -= 1 / (real)N;
     }
-    /* W1_sum[n,j] = sum_d_t(W1[t,d,j]*embcat[n,t,d]) */
+    /* W1_dot_embcat[n,j] = sum_d_t(W1[t,d,j]*embcat[n,t,d]) */
     contract(threads, N, J, T * D,
              embcat, T * D, 1,
              W1, J, 1,
-             W1_sum, J, 1);
+             W1_dot_embcat, J, 1);
     #pragma omp parallel for num_threads(threads) if (J * N > PARALLEL)
     for (int64_t j_tile = 0; j_tile < J; j_tile += j_width) {
         const int64_t j_end = least(j_tile + j_width, J);
@@ -916,7 +917,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
                     for (int64_t j = j_tile; j < j_end; j++) {
                         real hprebn_sum_few = 0;
                         for (int64_t n = n_few; n < n_few + FEW; n++) {
-                            const real hprebn = W1_sum[n * J + j] + b1[j];
+                            const real hprebn = W1_dot_embcat[n * J + j] + b1[j];
                             hprebn_sum_few += hprebn;
                         }
                         hprebn_sum_rows[j - j_tile] += hprebn_sum_few;
@@ -926,7 +927,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
                         /* hprebn_sum[j] = sum_n(hprebn[n,j]) */
                         #pragma omp simd
                         for (int64_t j = j_tile; j < j_end; j++) {
-                            const real hprebn = W1_sum[n * J + j] + b1[j];
+                            const real hprebn = W1_dot_embcat[n * J + j] + b1[j];
                             hprebn_sum_rows[j - j_tile] += hprebn;
                         }
                     }
@@ -959,7 +960,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
                     for (int64_t j = j_tile; j < j_end; j++) {
                         real bndiff2_sum_few = 0;
                         for (int64_t n = n_few; n < n_few + FEW; n++) {
-                            const real hprebn = W1_sum[n * J + j] + b1[j];
+                            const real hprebn = W1_dot_embcat[n * J + j] + b1[j];
                             const real bndiff = hprebn - bnmeani[j];
                             const real bndiff2 = square(bndiff);
                             bndiff2_sum_few += bndiff2;
@@ -971,7 +972,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
                         /* bndiff2_sum[j] = sum_n(bndiff2[n,j]) */
                         #pragma omp simd
                         for (int64_t j = j_tile; j < j_end; j++) {
-                            const real hprebn = W1_sum[n * J + j] + b1[j];
+                            const real hprebn = W1_dot_embcat[n * J + j] + b1[j];
                             const real bndiff = hprebn - bnmeani[j];
                             const real bndiff2 = square(bndiff);
                             bndiff2_sum_rows[j - j_tile] += bndiff2;
@@ -996,7 +997,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             /* h[n,j] = tanh(hpreact[n,j]) */
             #pragma omp simd
             for (int64_t j = j_tile; j < j_end; j++) {
-                const real hprebn = W1_sum[n * J + j] + b1[j];
+                const real hprebn = W1_dot_embcat[n * J + j] + b1[j];
                 const real bndiff = hprebn - bnmeani[j];
                 const real bnraw = bnvar_inv[j] * bndiff;
                 const real hpreact = bngain[j] * bnraw + bnbias[j];
@@ -1004,16 +1005,16 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             }
         }
     }
-    /* W2_sum[n,k] = sum_j(W2[j,k]*h[n,j]) */
+    /* W2_dot_h[n,k] = sum_j(W2[j,k]*h[n,j]) */
     contract(threads, N, K, J,
              h, J, 1,
              W2, K, 1,
-             W2_sum, K, 1);
+             W2_dot_h, K, 1);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide Yb_sum_total = 0;
+        wide logprobs_at_Yb_sum_total = 0;
         real *const restrict grad_b2_rows = grad_b2_parts + block * K;
         for (int64_t i = 0; i < K; i++)
             grad_b2_rows[i] = 0;
@@ -1023,13 +1024,13 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             real logit_maxes_argmax_best = -INFINITY;
             int64_t logit_maxes_argmax = 0;
             for (int64_t k = 0; k < K; k++) {
-                const real logits = W2_sum[n * K + k] + b2[k];
+                const real logits = W2_dot_h[n * K + k] + b2[k];
                 if (exceeds(logits, logit_maxes_argmax_best)) {
                     logit_maxes_argmax_best = logits;
                     logit_maxes_argmax = k;
                 }
             }
-            const real logit_maxes = W2_sum[n * K + logit_maxes_argmax] + b2[logit_maxes_argmax];
+            const real logit_maxes = W2_dot_h[n * K + logit_maxes_argmax] + b2[logit_maxes_argmax];
             /* counts[n,k] = exp(norm_logits[n,k]) */
             /* counts_sum[n] = sum_k(counts[n,k]) */
             wide counts_sum_total = 0;
@@ -1038,7 +1039,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
                 real counts_sum_span = 0;
                 #pragma omp simd reduction(+ : counts_sum_span)
                 for (int64_t k = k_block; k < k_end; k++) {
-                    const real logits = W2_sum[n * K + k] + b2[k];
+                    const real logits = W2_dot_h[n * K + k] + b2[k];
                     const real norm_logits = logits - logit_maxes;
                     grad_norm_logits[n * K + k] = vector_exp(norm_logits);
                     counts_sum_span += grad_norm_logits[n * K + k];
@@ -1064,7 +1065,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
                 grad_counts_sum_inv_total += grad_counts_sum_inv_span;
             }
             grad_counts_sum_inv[n] = grad_counts_sum_inv_total;
-            Yb_sum_total += logprobs[Yb[n]];
+            logprobs_at_Yb_sum_total += logprobs[Yb[n]];
             grad_counts_sum[n] = -grad_counts_sum_inv[n] / square(counts_sum);
             /* grad_counts[n,k] = counts_sum_inv[n]*grad_probs[n,k] + grad_counts_sum[n] */
             /* grad_norm_logits[n,k] = grad_counts[n,k]*counts[n,k] */
@@ -1095,19 +1096,19 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
                 grad_b2_rows[k] += grad_logits[n * K + k];
             }
         }
-        Yb_sum_parts[block] = Yb_sum_total;
+        logprobs_at_Yb_sum_parts[block] = logprobs_at_Yb_sum_total;
     }
-    wide Yb_sum_total = 0;
+    wide logprobs_at_Yb_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        Yb_sum_total += Yb_sum_parts[block];
-    const real Yb_sum = Yb_sum_total;
+        logprobs_at_Yb_sum_total += logprobs_at_Yb_sum_parts[block];
+    const real logprobs_at_Yb_sum = logprobs_at_Yb_sum_total;
     for (int64_t i = 0; i < K; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
             total += grad_b2_parts[block * K + i];
         grad_b2[i] = total;
     }
-    loss[0] = -Yb_sum / N;
+    loss[0] = -logprobs_at_Yb_sum / N;
     /* grad_h[n,j] = sum_k(grad_logits[n,k]*W2[j,k]) */
     contract(threads, N, J, K,
              grad_logits, K, 1,
@@ -1147,7 +1148,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
                 for (int64_t j = j_tile; j < j_end; j++) {
                     grad_hpreact[n * J + j] = (1 - square(h[n * J + j])) * grad_h[n * J + j];
                     grad_bnraw[n * J + j] = bngain[j] * grad_hpreact[n * J + j];
-                    const real hprebn = W1_sum[n * J + j] + b1[j];
+                    const real hprebn = W1_dot_embcat[n * J + j] + b1[j];
                     const real bndiff = hprebn - bnmeani[j];
                     grad_bnvar_inv_rows[j - j_tile] += bndiff * grad_bnraw[n * J + j];
                     grad_bnbias_rows[j - j_tile] += grad_hpreact[n * J + j];
@@ -1196,7 +1197,7 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
                 #pragma omp simd
                 for (int64_t j = j_tile; j < j_end; j++) {
                     grad_bndiff2[n * J + j] = (1 / (real)(N - 1)) * grad_bnvar[j];
-                    const real hprebn = W1_sum[n * J + j] + b1[j];
+                    const real hprebn = W1_dot_embcat[n * J + j] + b1[j];
                     const real bndiff = hprebn - bnmeani[j];
                     grad_bndiff[n * J + j] = 2 * bndiff * grad_bndiff2[n * J + j] + bnvar_inv[j] *
                             grad_bnraw[n * J + j];

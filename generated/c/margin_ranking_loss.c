@@ -5,13 +5,13 @@
  * How far two numbers are from being ranked as the target says.
  *
  *     input1_minus_input2[n] = input1[n] - input2[n]
- *     input1_total[n]        = margin - target[n]*input1_minus_input2[n]
- *     loss                   = sum_n(where(input1_total[n] < 0, 0, input1_total[n]))/N
+ *     input1_terms[n]        = margin - target[n]*input1_minus_input2[n]
+ *     loss                   = sum_n(where(input1_terms[n] < 0, 0, input1_terms[n]))/N
  *
  * The gradients, given grad_loss:
  *
- *     grad_target[n] = grad_loss*where(input1_total[n] < 0, 0, -input1_minus_input2[n])/N
- *     grad_input1[n] = -grad_loss*where(input1_total[n] < 0, 0, target[n])/N
+ *     grad_target[n] = grad_loss*where(input1_terms[n] < 0, 0, -input1_minus_input2[n])/N
+ *     grad_input1[n] = -grad_loss*where(input1_terms[n] < 0, 0, target[n])/N
  *     grad_input2[n] = -grad_input1[n]
  *
  * Tensors are contiguous, and integers have 64 bits. A function returns 0 on success, 1 if it
@@ -76,45 +76,45 @@ static inline void stream(real *to, const real *from, int64_t count) {}
 
 #if !defined VARIANT || VARIANT == 0 /* usual */
 
-/* loss, input1_total from input1, input2, target. */
+/* loss, input1_terms from input1, input2, target. */
 int forward(const real *restrict input1, const real *restrict input2,
-            const real *restrict target, real *restrict loss, real *restrict input1_total_,
+            const real *restrict target, real *restrict loss, real *restrict input1_terms,
             int64_t N, real margin, int threads) {
     const int64_t n_spans = (N + SPAN - 1) / SPAN;
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict input1_total_sum_parts = (wide *)workspace;
-    /* input1_total_[n] = margin - input1_minus_input2[n]*target[n] */
-    /* input1_total_sum = sum_n(where(input1_total_[n] < 0, 0, input1_total_[n])) */
+    wide *const restrict input1_terms_masked_sum_parts = (wide *)workspace;
+    /* input1_terms[n] = margin - input1_minus_input2[n]*target[n] */
+    /* input1_terms_masked_sum = sum_n(where(input1_terms[n] < 0, 0, input1_terms[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide input1_total_sum_total = 0;
-        real input1_total_sum_span = 0;
-        #pragma omp simd reduction(+ : input1_total_sum_span)
+        wide input1_terms_masked_sum_total = 0;
+        real input1_terms_masked_sum_span = 0;
+        #pragma omp simd reduction(+ : input1_terms_masked_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
             const real input1_minus_input2 = input1[n] - input2[n];
-            input1_total_[n] = margin - input1_minus_input2 * target[n];
-            input1_total_sum_span += input1_total_[n] < 0 ? 0 : input1_total_[n];
+            input1_terms[n] = margin - input1_minus_input2 * target[n];
+            input1_terms_masked_sum_span += input1_terms[n] < 0 ? 0 : input1_terms[n];
         }
-        input1_total_sum_total += input1_total_sum_span;
-        input1_total_sum_parts[block] = input1_total_sum_total;
+        input1_terms_masked_sum_total += input1_terms_masked_sum_span;
+        input1_terms_masked_sum_parts[block] = input1_terms_masked_sum_total;
     }
-    wide input1_total_sum_total = 0;
+    wide input1_terms_masked_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        input1_total_sum_total += input1_total_sum_parts[block];
-    const real input1_total_sum = input1_total_sum_total;
-    loss[0] = input1_total_sum / N;
+        input1_terms_masked_sum_total += input1_terms_masked_sum_parts[block];
+    const real input1_terms_masked_sum = input1_terms_masked_sum_total;
+    loss[0] = input1_terms_masked_sum / N;
     free(workspace);
     return 0;
 }
 
-/* grad_input1, grad_input2, grad_target from grad_loss, input1, input2, target, input1_total. */
+/* grad_input1, grad_input2, grad_target from grad_loss, input1, input2, target, input1_terms. */
 int backward(const real *restrict grad_loss, const real *restrict input1,
              const real *restrict input2, const real *restrict target,
-             const real *restrict input1_total_, real *restrict grad_input1,
+             const real *restrict input1_terms, real *restrict grad_input1,
              real *restrict grad_input2, real *restrict grad_target, int64_t N, int threads) {
     const int grad_target_past = past_caches(N);
     const int grad_input1_past = past_caches(N);
@@ -130,8 +130,8 @@ int backward(const real *restrict grad_loss, const real *restrict input1,
         real *const grad_input1_here = grad_input1_past ? grad_input1_line : &grad_input1[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real input1_total_negative = input1_total_[n] < 0;
-            const real grad_loss_masked = input1_total_negative ? 0 : grad_loss[0];
+            const real input1_terms_negative = input1_terms[n] < 0;
+            const real grad_loss_masked = input1_terms_negative ? 0 : grad_loss[0];
             const real grad_loss_masked_scaled = (1 / (real)N) * grad_loss_masked;
             const real input1_minus_input2 = input1[n] - input2[n];
             grad_target_here[n - n_line] = -grad_loss_masked_scaled * input1_minus_input2;
@@ -155,35 +155,35 @@ int value_and_grad(const real *restrict input1, const real *restrict input2,
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict input1_total_sum_parts = (wide *)workspace;
-    /* input1_total_sum = sum_n(where(input1_total_negative[n], 0, input1_total_[n])) */
-    /* grad_target[n] = where(input1_total_negative[n], 0, -input1_minus_input2[n])/N */
-    /* grad_input2[n] = where(input1_total_negative[n], 0, target[n])/N */
+    wide *const restrict input1_terms_masked_sum_parts = (wide *)workspace;
+    /* input1_terms_masked_sum = sum_n(where(input1_terms_negative[n], 0, input1_terms[n])) */
+    /* grad_target[n] = where(input1_terms_negative[n], 0, -input1_minus_input2[n])/N */
+    /* grad_input2[n] = where(input1_terms_negative[n], 0, target[n])/N */
     /* grad_input1[n] = -grad_input2[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide input1_total_sum_total = 0;
-        real input1_total_sum_span = 0;
-        #pragma omp simd reduction(+ : input1_total_sum_span)
+        wide input1_terms_masked_sum_total = 0;
+        real input1_terms_masked_sum_span = 0;
+        #pragma omp simd reduction(+ : input1_terms_masked_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
             const real input1_minus_input2 = input1[n] - input2[n];
-            const real input1_total_ = margin - input1_minus_input2 * target[n];
-            const real input1_total_negative = input1_total_ < 0;
-            input1_total_sum_span += input1_total_negative ? 0 : input1_total_;
-            grad_target[n] = (1 / (real)N) * (input1_total_negative ? 0 : -input1_minus_input2);
-            grad_input2[n] = (1 / (real)N) * (input1_total_negative ? 0 : target[n]);
+            const real input1_terms = margin - input1_minus_input2 * target[n];
+            const real input1_terms_negative = input1_terms < 0;
+            input1_terms_masked_sum_span += input1_terms_negative ? 0 : input1_terms;
+            grad_target[n] = (1 / (real)N) * (input1_terms_negative ? 0 : -input1_minus_input2);
+            grad_input2[n] = (1 / (real)N) * (input1_terms_negative ? 0 : target[n]);
             grad_input1[n] = -grad_input2[n];
         }
-        input1_total_sum_total += input1_total_sum_span;
-        input1_total_sum_parts[block] = input1_total_sum_total;
+        input1_terms_masked_sum_total += input1_terms_masked_sum_span;
+        input1_terms_masked_sum_parts[block] = input1_terms_masked_sum_total;
     }
-    wide input1_total_sum_total = 0;
+    wide input1_terms_masked_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        input1_total_sum_total += input1_total_sum_parts[block];
-    const real input1_total_sum = input1_total_sum_total;
-    loss[0] = input1_total_sum / N;
+        input1_terms_masked_sum_total += input1_terms_masked_sum_parts[block];
+    const real input1_terms_masked_sum = input1_terms_masked_sum_total;
+    loss[0] = input1_terms_masked_sum / N;
     free(workspace);
     return 0;
 }
@@ -192,17 +192,17 @@ int value_and_grad(const real *restrict input1, const real *restrict input2,
 
 #if VARIANT == 1 /* sum */
 
-/* loss, input1_total from input1, input2, target. */
+/* loss, input1_terms from input1, input2, target. */
 int forward(const real *restrict input1, const real *restrict input2,
-            const real *restrict target, real *restrict loss, real *restrict input1_total_,
+            const real *restrict target, real *restrict loss, real *restrict input1_terms,
             int64_t N, real margin, int threads) {
     const int64_t n_spans = (N + SPAN - 1) / SPAN;
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
     wide *const restrict loss_parts = (wide *)workspace;
-    /* input1_total_[n] = margin - input1_minus_input2[n]*target[n] */
-    /* loss = sum_n(where(input1_total_[n] < 0, 0, input1_total_[n])) */
+    /* input1_terms[n] = margin - input1_minus_input2[n]*target[n] */
+    /* loss = sum_n(where(input1_terms[n] < 0, 0, input1_terms[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -212,8 +212,8 @@ int forward(const real *restrict input1, const real *restrict input2,
         #pragma omp simd reduction(+ : loss_span)
         for (int64_t n = n_start; n < n_end; n++) {
             const real input1_minus_input2 = input1[n] - input2[n];
-            input1_total_[n] = margin - input1_minus_input2 * target[n];
-            loss_span += input1_total_[n] < 0 ? 0 : input1_total_[n];
+            input1_terms[n] = margin - input1_minus_input2 * target[n];
+            loss_span += input1_terms[n] < 0 ? 0 : input1_terms[n];
         }
         loss_total += loss_span;
         loss_parts[block] = loss_total;
@@ -226,10 +226,10 @@ int forward(const real *restrict input1, const real *restrict input2,
     return 0;
 }
 
-/* grad_input1, grad_input2, grad_target from grad_loss, input1, input2, target, input1_total. */
+/* grad_input1, grad_input2, grad_target from grad_loss, input1, input2, target, input1_terms. */
 int backward(const real *restrict grad_loss, const real *restrict input1,
              const real *restrict input2, const real *restrict target,
-             const real *restrict input1_total_, real *restrict grad_input1,
+             const real *restrict input1_terms, real *restrict grad_input1,
              real *restrict grad_input2, real *restrict grad_target, int64_t N, int threads) {
     const int grad_target_past = past_caches(N);
     const int grad_input1_past = past_caches(N);
@@ -245,8 +245,8 @@ int backward(const real *restrict grad_loss, const real *restrict input1,
         real *const grad_input1_here = grad_input1_past ? grad_input1_line : &grad_input1[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real input1_total_negative = input1_total_[n] < 0;
-            const real grad_loss_masked = input1_total_negative ? 0 : grad_loss[0];
+            const real input1_terms_negative = input1_terms[n] < 0;
+            const real grad_loss_masked = input1_terms_negative ? 0 : grad_loss[0];
             const real input1_minus_input2 = input1[n] - input2[n];
             grad_target_here[n - n_line] = -grad_loss_masked * input1_minus_input2;
             grad_input2[n] = grad_loss_masked * target[n];
@@ -264,13 +264,13 @@ int backward(const real *restrict grad_loss, const real *restrict input1,
 
 #if VARIANT == 2 /* none */
 
-/* loss, input1_total from input1, input2, target. */
+/* loss, input1_terms from input1, input2, target. */
 int forward(const real *restrict input1, const real *restrict input2,
-            const real *restrict target, real *restrict loss, real *restrict input1_total_,
+            const real *restrict target, real *restrict loss, real *restrict input1_terms,
             int64_t N, real margin, int threads) {
     const int loss_past = past_caches(N);
-    /* input1_total_[n] = margin - input1_minus_input2[n]*target[n] */
-    /* loss[n] = where(input1_total_[n] < 0, 0, input1_total_[n]) */
+    /* input1_terms[n] = margin - input1_minus_input2[n]*target[n] */
+    /* loss[n] = where(input1_terms[n] < 0, 0, input1_terms[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -279,8 +279,8 @@ int forward(const real *restrict input1, const real *restrict input2,
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real input1_minus_input2 = input1[n] - input2[n];
-            input1_total_[n] = margin - input1_minus_input2 * target[n];
-            loss_here[n - n_line] = input1_total_[n] < 0 ? 0 : input1_total_[n];
+            input1_terms[n] = margin - input1_minus_input2 * target[n];
+            loss_here[n - n_line] = input1_terms[n] < 0 ? 0 : input1_terms[n];
         }
         if (loss_past)
             stream(&loss[n_line], loss_line, n_stop - n_line);
@@ -288,10 +288,10 @@ int forward(const real *restrict input1, const real *restrict input2,
     return 0;
 }
 
-/* grad_input1, grad_input2, grad_target from grad_loss, input1, input2, target, input1_total. */
+/* grad_input1, grad_input2, grad_target from grad_loss, input1, input2, target, input1_terms. */
 int backward(const real *restrict grad_loss, const real *restrict input1,
              const real *restrict input2, const real *restrict target,
-             const real *restrict input1_total_, real *restrict grad_input1,
+             const real *restrict input1_terms, real *restrict grad_input1,
              real *restrict grad_input2, real *restrict grad_target, int64_t N, int threads) {
     const int grad_target_past = past_caches(N);
     const int grad_input1_past = past_caches(N);
@@ -307,8 +307,8 @@ int backward(const real *restrict grad_loss, const real *restrict input1,
         real *const grad_input1_here = grad_input1_past ? grad_input1_line : &grad_input1[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real input1_total_negative = input1_total_[n] < 0;
-            const real grad_loss_masked = input1_total_negative ? 0 : grad_loss[n];
+            const real input1_terms_negative = input1_terms[n] < 0;
+            const real grad_loss_masked = input1_terms_negative ? 0 : grad_loss[n];
             const real input1_minus_input2 = input1[n] - input2[n];
             grad_target_here[n - n_line] = -grad_loss_masked * input1_minus_input2;
             grad_input2[n] = grad_loss_masked * target[n];

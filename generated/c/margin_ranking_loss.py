@@ -33,13 +33,13 @@ class Residuals(NamedTuple):
     input1: Tensor
     input2: Tensor
     target: Tensor
-    input1_total: Tensor
+    input1_terms: Tensor
 
 
 Gradients = in_torch.Gradients
 
 _forward = Function(
-    _SOURCE, "forward", 0, ("input1", "input2", "target", "loss", "input1_total"), 1, ("margin",)
+    _SOURCE, "forward", 0, ("input1", "input2", "target", "loss", "input1_terms"), 1, ("margin",)
 )
 _backward = Function(
     _SOURCE,
@@ -50,7 +50,7 @@ _backward = Function(
         "input1",
         "input2",
         "target",
-        "input1_total",
+        "input1_terms",
         "grad_input1",
         "grad_input2",
         "grad_target",
@@ -78,18 +78,18 @@ def _computed(
     input2 = input2.contiguous()
     input1 = input1.contiguous()
     loss = empty(target, ())
-    input1_total = empty(target, (N,))
+    input1_terms = empty(target, (N,))
     _forward[target.dtype](
         input1.data_ptr(),
         input2.data_ptr(),
         target.data_ptr(),
         loss.data_ptr(),
-        input1_total.data_ptr(),
+        input1_terms.data_ptr(),
         N,
         margin,
         torch.get_num_threads(),
     )
-    return loss, Residuals(input1, input2, target, input1_total)
+    return loss, Residuals(input1, input2, target, input1_terms)
 
 
 def forward(
@@ -111,25 +111,25 @@ def backward(grad_loss: Tensor, residuals: Residuals | in_torch.Residuals) -> Gr
     """
     if isinstance(residuals, in_torch.Residuals):
         return in_torch.backward(grad_loss, residuals)
-    input1, input2, target, input1_total = residuals
-    check_gradient("grad_loss", grad_loss, input1_total)
-    (N,) = input1_total.shape
+    input1, input2, target, input1_terms = residuals
+    check_gradient("grad_loss", grad_loss, input1_terms)
+    (N,) = input1_terms.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    input1_total = input1_total.contiguous()
+    input1_terms = input1_terms.contiguous()
     target = target.contiguous()
     input2 = input2.contiguous()
     input1 = input1.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_input1 = empty(input1_total, (N,))
-    grad_input2 = empty(input1_total, (N,))
-    grad_target = empty(input1_total, (N,))
-    _backward[input1_total.dtype](
+    grad_input1 = empty(input1_terms, (N,))
+    grad_input2 = empty(input1_terms, (N,))
+    grad_target = empty(input1_terms, (N,))
+    _backward[input1_terms.dtype](
         grad_loss.data_ptr(),
         input1.data_ptr(),
         input2.data_ptr(),
         target.data_ptr(),
-        input1_total.data_ptr(),
+        input1_terms.data_ptr(),
         grad_input1.data_ptr(),
         grad_input2.data_ptr(),
         grad_target.data_ptr(),
@@ -178,14 +178,14 @@ class _Function(torch.autograd.Function):
         input1: Tensor, input2: Tensor, target: Tensor, margin: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = _computed(input1, input2, target, margin=margin)
-        return loss, residuals.input1_total
+        return loss, residuals.input1_terms
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         input1, input2, target, margin = inputs
-        _, input1_total = output
-        ctx.save_for_backward(input1, input2, target, input1_total)
-        ctx.mark_non_differentiable(input1_total)
+        _, input1_terms = output
+        ctx.save_for_backward(input1, input2, target, input1_terms)
+        ctx.mark_non_differentiable(input1_terms)
         ctx.set_materialize_grads(False)
         ctx.options = (margin,)
 
@@ -194,13 +194,13 @@ class _Function(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        input1, input2, target, input1_total = ctx.saved_tensors
+        input1, input2, target, input1_terms = ctx.saved_tensors
         (margin,) = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_loss):
             inputs = (input1, input2, target, margin)
             return in_torch_instead(in_torch._Function, inputs, (grad_loss,))
-        residuals = Residuals(input1, input2, target, input1_total)
+        residuals = Residuals(input1, input2, target, input1_terms)
         gradients = backward(grad_loss, residuals)
         return gradients.grad_input1, gradients.grad_input2, gradients.grad_target, None
 
@@ -211,13 +211,13 @@ class SumResiduals(NamedTuple):
     input1: Tensor
     input2: Tensor
     target: Tensor
-    input1_total: Tensor
+    input1_terms: Tensor
 
 
 SumGradients = in_torch.SumGradients
 
 _forward_sum = Function(
-    _SOURCE, "forward", 1, ("input1", "input2", "target", "loss", "input1_total"), 1, ("margin",)
+    _SOURCE, "forward", 1, ("input1", "input2", "target", "loss", "input1_terms"), 1, ("margin",)
 )
 _backward_sum = Function(
     _SOURCE,
@@ -228,7 +228,7 @@ _backward_sum = Function(
         "input1",
         "input2",
         "target",
-        "input1_total",
+        "input1_terms",
         "grad_input1",
         "grad_input2",
         "grad_target",
@@ -248,18 +248,18 @@ def _computed_sum(
     input2 = input2.contiguous()
     input1 = input1.contiguous()
     loss = empty(target, ())
-    input1_total = empty(target, (N,))
+    input1_terms = empty(target, (N,))
     _forward_sum[target.dtype](
         input1.data_ptr(),
         input2.data_ptr(),
         target.data_ptr(),
         loss.data_ptr(),
-        input1_total.data_ptr(),
+        input1_terms.data_ptr(),
         N,
         margin,
         torch.get_num_threads(),
     )
-    return loss, SumResiduals(input1, input2, target, input1_total)
+    return loss, SumResiduals(input1, input2, target, input1_terms)
 
 
 def forward_sum(
@@ -283,25 +283,25 @@ def backward_sum(
     """
     if isinstance(residuals, in_torch.SumResiduals):
         return in_torch.backward_sum(grad_loss, residuals)
-    input1, input2, target, input1_total = residuals
-    check_gradient("grad_loss", grad_loss, input1_total)
-    (N,) = input1_total.shape
+    input1, input2, target, input1_terms = residuals
+    check_gradient("grad_loss", grad_loss, input1_terms)
+    (N,) = input1_terms.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    input1_total = input1_total.contiguous()
+    input1_terms = input1_terms.contiguous()
     target = target.contiguous()
     input2 = input2.contiguous()
     input1 = input1.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_input1 = empty(input1_total, (N,))
-    grad_input2 = empty(input1_total, (N,))
-    grad_target = empty(input1_total, (N,))
-    _backward_sum[input1_total.dtype](
+    grad_input1 = empty(input1_terms, (N,))
+    grad_input2 = empty(input1_terms, (N,))
+    grad_target = empty(input1_terms, (N,))
+    _backward_sum[input1_terms.dtype](
         grad_loss.data_ptr(),
         input1.data_ptr(),
         input2.data_ptr(),
         target.data_ptr(),
-        input1_total.data_ptr(),
+        input1_terms.data_ptr(),
         grad_input1.data_ptr(),
         grad_input2.data_ptr(),
         grad_target.data_ptr(),
@@ -319,14 +319,14 @@ class _SumFunction(torch.autograd.Function):
         input1: Tensor, input2: Tensor, target: Tensor, margin: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = _computed_sum(input1, input2, target, margin=margin)
-        return loss, residuals.input1_total
+        return loss, residuals.input1_terms
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         input1, input2, target, margin = inputs
-        _, input1_total = output
-        ctx.save_for_backward(input1, input2, target, input1_total)
-        ctx.mark_non_differentiable(input1_total)
+        _, input1_terms = output
+        ctx.save_for_backward(input1, input2, target, input1_terms)
+        ctx.mark_non_differentiable(input1_terms)
         ctx.set_materialize_grads(False)
         ctx.options = (margin,)
 
@@ -335,13 +335,13 @@ class _SumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        input1, input2, target, input1_total = ctx.saved_tensors
+        input1, input2, target, input1_terms = ctx.saved_tensors
         (margin,) = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_loss):
             inputs = (input1, input2, target, margin)
             return in_torch_instead(in_torch._SumFunction, inputs, (grad_loss,))
-        residuals = SumResiduals(input1, input2, target, input1_total)
+        residuals = SumResiduals(input1, input2, target, input1_terms)
         gradients = backward_sum(grad_loss, residuals)
         return gradients.grad_input1, gradients.grad_input2, gradients.grad_target, None
 
@@ -352,13 +352,13 @@ class NoneResiduals(NamedTuple):
     input1: Tensor
     input2: Tensor
     target: Tensor
-    input1_total: Tensor
+    input1_terms: Tensor
 
 
 NoneGradients = in_torch.NoneGradients
 
 _forward_none = Function(
-    _SOURCE, "forward", 2, ("input1", "input2", "target", "loss", "input1_total"), 1, ("margin",)
+    _SOURCE, "forward", 2, ("input1", "input2", "target", "loss", "input1_terms"), 1, ("margin",)
 )
 _backward_none = Function(
     _SOURCE,
@@ -369,7 +369,7 @@ _backward_none = Function(
         "input1",
         "input2",
         "target",
-        "input1_total",
+        "input1_terms",
         "grad_input1",
         "grad_input2",
         "grad_target",
@@ -389,18 +389,18 @@ def _computed_none(
     input2 = input2.contiguous()
     input1 = input1.contiguous()
     loss = empty(target, (N,))
-    input1_total = empty(target, (N,))
+    input1_terms = empty(target, (N,))
     _forward_none[target.dtype](
         input1.data_ptr(),
         input2.data_ptr(),
         target.data_ptr(),
         loss.data_ptr(),
-        input1_total.data_ptr(),
+        input1_terms.data_ptr(),
         N,
         margin,
         torch.get_num_threads(),
     )
-    return loss, NoneResiduals(input1, input2, target, input1_total)
+    return loss, NoneResiduals(input1, input2, target, input1_terms)
 
 
 def forward_none(
@@ -424,27 +424,27 @@ def backward_none(
     """
     if isinstance(residuals, in_torch.NoneResiduals):
         return in_torch.backward_none(grad_loss, residuals)
-    input1, input2, target, input1_total = residuals
-    check_gradient("grad_loss", grad_loss, input1_total)
-    (N,) = input1_total.shape
+    input1, input2, target, input1_terms = residuals
+    check_gradient("grad_loss", grad_loss, input1_terms)
+    (N,) = input1_terms.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    input1_total = input1_total.contiguous()
+    input1_terms = input1_terms.contiguous()
     target = target.contiguous()
     input2 = input2.contiguous()
     input1 = input1.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_input1 = empty(input1_total, (N,))
-    grad_input2 = empty(input1_total, (N,))
-    grad_target = empty(input1_total, (N,))
-    _backward_none[input1_total.dtype](
+    grad_input1 = empty(input1_terms, (N,))
+    grad_input2 = empty(input1_terms, (N,))
+    grad_target = empty(input1_terms, (N,))
+    _backward_none[input1_terms.dtype](
         grad_loss.data_ptr(),
         input1.data_ptr(),
         input2.data_ptr(),
         target.data_ptr(),
-        input1_total.data_ptr(),
+        input1_terms.data_ptr(),
         grad_input1.data_ptr(),
         grad_input2.data_ptr(),
         grad_target.data_ptr(),
@@ -462,14 +462,14 @@ class _NoneFunction(torch.autograd.Function):
         input1: Tensor, input2: Tensor, target: Tensor, margin: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = _computed_none(input1, input2, target, margin=margin)
-        return loss, residuals.input1_total
+        return loss, residuals.input1_terms
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         input1, input2, target, margin = inputs
-        _, input1_total = output
-        ctx.save_for_backward(input1, input2, target, input1_total)
-        ctx.mark_non_differentiable(input1_total)
+        _, input1_terms = output
+        ctx.save_for_backward(input1, input2, target, input1_terms)
+        ctx.mark_non_differentiable(input1_terms)
         ctx.set_materialize_grads(False)
         ctx.options = (margin,)
 
@@ -478,13 +478,13 @@ class _NoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        input1, input2, target, input1_total = ctx.saved_tensors
+        input1, input2, target, input1_terms = ctx.saved_tensors
         (margin,) = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_loss):
             inputs = (input1, input2, target, margin)
             return in_torch_instead(in_torch._NoneFunction, inputs, (grad_loss,))
-        residuals = NoneResiduals(input1, input2, target, input1_total)
+        residuals = NoneResiduals(input1, input2, target, input1_terms)
         gradients = backward_none(grad_loss, residuals)
         return gradients.grad_input1, gradients.grad_input2, gradients.grad_target, None
 

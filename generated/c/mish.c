@@ -4,13 +4,13 @@
  *
  * x*tanh(softplus(x)) (Misra, 2019).
  *
- *     tanh_log_exp_x[n] = tanh(log(1 + exp(x[n])))
- *     y[n]              = x[n]*tanh_log_exp_x[n]
- *     sigmoid_x[n]      = 1/(1 + exp(-x[n]))
+ *     tanh_softplus_x[n] = tanh(log(1 + exp(x[n])))
+ *     y[n]               = x[n]*tanh_softplus_x[n]
+ *     sigmoid_x[n]       = 1/(1 + exp(-x[n]))
  *
  * The gradients, given grad_y:
  *
- *     grad_x[n] = grad_y[n]*(tanh_log_exp_x[n] + x[n]*sigmoid_x[n]*(1 - tanh_log_exp_x[n]**2))
+ *     grad_x[n] = grad_y[n]*(tanh_softplus_x[n] + x[n]*sigmoid_x[n]*(1 - tanh_softplus_x[n]**2))
  *
  * Tensors are contiguous, and integers have 64 bits. A function returns 0 on success, 1 if it
  * cannot get the memory that it works in, 1 + k if its k-th argument holds an index that is out of
@@ -264,8 +264,8 @@ static inline real log_add_exp(real a, real b) {
 /* y from x. */
 int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
     const int y_past = past_caches(N);
-    /* tanh_log_exp_x[n] = tanh(log_add_exp(x[n], 0)) */
-    /* y[n] = tanh_log_exp_x[n]*x[n] */
+    /* tanh_softplus_x[n] = tanh(log_add_exp(x[n], 0)) */
+    /* y[n] = tanh_softplus_x[n]*x[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -273,8 +273,8 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
         real *const y_here = y_past ? y_line : &y[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real tanh_log_exp_x = vector_tanh(log_add_exp(x[n], 0));
-            y_here[n - n_line] = x[n] * tanh_log_exp_x;
+            const real tanh_softplus_x = vector_tanh(log_add_exp(x[n], 0));
+            y_here[n - n_line] = x[n] * tanh_softplus_x;
         }
         if (y_past)
             stream(&y[n_line], y_line, n_stop - n_line);
@@ -286,9 +286,9 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
 int backward(const real *restrict grad_y, const real *restrict x, real *restrict grad_x,
              int64_t N, int threads) {
     const int grad_x_past = past_caches(N);
-    /* tanh_log_exp_x[n] = tanh(log_add_exp(x[n], 0)) */
+    /* tanh_softplus_x[n] = tanh(log_add_exp(x[n], 0)) */
     /* sigmoid_x[n] = sigmoid(x[n]) */
-    /* grad_x[n] = grad_y[n]*(tanh_log_exp_x[n] + sigmoid_x[n]*x[n]*(1 - tanh_log_exp_x[n]**2)) */
+    /* grad_x[n] = grad_y[n]*(tanh_softplus_x[n] + sigmoid_x[n]*x[n]*(1 - tanh_softplus_x[n]**2)) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -296,10 +296,10 @@ int backward(const real *restrict grad_y, const real *restrict x, real *restrict
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real tanh_log_exp_x = vector_tanh(log_add_exp(x[n], 0));
+            const real tanh_softplus_x = vector_tanh(log_add_exp(x[n], 0));
             const real sigmoid_x = sigmoid(x[n]);
-            grad_x_here[n - n_line] = ((1 - square(tanh_log_exp_x)) * x[n] * sigmoid_x +
-                    tanh_log_exp_x) * grad_y[n];
+            grad_x_here[n - n_line] = ((1 - square(tanh_softplus_x)) * x[n] * sigmoid_x +
+                    tanh_softplus_x) * grad_y[n];
         }
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);

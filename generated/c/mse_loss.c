@@ -171,62 +171,64 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
 
 #if VARIANT == 1 /* weight */
 
-/* loss, weight_sum, target_sum from x, target, weight. */
+/* loss, weight_sum, weight_scaled_sum from x, target, weight. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict weight,
-            real *restrict loss, real *restrict weight_sum, real *restrict target_sum,
+            real *restrict loss, real *restrict weight_sum, real *restrict weight_scaled_sum,
             int64_t N, int threads) {
     const int64_t n_spans = (N + SPAN - 1) / SPAN;
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide) + ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
     wide *const restrict weight_sum_parts = (wide *)workspace;
-    wide *const restrict target_sum_parts = (wide *)((char *)weight_sum_parts + ROOM(n_spans,
+    wide *const restrict weight_scaled_sum_parts = (wide *)((char *)weight_sum_parts + ROOM(n_spans,
             wide));
     /* weight_sum = sum_n(weight[n]) */
-    /* target_sum = sum_n(weight[n]*x_minus_target[n]**2) */
+    /* weight_scaled_sum = sum_n(weight[n]*x_minus_target[n]**2) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide weight_sum_total = 0;
-        wide target_sum_total = 0;
+        wide weight_scaled_sum_total = 0;
         real weight_sum_span = 0;
-        real target_sum_span = 0;
-        #pragma omp simd reduction(+ : weight_sum_span, target_sum_span)
+        real weight_scaled_sum_span = 0;
+        #pragma omp simd reduction(+ : weight_sum_span, weight_scaled_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
             weight_sum_span += weight[n];
             const real x_minus_target = x[n] - target[n];
-            target_sum_span += square(x_minus_target) * weight[n];
+            weight_scaled_sum_span += square(x_minus_target) * weight[n];
         }
         weight_sum_total += weight_sum_span;
-        target_sum_total += target_sum_span;
+        weight_scaled_sum_total += weight_scaled_sum_span;
         weight_sum_parts[block] = weight_sum_total;
-        target_sum_parts[block] = target_sum_total;
+        weight_scaled_sum_parts[block] = weight_scaled_sum_total;
     }
     wide weight_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
         weight_sum_total += weight_sum_parts[block];
     weight_sum[0] = weight_sum_total;
-    wide target_sum_total = 0;
+    wide weight_scaled_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        target_sum_total += target_sum_parts[block];
-    target_sum[0] = target_sum_total;
-    loss[0] = target_sum[0] / weight_sum[0];
+        weight_scaled_sum_total += weight_scaled_sum_parts[block];
+    weight_scaled_sum[0] = weight_scaled_sum_total;
+    loss[0] = weight_scaled_sum[0] / weight_sum[0];
     free(workspace);
     return 0;
 }
 
-/* grad_x, grad_target, grad_weight from grad_loss, x, target, weight, weight_sum, target_sum. */
+/* grad_x, grad_target, grad_weight from grad_loss, x, target, weight, weight_sum,
+ * weight_scaled_sum. */
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight,
-             const real *restrict weight_sum, const real *restrict target_sum,
+             const real *restrict weight_sum, const real *restrict weight_scaled_sum,
              real *restrict grad_x, real *restrict grad_target, real *restrict grad_weight,
              int64_t N, int threads) {
     const int grad_weight_past = past_caches(N);
     const int grad_target_past = past_caches(N);
-    const real grad_loss_product = grad_loss[0] / weight_sum[0];
-    /* grad_weight[n] = grad_loss_product*(x_minus_target[n]**2 - target_sum/weight_sum) */
-    /* grad_x[n] = 2*grad_loss_product*weight[n]*x_minus_target[n] */
+    const real grad_loss_over_weight_sum = grad_loss[0] / weight_sum[0];
+    /* grad_weight[n] = grad_loss_over_weight_sum
+                        *(x_minus_target[n]**2 - weight_scaled_sum/weight_sum) */
+    /* grad_x[n] = 2*grad_loss_over_weight_sum*weight[n]*x_minus_target[n] */
     /* grad_target[n] = -grad_x[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
@@ -238,9 +240,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real x_minus_target = x[n] - target[n];
-            grad_weight_here[n - n_line] = grad_loss_product * (square(x_minus_target) -
-                    target_sum[0] / weight_sum[0]);
-            grad_x[n] = (2 * grad_loss_product) * weight[n] * x_minus_target;
+            grad_weight_here[n - n_line] = grad_loss_over_weight_sum * (square(x_minus_target) -
+                    weight_scaled_sum[0] / weight_sum[0]);
+            grad_x[n] = (2 * grad_loss_over_weight_sum) * weight[n] * x_minus_target;
             grad_target_here[n - n_line] = -grad_x[n];
         }
         if (grad_weight_past)

@@ -85,26 +85,26 @@ int forward(const real *restrict logprobs, const int64_t *restrict target, real 
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)workspace;
-    /* logprobs_sum = sum_n(logprobs[n,target[n]]) */
+    wide *const restrict logprobs_at_target_sum_parts = (wide *)workspace;
+    /* logprobs_at_target_sum = sum_n(logprobs[n,target[n]]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide logprobs_sum_total = 0;
-        real logprobs_sum_span = 0;
-        #pragma omp simd reduction(+ : logprobs_sum_span)
+        wide logprobs_at_target_sum_total = 0;
+        real logprobs_at_target_sum_span = 0;
+        #pragma omp simd reduction(+ : logprobs_at_target_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            logprobs_sum_span += logprobs[n * K + target[n]];
+            logprobs_at_target_sum_span += logprobs[n * K + target[n]];
         }
-        logprobs_sum_total += logprobs_sum_span;
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        logprobs_at_target_sum_total += logprobs_at_target_sum_span;
+        logprobs_at_target_sum_parts[block] = logprobs_at_target_sum_total;
     }
-    wide logprobs_sum_total = 0;
+    wide logprobs_at_target_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum / N;
+        logprobs_at_target_sum_total += logprobs_at_target_sum_parts[block];
+    const real logprobs_at_target_sum = logprobs_at_target_sum_total;
+    loss[0] = -logprobs_at_target_sum / N;
     free(workspace);
     return 0;
 }
@@ -149,14 +149,14 @@ int value_and_grad(const real *restrict logprobs, const int64_t *restrict target
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_at_target_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide logprobs_sum_total = 0;
+        wide logprobs_at_target_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
-            logprobs_sum_total += logprobs[n * K + target[n]];
+            logprobs_at_target_sum_total += logprobs[n * K + target[n]];
             /* grad_logprobs[n,k] = 0 */
             for (int64_t k_line = 0; k_line < K; k_line += LINE) {
                 const int64_t k_stop = least(k_line + LINE, K);
@@ -173,13 +173,13 @@ int value_and_grad(const real *restrict logprobs, const int64_t *restrict target
             /* grad_logprobs[n,target[n]] -= 1/N */
             grad_logprobs[n * K + target[n]] -= 1 / (real)N;
         }
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        logprobs_at_target_sum_parts[block] = logprobs_at_target_sum_total;
     }
-    wide logprobs_sum_total = 0;
+    wide logprobs_at_target_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum / N;
+        logprobs_at_target_sum_total += logprobs_at_target_sum_parts[block];
+    const real logprobs_at_target_sum = logprobs_at_target_sum_total;
+    loss[0] = -logprobs_at_target_sum / N;
     free(workspace);
     return 0;
 }
@@ -198,26 +198,26 @@ int forward(const real *restrict logprobs, const int64_t *restrict target, real 
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)workspace;
-    /* logprobs_sum = sum_n(logprobs[n,target[n]]) */
+    wide *const restrict logprobs_at_target_sum_parts = (wide *)workspace;
+    /* logprobs_at_target_sum = sum_n(logprobs[n,target[n]]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide logprobs_sum_total = 0;
-        real logprobs_sum_span = 0;
-        #pragma omp simd reduction(+ : logprobs_sum_span)
+        wide logprobs_at_target_sum_total = 0;
+        real logprobs_at_target_sum_span = 0;
+        #pragma omp simd reduction(+ : logprobs_at_target_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            logprobs_sum_span += logprobs[n * K + target[n]];
+            logprobs_at_target_sum_span += logprobs[n * K + target[n]];
         }
-        logprobs_sum_total += logprobs_sum_span;
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        logprobs_at_target_sum_total += logprobs_at_target_sum_span;
+        logprobs_at_target_sum_parts[block] = logprobs_at_target_sum_total;
     }
-    wide logprobs_sum_total = 0;
+    wide logprobs_at_target_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum;
+        logprobs_at_target_sum_total += logprobs_at_target_sum_parts[block];
+    const real logprobs_at_target_sum = logprobs_at_target_sum_total;
+    loss[0] = -logprobs_at_target_sum;
     free(workspace);
     return 0;
 }
@@ -321,37 +321,38 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
     if (workspace == NULL)
         return 1;
     wide *const restrict kept_sum_parts = (wide *)workspace;
-    wide *const restrict logprobs_sum_parts = (wide *)((char *)kept_sum_parts + ROOM(n_spans,
-            wide));
+    wide *const restrict neg_logprobs_at_target_masked_sum_parts = (wide *)((char *)kept_sum_parts +
+            ROOM(n_spans, wide));
     /* kept_sum = sum_n(kept[n]) */
-    /* logprobs_sum = sum_n(where(kept[n] == 0, 0, -logprobs[n,target[n]])) */
+    /* neg_logprobs_at_target_masked_sum = sum_n(where(kept[n] == 0, 0, -logprobs[n,target[n]])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
         wide kept_sum_total = 0;
-        wide logprobs_sum_total = 0;
+        wide neg_logprobs_at_target_masked_sum_total = 0;
         real kept_sum_span = 0;
-        real logprobs_sum_span = 0;
-        #pragma omp simd reduction(+ : kept_sum_span, logprobs_sum_span)
+        real neg_logprobs_at_target_masked_sum_span = 0;
+        #pragma omp simd reduction(+ : kept_sum_span, neg_logprobs_at_target_masked_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
             kept_sum_span += kept[n];
-            logprobs_sum_span += kept[n] == 0 ? 0 : -logprobs[n * K + target[n]];
+            neg_logprobs_at_target_masked_sum_span += kept[n] == 0 ? 0 :
+                    -logprobs[n * K + target[n]];
         }
         kept_sum_total += kept_sum_span;
-        logprobs_sum_total += logprobs_sum_span;
+        neg_logprobs_at_target_masked_sum_total += neg_logprobs_at_target_masked_sum_span;
         kept_sum_parts[block] = kept_sum_total;
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        neg_logprobs_at_target_masked_sum_parts[block] = neg_logprobs_at_target_masked_sum_total;
     }
     wide kept_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
         kept_sum_total += kept_sum_parts[block];
     kept_sum[0] = kept_sum_total;
-    wide logprobs_sum_total = 0;
+    wide neg_logprobs_at_target_masked_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = logprobs_sum / kept_sum[0];
+        neg_logprobs_at_target_masked_sum_total += neg_logprobs_at_target_masked_sum_parts[block];
+    const real neg_logprobs_at_target_masked_sum = neg_logprobs_at_target_masked_sum_total;
+    loss[0] = neg_logprobs_at_target_masked_sum / kept_sum[0];
     free(workspace);
     return 0;
 }
@@ -513,10 +514,10 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
 
 #if VARIANT == 6 /* weight */
 
-/* loss, target_sum from logprobs, target, weight. */
+/* loss, weight_at_target_sum from logprobs, target, weight. */
 int forward(const real *restrict logprobs, const int64_t *restrict target,
-            const real *restrict weight, real *restrict loss, real *restrict target_sum,
-            int64_t K, int64_t N, int threads) {
+            const real *restrict weight, real *restrict loss,
+            real *restrict weight_at_target_sum, int64_t K, int64_t N, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
@@ -524,46 +525,51 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide) + ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict target_sum_parts = (wide *)workspace;
-    wide *const restrict logprobs_sum_parts = (wide *)((char *)target_sum_parts + ROOM(n_spans,
-            wide));
-    /* target_sum = sum_n(target_weight[n]) */
-    /* logprobs_sum = sum_n(logprobs[n,target[n]]*target_weight[n]) */
+    wide *const restrict weight_at_target_sum_parts = (wide *)workspace;
+    wide *const restrict logprobs_at_target_dot_weight_at_target_parts = (wide *)((char
+            *)weight_at_target_sum_parts + ROOM(n_spans, wide));
+    /* weight_at_target_sum = sum_n(weight_at_target[n]) */
+    /* logprobs_at_target_dot_weight_at_target = sum_n(logprobs[n,target[n]]*weight_at_target[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide target_sum_total = 0;
-        wide logprobs_sum_total = 0;
-        real target_sum_span = 0;
-        real logprobs_sum_span = 0;
-        #pragma omp simd reduction(+ : target_sum_span, logprobs_sum_span)
+        wide weight_at_target_sum_total = 0;
+        wide logprobs_at_target_dot_weight_at_target_total = 0;
+        real weight_at_target_sum_span = 0;
+        real logprobs_at_target_dot_weight_at_target_span = 0;
+        #pragma omp simd reduction(+ : weight_at_target_sum_span, logprobs_at_target_dot_weight_at_target_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real target_weight = weight[target[n]];
-            target_sum_span += target_weight;
-            logprobs_sum_span += target_weight * logprobs[n * K + target[n]];
+            const real weight_at_target = weight[target[n]];
+            weight_at_target_sum_span += weight_at_target;
+            logprobs_at_target_dot_weight_at_target_span += weight_at_target *
+                    logprobs[n * K + target[n]];
         }
-        target_sum_total += target_sum_span;
-        logprobs_sum_total += logprobs_sum_span;
-        target_sum_parts[block] = target_sum_total;
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        weight_at_target_sum_total += weight_at_target_sum_span;
+        logprobs_at_target_dot_weight_at_target_total +=
+                logprobs_at_target_dot_weight_at_target_span;
+        weight_at_target_sum_parts[block] = weight_at_target_sum_total;
+        logprobs_at_target_dot_weight_at_target_parts[block] =
+                logprobs_at_target_dot_weight_at_target_total;
     }
-    wide target_sum_total = 0;
+    wide weight_at_target_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        target_sum_total += target_sum_parts[block];
-    target_sum[0] = target_sum_total;
-    wide logprobs_sum_total = 0;
+        weight_at_target_sum_total += weight_at_target_sum_parts[block];
+    weight_at_target_sum[0] = weight_at_target_sum_total;
+    wide logprobs_at_target_dot_weight_at_target_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum / target_sum[0];
+        logprobs_at_target_dot_weight_at_target_total +=
+                logprobs_at_target_dot_weight_at_target_parts[block];
+    const real logprobs_at_target_dot_weight_at_target =
+            logprobs_at_target_dot_weight_at_target_total;
+    loss[0] = -logprobs_at_target_dot_weight_at_target / weight_at_target_sum[0];
     free(workspace);
     return 0;
 }
 
-/* grad_logprobs from grad_loss, target, weight, target_sum. */
+/* grad_logprobs from grad_loss, target, weight, weight_at_target_sum. */
 int backward(const real *restrict grad_loss, const int64_t *restrict target,
-             const real *restrict weight, const real *restrict target_sum,
+             const real *restrict weight, const real *restrict weight_at_target_sum,
              real *restrict grad_logprobs, int64_t K, int64_t N, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
@@ -571,7 +577,7 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
     const int grad_logprobs_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real target_weight = weight[target[n]];
+        const real weight_at_target = weight[target[n]];
         /* grad_logprobs[n,k] = 0 */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
@@ -586,9 +592,9 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
                 stream(&grad_logprobs[n * K + k_line], grad_logprobs_line, k_stop - k_line);
         }
         /* grad_logprobs[n,target[n]] -= grad_loss
-           *where(target_sum == 0, 0, target_weight[n]/target_sum) */
-        grad_logprobs[n * K + target[n]] -= grad_loss[0] * (target_sum[0] == 0 ? 0 : target_weight /
-                target_sum[0]);
+           *where(weight_at_target_sum == 0, 0, weight_at_target[n]/weight_at_target_sum) */
+        grad_logprobs[n * K + target[n]] -= grad_loss[0] * (weight_at_target_sum[0] == 0 ? 0 :
+                weight_at_target / weight_at_target_sum[0]);
     }
     return 0;
 }
@@ -607,27 +613,32 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict logprobs_sum_parts = (wide *)workspace;
-    /* logprobs_sum = sum_n(logprobs[n,target[n]]*target_weight[n]) */
+    wide *const restrict logprobs_at_target_dot_weight_at_target_parts = (wide *)workspace;
+    /* logprobs_at_target_dot_weight_at_target = sum_n(logprobs[n,target[n]]*weight_at_target[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide logprobs_sum_total = 0;
-        real logprobs_sum_span = 0;
-        #pragma omp simd reduction(+ : logprobs_sum_span)
+        wide logprobs_at_target_dot_weight_at_target_total = 0;
+        real logprobs_at_target_dot_weight_at_target_span = 0;
+        #pragma omp simd reduction(+ : logprobs_at_target_dot_weight_at_target_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real target_weight = weight[target[n]];
-            logprobs_sum_span += target_weight * logprobs[n * K + target[n]];
+            const real weight_at_target = weight[target[n]];
+            logprobs_at_target_dot_weight_at_target_span += weight_at_target *
+                    logprobs[n * K + target[n]];
         }
-        logprobs_sum_total += logprobs_sum_span;
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        logprobs_at_target_dot_weight_at_target_total +=
+                logprobs_at_target_dot_weight_at_target_span;
+        logprobs_at_target_dot_weight_at_target_parts[block] =
+                logprobs_at_target_dot_weight_at_target_total;
     }
-    wide logprobs_sum_total = 0;
+    wide logprobs_at_target_dot_weight_at_target_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = -logprobs_sum;
+        logprobs_at_target_dot_weight_at_target_total +=
+                logprobs_at_target_dot_weight_at_target_parts[block];
+    const real logprobs_at_target_dot_weight_at_target =
+            logprobs_at_target_dot_weight_at_target_total;
+    loss[0] = -logprobs_at_target_dot_weight_at_target;
     free(workspace);
     return 0;
 }
@@ -642,7 +653,7 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
     const int grad_logprobs_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real target_weight = weight[target[n]];
+        const real weight_at_target = weight[target[n]];
         /* grad_logprobs[n,k] = 0 */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
@@ -656,8 +667,8 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
             if (grad_logprobs_past)
                 stream(&grad_logprobs[n * K + k_line], grad_logprobs_line, k_stop - k_line);
         }
-        /* grad_logprobs[n,target[n]] -= grad_loss*target_weight[n] */
-        grad_logprobs[n * K + target[n]] -= grad_loss[0] * target_weight;
+        /* grad_logprobs[n,target[n]] -= grad_loss*weight_at_target[n] */
+        grad_logprobs[n * K + target[n]] -= grad_loss[0] * weight_at_target;
     }
     return 0;
 }
@@ -673,7 +684,7 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
         if (target[i] < 0 || target[i] >= K)
             return 3;
     const int loss_past = past_caches(N);
-    /* loss[n] = -logprobs[n,target[n]]*target_weight[n] */
+    /* loss[n] = -logprobs[n,target[n]]*weight_at_target[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -681,8 +692,8 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
         real *const loss_here = loss_past ? loss_line : &loss[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real target_weight = weight[target[n]];
-            loss_here[n - n_line] = -target_weight * logprobs[n * K + target[n]];
+            const real weight_at_target = weight[target[n]];
+            loss_here[n - n_line] = -weight_at_target * logprobs[n * K + target[n]];
         }
         if (loss_past)
             stream(&loss[n_line], loss_line, n_stop - n_line);
@@ -700,7 +711,7 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
     const int grad_logprobs_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real target_weight = weight[target[n]];
+        const real weight_at_target = weight[target[n]];
         /* grad_logprobs[n,k] = 0 */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
@@ -714,8 +725,8 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
             if (grad_logprobs_past)
                 stream(&grad_logprobs[n * K + k_line], grad_logprobs_line, k_stop - k_line);
         }
-        /* grad_logprobs[n,target[n]] -= grad_loss[n]*target_weight[n] */
-        grad_logprobs[n * K + target[n]] -= grad_loss[n] * target_weight;
+        /* grad_logprobs[n,target[n]] -= grad_loss[n]*weight_at_target[n] */
+        grad_logprobs[n * K + target[n]] -= grad_loss[n] * weight_at_target;
     }
     return 0;
 }
@@ -724,10 +735,10 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
 
 #if VARIANT == 9 /* weight_kept */
 
-/* loss, kept_sum from logprobs, target, weight, kept. */
+/* loss, kept_dot_weight_at_target from logprobs, target, weight, kept. */
 int forward(const real *restrict logprobs, const int64_t *restrict target,
             const real *restrict weight, const real *restrict kept, real *restrict loss,
-            real *restrict kept_sum, int64_t K, int64_t N, int threads) {
+            real *restrict kept_dot_weight_at_target, int64_t K, int64_t N, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
@@ -735,55 +746,59 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide) + ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict kept_sum_parts = (wide *)workspace;
-    wide *const restrict logprobs_sum_parts = (wide *)((char *)kept_sum_parts + ROOM(n_spans,
-            wide));
-    /* kept_sum = sum_n(kept[n]*target_weight[n]) */
-    /* logprobs_sum = sum_n(where(kept[n] == 0, 0, -logprobs[n,target[n]]*target_weight[n])) */
+    wide *const restrict kept_dot_weight_at_target_parts = (wide *)workspace;
+    wide *const restrict logprobs_at_target_scaled_masked_sum_parts = (wide *)((char
+            *)kept_dot_weight_at_target_parts + ROOM(n_spans, wide));
+    /* kept_dot_weight_at_target = sum_n(kept[n]*weight_at_target[n]) */
+    /* logprobs_at_target_scaled_masked_sum = sum_n(where(kept[n] == 0, 0, -logprobs[n,target[n]]
+                                                          *weight_at_target[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide kept_sum_total = 0;
-        wide logprobs_sum_total = 0;
-        real kept_sum_span = 0;
-        real logprobs_sum_span = 0;
-        #pragma omp simd reduction(+ : kept_sum_span, logprobs_sum_span)
+        wide kept_dot_weight_at_target_total = 0;
+        wide logprobs_at_target_scaled_masked_sum_total = 0;
+        real kept_dot_weight_at_target_span = 0;
+        real logprobs_at_target_scaled_masked_sum_span = 0;
+        #pragma omp simd reduction(+ : kept_dot_weight_at_target_span, logprobs_at_target_scaled_masked_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real target_weight = weight[target[n]];
-            kept_sum_span += kept[n] * target_weight;
-            logprobs_sum_span += kept[n] == 0 ? 0 : -target_weight * logprobs[n * K + target[n]];
+            const real weight_at_target = weight[target[n]];
+            kept_dot_weight_at_target_span += kept[n] * weight_at_target;
+            logprobs_at_target_scaled_masked_sum_span += kept[n] == 0 ? 0 : -weight_at_target *
+                    logprobs[n * K + target[n]];
         }
-        kept_sum_total += kept_sum_span;
-        logprobs_sum_total += logprobs_sum_span;
-        kept_sum_parts[block] = kept_sum_total;
-        logprobs_sum_parts[block] = logprobs_sum_total;
+        kept_dot_weight_at_target_total += kept_dot_weight_at_target_span;
+        logprobs_at_target_scaled_masked_sum_total += logprobs_at_target_scaled_masked_sum_span;
+        kept_dot_weight_at_target_parts[block] = kept_dot_weight_at_target_total;
+        logprobs_at_target_scaled_masked_sum_parts[block] =
+                logprobs_at_target_scaled_masked_sum_total;
     }
-    wide kept_sum_total = 0;
+    wide kept_dot_weight_at_target_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        kept_sum_total += kept_sum_parts[block];
-    kept_sum[0] = kept_sum_total;
-    wide logprobs_sum_total = 0;
+        kept_dot_weight_at_target_total += kept_dot_weight_at_target_parts[block];
+    kept_dot_weight_at_target[0] = kept_dot_weight_at_target_total;
+    wide logprobs_at_target_scaled_masked_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        logprobs_sum_total += logprobs_sum_parts[block];
-    const real logprobs_sum = logprobs_sum_total;
-    loss[0] = logprobs_sum / kept_sum[0];
+        logprobs_at_target_scaled_masked_sum_total +=
+                logprobs_at_target_scaled_masked_sum_parts[block];
+    const real logprobs_at_target_scaled_masked_sum = logprobs_at_target_scaled_masked_sum_total;
+    loss[0] = logprobs_at_target_scaled_masked_sum / kept_dot_weight_at_target[0];
     free(workspace);
     return 0;
 }
 
-/* grad_logprobs from grad_loss, target, weight, kept, kept_sum. */
+/* grad_logprobs from grad_loss, target, weight, kept, kept_dot_weight_at_target. */
 int backward(const real *restrict grad_loss, const int64_t *restrict target,
              const real *restrict weight, const real *restrict kept,
-             const real *restrict kept_sum, real *restrict grad_logprobs, int64_t K, int64_t N,
-             int threads) {
+             const real *restrict kept_dot_weight_at_target, real *restrict grad_logprobs,
+             int64_t K, int64_t N, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 3;
     const int grad_logprobs_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real target_weight = weight[target[n]];
+        const real weight_at_target = weight[target[n]];
         /* grad_logprobs[n,k] = 0 */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
@@ -798,9 +813,10 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
                 stream(&grad_logprobs[n * K + k_line], grad_logprobs_line, k_stop - k_line);
         }
         /* grad_logprobs[n,target[n]] -= grad_loss
-           *where(kept_sum == 0, 0, where(kept[n] == 0, 0, target_weight[n])/kept_sum) */
-        grad_logprobs[n * K + target[n]] -= grad_loss[0] * choose(kept_sum[0] == 0, 0, (kept[n] == 0
-                ? 0 : target_weight) / kept_sum[0]);
+           *where(kept_dot_weight_at_target == 0, 0, where(kept[n] == 0, 0, weight_at_target[n])
+                  /kept_dot_weight_at_target) */
+        grad_logprobs[n * K + target[n]] -= grad_loss[0] * choose(kept_dot_weight_at_target[0] == 0,
+                0, (kept[n] == 0 ? 0 : weight_at_target) / kept_dot_weight_at_target[0]);
     }
     return 0;
 }
@@ -821,7 +837,7 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
     if (workspace == NULL)
         return 1;
     wide *const restrict loss_parts = (wide *)workspace;
-    /* loss = sum_n(where(kept[n] == 0, 0, -logprobs[n,target[n]]*target_weight[n])) */
+    /* loss = sum_n(where(kept[n] == 0, 0, -logprobs[n,target[n]]*weight_at_target[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -830,8 +846,8 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
         real loss_span = 0;
         #pragma omp simd reduction(+ : loss_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real target_weight = weight[target[n]];
-            loss_span += kept[n] == 0 ? 0 : -target_weight * logprobs[n * K + target[n]];
+            const real weight_at_target = weight[target[n]];
+            loss_span += kept[n] == 0 ? 0 : -weight_at_target * logprobs[n * K + target[n]];
         }
         loss_total += loss_span;
         loss_parts[block] = loss_total;
@@ -854,7 +870,7 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
     const int grad_logprobs_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real target_weight = weight[target[n]];
+        const real weight_at_target = weight[target[n]];
         /* grad_logprobs[n,k] = 0 */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
@@ -868,8 +884,8 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
             if (grad_logprobs_past)
                 stream(&grad_logprobs[n * K + k_line], grad_logprobs_line, k_stop - k_line);
         }
-        /* grad_logprobs[n,target[n]] -= grad_loss*where(kept[n] == 0, 0, target_weight[n]) */
-        grad_logprobs[n * K + target[n]] -= grad_loss[0] * (kept[n] == 0 ? 0 : target_weight);
+        /* grad_logprobs[n,target[n]] -= grad_loss*where(kept[n] == 0, 0, weight_at_target[n]) */
+        grad_logprobs[n * K + target[n]] -= grad_loss[0] * (kept[n] == 0 ? 0 : weight_at_target);
     }
     return 0;
 }
@@ -886,7 +902,7 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
         if (target[i] < 0 || target[i] >= K)
             return 3;
     const int loss_past = past_caches(N);
-    /* loss[n] = where(kept[n] == 0, 0, -logprobs[n,target[n]]*target_weight[n]) */
+    /* loss[n] = where(kept[n] == 0, 0, -logprobs[n,target[n]]*weight_at_target[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -894,8 +910,9 @@ int forward(const real *restrict logprobs, const int64_t *restrict target,
         real *const loss_here = loss_past ? loss_line : &loss[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real target_weight = weight[target[n]];
-            loss_here[n - n_line] = kept[n] == 0 ? 0 : -target_weight * logprobs[n * K + target[n]];
+            const real weight_at_target = weight[target[n]];
+            loss_here[n - n_line] = kept[n] == 0 ? 0 : -weight_at_target *
+                    logprobs[n * K + target[n]];
         }
         if (loss_past)
             stream(&loss[n_line], loss_line, n_stop - n_line);
@@ -913,7 +930,7 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
     const int grad_logprobs_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real target_weight = weight[target[n]];
+        const real weight_at_target = weight[target[n]];
         /* grad_logprobs[n,k] = 0 */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
@@ -927,8 +944,8 @@ int backward(const real *restrict grad_loss, const int64_t *restrict target,
             if (grad_logprobs_past)
                 stream(&grad_logprobs[n * K + k_line], grad_logprobs_line, k_stop - k_line);
         }
-        /* grad_logprobs[n,target[n]] -= grad_loss[n]*where(kept[n] == 0, 0, target_weight[n]) */
-        grad_logprobs[n * K + target[n]] -= grad_loss[n] * (kept[n] == 0 ? 0 : target_weight);
+        /* grad_logprobs[n,target[n]] -= grad_loss[n]*where(kept[n] == 0, 0, weight_at_target[n]) */
+        grad_logprobs[n * K + target[n]] -= grad_loss[n] * (kept[n] == 0 ? 0 : weight_at_target);
     }
     return 0;
 }

@@ -684,16 +684,21 @@ class WeightResiduals(NamedTuple):
 
     target: Tensor
     weight: Tensor
-    target_sum: Tensor
+    weight_at_target_sum: Tensor
 
 
 WeightGradients = in_torch.WeightGradients
 
 _forward_weight = Function(
-    _SOURCE, "forward", 6, ("logprobs", "target", "weight", "loss", "target_sum"), 2, ()
+    _SOURCE, "forward", 6, ("logprobs", "target", "weight", "loss", "weight_at_target_sum"), 2, ()
 )
 _backward_weight = Function(
-    _SOURCE, "backward", 6, ("grad_loss", "target", "weight", "target_sum", "grad_logprobs"), 2, ()
+    _SOURCE,
+    "backward",
+    6,
+    ("grad_loss", "target", "weight", "weight_at_target_sum", "grad_logprobs"),
+    2,
+    (),
 )
 
 
@@ -707,18 +712,18 @@ def _computed_weight(
     target = target.contiguous()
     logprobs = logprobs.contiguous()
     loss = empty(weight, ())
-    target_sum = empty(weight, ())
+    weight_at_target_sum = empty(weight, ())
     _forward_weight[weight.dtype](
         logprobs.data_ptr(),
         target.data_ptr(),
         weight.data_ptr(),
         loss.data_ptr(),
-        target_sum.data_ptr(),
+        weight_at_target_sum.data_ptr(),
         K,
         N,
         torch.get_num_threads(),
     )
-    return loss, WeightResiduals(target, weight, target_sum)
+    return loss, WeightResiduals(target, weight, weight_at_target_sum)
 
 
 def forward_weight(
@@ -742,22 +747,22 @@ def backward_weight(
     """
     if isinstance(residuals, in_torch.WeightResiduals):
         return in_torch.backward_weight(grad_loss, residuals)
-    target, weight, target_sum = residuals
-    check_gradient("grad_loss", grad_loss, target_sum)
+    target, weight, weight_at_target_sum = residuals
+    check_gradient("grad_loss", grad_loss, weight_at_target_sum)
     (K,) = weight.shape
     (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    target_sum = target_sum.contiguous()
+    weight_at_target_sum = weight_at_target_sum.contiguous()
     weight = weight.contiguous()
     target = target.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_logprobs = empty(target_sum, (N, K))
-    _backward_weight[target_sum.dtype](
+    grad_logprobs = empty(weight_at_target_sum, (N, K))
+    _backward_weight[weight_at_target_sum.dtype](
         grad_loss.data_ptr(),
         target.data_ptr(),
         weight.data_ptr(),
-        target_sum.data_ptr(),
+        weight_at_target_sum.data_ptr(),
         grad_logprobs.data_ptr(),
         K,
         N,
@@ -772,14 +777,14 @@ class _WeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(logprobs: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = _computed_weight(logprobs, target, weight)
-        return loss, residuals.target_sum
+        return loss, residuals.weight_at_target_sum
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logprobs, target, weight = inputs
-        _, target_sum = output
-        ctx.save_for_backward(logprobs, target, weight, target_sum)
-        ctx.mark_non_differentiable(target_sum)
+        _, weight_at_target_sum = output
+        ctx.save_for_backward(logprobs, target, weight, weight_at_target_sum)
+        ctx.mark_non_differentiable(weight_at_target_sum)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -787,12 +792,12 @@ class _WeightFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 3
-        logprobs, target, weight, target_sum = ctx.saved_tensors
+        logprobs, target, weight, weight_at_target_sum = ctx.saved_tensors
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_loss):
             inputs = (logprobs, target, weight)
             return in_torch_instead(in_torch._WeightFunction, inputs, (grad_loss,))
-        residuals = WeightResiduals(target, weight, target_sum)
+        residuals = WeightResiduals(target, weight, weight_at_target_sum)
         gradients = backward_weight(grad_loss, residuals)
         return gradients.grad_logprobs, None, None
 
@@ -1027,19 +1032,24 @@ class WeightKeptResiduals(NamedTuple):
     target: Tensor
     weight: Tensor
     kept: Tensor
-    kept_sum: Tensor
+    kept_dot_weight_at_target: Tensor
 
 
 WeightKeptGradients = in_torch.WeightKeptGradients
 
 _forward_weight_kept = Function(
-    _SOURCE, "forward", 9, ("logprobs", "target", "weight", "kept", "loss", "kept_sum"), 2, ()
+    _SOURCE,
+    "forward",
+    9,
+    ("logprobs", "target", "weight", "kept", "loss", "kept_dot_weight_at_target"),
+    2,
+    (),
 )
 _backward_weight_kept = Function(
     _SOURCE,
     "backward",
     9,
-    ("grad_loss", "target", "weight", "kept", "kept_sum", "grad_logprobs"),
+    ("grad_loss", "target", "weight", "kept", "kept_dot_weight_at_target", "grad_logprobs"),
     2,
     (),
 )
@@ -1056,19 +1066,19 @@ def _computed_weight_kept(
     target = target.contiguous()
     logprobs = logprobs.contiguous()
     loss = empty(kept, ())
-    kept_sum = empty(kept, ())
+    kept_dot_weight_at_target = empty(kept, ())
     _forward_weight_kept[kept.dtype](
         logprobs.data_ptr(),
         target.data_ptr(),
         weight.data_ptr(),
         kept.data_ptr(),
         loss.data_ptr(),
-        kept_sum.data_ptr(),
+        kept_dot_weight_at_target.data_ptr(),
         K,
         N,
         torch.get_num_threads(),
     )
-    return loss, WeightKeptResiduals(target, weight, kept, kept_sum)
+    return loss, WeightKeptResiduals(target, weight, kept, kept_dot_weight_at_target)
 
 
 def forward_weight_kept(
@@ -1092,24 +1102,24 @@ def backward_weight_kept(
     """
     if isinstance(residuals, in_torch.WeightKeptResiduals):
         return in_torch.backward_weight_kept(grad_loss, residuals)
-    target, weight, kept, kept_sum = residuals
-    check_gradient("grad_loss", grad_loss, kept_sum)
+    target, weight, kept, kept_dot_weight_at_target = residuals
+    check_gradient("grad_loss", grad_loss, kept_dot_weight_at_target)
     (N,) = kept.shape
     (K,) = weight.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    kept_sum = kept_sum.contiguous()
+    kept_dot_weight_at_target = kept_dot_weight_at_target.contiguous()
     kept = kept.contiguous()
     weight = weight.contiguous()
     target = target.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_logprobs = empty(kept_sum, (N, K))
-    _backward_weight_kept[kept_sum.dtype](
+    grad_logprobs = empty(kept_dot_weight_at_target, (N, K))
+    _backward_weight_kept[kept_dot_weight_at_target.dtype](
         grad_loss.data_ptr(),
         target.data_ptr(),
         weight.data_ptr(),
         kept.data_ptr(),
-        kept_sum.data_ptr(),
+        kept_dot_weight_at_target.data_ptr(),
         grad_logprobs.data_ptr(),
         K,
         N,
@@ -1126,14 +1136,14 @@ class _WeightKeptFunction(torch.autograd.Function):
         logprobs: Tensor, target: Tensor, weight: Tensor, kept: Tensor
     ) -> tuple[Tensor, ...]:
         loss, residuals = _computed_weight_kept(logprobs, target, weight, kept)
-        return loss, residuals.kept_sum
+        return loss, residuals.kept_dot_weight_at_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         logprobs, target, weight, kept = inputs
-        _, kept_sum = output
-        ctx.save_for_backward(logprobs, target, weight, kept, kept_sum)
-        ctx.mark_non_differentiable(kept_sum)
+        _, kept_dot_weight_at_target = output
+        ctx.save_for_backward(logprobs, target, weight, kept, kept_dot_weight_at_target)
+        ctx.mark_non_differentiable(kept_dot_weight_at_target)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -1141,12 +1151,12 @@ class _WeightKeptFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 4
-        logprobs, target, weight, kept, kept_sum = ctx.saved_tensors
+        logprobs, target, weight, kept, kept_dot_weight_at_target = ctx.saved_tensors
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_loss):
             inputs = (logprobs, target, weight, kept)
             return in_torch_instead(in_torch._WeightKeptFunction, inputs, (grad_loss,))
-        residuals = WeightKeptResiduals(target, weight, kept, kept_sum)
+        residuals = WeightKeptResiduals(target, weight, kept, kept_dot_weight_at_target)
         gradients = backward_weight_kept(grad_loss, residuals)
         return gradients.grad_logprobs, None, None, None
 

@@ -4,16 +4,16 @@
  *
  * Vectors divided by their p-norm, or by eps where that is more.
  *
- *     x_squared_sum[n] = sum_k(x[n,k]**2)
- *     size[n]          = where(x_squared_sum[n] == 0, 0, sqrt(x_squared_sum[n]))
- *     inv_size[n]      = 1/max(eps, size[n])
- *     y[n,k]           = inv_size[n]*x[n,k]
+ *     x_squared_sum[n]   = sum_k(x[n,k]**2)
+ *     size[n]            = where(x_squared_sum[n] == 0, 0, sqrt(x_squared_sum[n]))
+ *     inv_size_or_eps[n] = 1/max(eps, size[n])
+ *     y[n,k]             = inv_size_or_eps[n]*x[n,k]
  *
  * The gradients, given grad_y:
  *
- *     grad_x[n,k] = inv_size[n]
+ *     grad_x[n,k] = inv_size_or_eps[n]
  *                   *(grad_y[n,k]
- *                     - inv_size[n]*x[n,k]
+ *                     - inv_size_or_eps[n]*x[n,k]
  *                     *where(x_squared_sum[n] == 0, 0, 1/sqrt(x_squared_sum[n]))
  *                     *where(eps >= size[n], 0, 1)*sum_k(grad_y[n,k]*x[n,k]))
  *
@@ -84,9 +84,9 @@ static inline real sign(real x) { return (x > 0) - (x < 0); }
 
 #if !defined VARIANT || VARIANT == 0 /* usual */
 
-/* y, x_squared_sum, size, inv_size from x. */
+/* y, x_squared_sum, size, inv_size_or_eps from x. */
 int forward(const real *restrict x, real *restrict y, real *restrict x_squared_sum,
-            real *restrict size, real *restrict inv_size, int64_t K, int64_t N, real eps,
+            real *restrict size, real *restrict inv_size_or_eps, int64_t K, int64_t N, real eps,
             int threads) {
     const int y_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
@@ -104,15 +104,15 @@ int forward(const real *restrict x, real *restrict y, real *restrict x_squared_s
         }
         x_squared_sum[n] = x_squared_sum_total;
         size[n] = R(sqrt)(x_squared_sum[n]);
-        inv_size[n] = 1 / (eps >= size[n] ? eps : size[n]);
-        /* y[n,k] = inv_size[n]*x[n,k] */
+        inv_size_or_eps[n] = 1 / (eps >= size[n] ? eps : size[n]);
+        /* y[n,k] = inv_size_or_eps[n]*x[n,k] */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
             real y_line[LINE];
             real *const y_here = y_past ? y_line : &y[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
-                y_here[k - k_line] = inv_size[n] * x[n * K + k];
+                y_here[k - k_line] = inv_size_or_eps[n] * x[n * K + k];
             }
             if (y_past)
                 stream(&y[n * K + k_line], y_line, k_stop - k_line);
@@ -121,35 +121,35 @@ int forward(const real *restrict x, real *restrict y, real *restrict x_squared_s
     return 0;
 }
 
-/* grad_x from grad_y, x, x_squared_sum, size, inv_size. */
+/* grad_x from grad_y, x, x_squared_sum, size, inv_size_or_eps. */
 int backward(const real *restrict grad_y, const real *restrict x,
              const real *restrict x_squared_sum, const real *restrict size,
-             const real *restrict inv_size, real *restrict grad_x, int64_t K, int64_t N,
+             const real *restrict inv_size_or_eps, real *restrict grad_x, int64_t K, int64_t N,
              real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_y_sum[n] = sum_k(grad_y[n,k]*x[n,k]) */
-        wide grad_y_sum_total = 0;
+        /* grad_y_dot_x[n] = sum_k(grad_y[n,k]*x[n,k]) */
+        wide grad_y_dot_x_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
-            real grad_y_sum_span = 0;
-            #pragma omp simd reduction(+ : grad_y_sum_span)
+            real grad_y_dot_x_span = 0;
+            #pragma omp simd reduction(+ : grad_y_dot_x_span)
             for (int64_t k = k_block; k < k_end; k++) {
-                grad_y_sum_span += grad_y[n * K + k] * x[n * K + k];
+                grad_y_dot_x_span += grad_y[n * K + k] * x[n * K + k];
             }
-            grad_y_sum_total += grad_y_sum_span;
+            grad_y_dot_x_total += grad_y_dot_x_span;
         }
-        const real grad_y_sum = grad_y_sum_total;
-        /* grad_x[n,k] = inv_size[n]
+        const real grad_y_dot_x = grad_y_dot_x_total;
+        /* grad_x[n,k] = inv_size_or_eps[n]
                          *(grad_y[n,k]
-                           - grad_y_sum[n]*x[n,k]
+                           - grad_y_dot_x[n]*x[n,k]
                            *where(x_squared_sum[n] == 0, 0, 1/sqrt(x_squared_sum[n]))
-                           *where(eps >= size[n], 0, inv_size[n])) */
+                           *where(eps >= size[n], 0, inv_size_or_eps[n])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            grad_x[n * K + k] = inv_size[n] * (grad_y[n * K + k] - (grad_y_sum * (x_squared_sum[n]
-                    == 0 ? 0 : 1 / R(sqrt)(x_squared_sum[n])) * (eps >= size[n] ? 0 : inv_size[n]))
-                    * x[n * K + k]);
+            grad_x[n * K + k] = inv_size_or_eps[n] * (grad_y[n * K + k] - (grad_y_dot_x *
+                    (x_squared_sum[n] == 0 ? 0 : 1 / R(sqrt)(x_squared_sum[n])) * (eps >= size[n] ?
+                    0 : inv_size_or_eps[n])) * x[n * K + k]);
         }
     }
     return 0;
@@ -159,9 +159,9 @@ int backward(const real *restrict grad_y, const real *restrict x,
 
 #if VARIANT == 1 /* p_1 */
 
-/* y, size, inv_size from x. */
+/* y, size, inv_size_or_eps from x. */
 int forward(const real *restrict x, real *restrict y, real *restrict size,
-            real *restrict inv_size, int64_t K, int64_t N, real eps, int threads) {
+            real *restrict inv_size_or_eps, int64_t K, int64_t N, real eps, int threads) {
     const int y_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
@@ -178,15 +178,15 @@ int forward(const real *restrict x, real *restrict y, real *restrict size,
             size_total += size_span;
         }
         size[n] = size_total;
-        inv_size[n] = 1 / (eps >= size[n] ? eps : size[n]);
-        /* y[n,k] = inv_size[n]*x[n,k] */
+        inv_size_or_eps[n] = 1 / (eps >= size[n] ? eps : size[n]);
+        /* y[n,k] = inv_size_or_eps[n]*x[n,k] */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
             real y_line[LINE];
             real *const y_here = y_past ? y_line : &y[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
-                y_here[k - k_line] = inv_size[n] * x[n * K + k];
+                y_here[k - k_line] = inv_size_or_eps[n] * x[n * K + k];
             }
             if (y_past)
                 stream(&y[n * K + k_line], y_line, k_stop - k_line);
@@ -195,36 +195,37 @@ int forward(const real *restrict x, real *restrict y, real *restrict size,
     return 0;
 }
 
-/* grad_x from grad_y, x, size, inv_size. */
+/* grad_x from grad_y, x, size, inv_size_or_eps. */
 int backward(const real *restrict grad_y, const real *restrict x, const real *restrict size,
-             const real *restrict inv_size, real *restrict grad_x, int64_t K, int64_t N,
+             const real *restrict inv_size_or_eps, real *restrict grad_x, int64_t K, int64_t N,
              real eps, int threads) {
     const int grad_x_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_y_sum[n] = sum_k(grad_y[n,k]*x[n,k]) */
-        wide grad_y_sum_total = 0;
+        /* grad_y_dot_x[n] = sum_k(grad_y[n,k]*x[n,k]) */
+        wide grad_y_dot_x_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
-            real grad_y_sum_span = 0;
-            #pragma omp simd reduction(+ : grad_y_sum_span)
+            real grad_y_dot_x_span = 0;
+            #pragma omp simd reduction(+ : grad_y_dot_x_span)
             for (int64_t k = k_block; k < k_end; k++) {
-                grad_y_sum_span += grad_y[n * K + k] * x[n * K + k];
+                grad_y_dot_x_span += grad_y[n * K + k] * x[n * K + k];
             }
-            grad_y_sum_total += grad_y_sum_span;
+            grad_y_dot_x_total += grad_y_dot_x_span;
         }
-        const real grad_y_sum = grad_y_sum_total;
-        /* grad_x[n,k] = inv_size[n]
+        const real grad_y_dot_x = grad_y_dot_x_total;
+        /* grad_x[n,k] = inv_size_or_eps[n]
                          *(grad_y[n,k]
-                           - grad_y_sum[n]*where(eps >= size[n], 0, inv_size[n])*sign(x[n,k])) */
+                           - grad_y_dot_x[n]*where(eps >= size[n], 0, inv_size_or_eps[n])
+                           *sign(x[n,k])) */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
             real grad_x_line[LINE];
             real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
-                grad_x_here[k - k_line] = inv_size[n] * (grad_y[n * K + k] - (grad_y_sum * (eps >=
-                        size[n] ? 0 : inv_size[n])) * sign(x[n * K + k]));
+                grad_x_here[k - k_line] = inv_size_or_eps[n] * (grad_y[n * K + k] - (grad_y_dot_x *
+                        (eps >= size[n] ? 0 : inv_size_or_eps[n])) * sign(x[n * K + k]));
             }
             if (grad_x_past)
                 stream(&grad_x[n * K + k_line], grad_x_line, k_stop - k_line);
@@ -237,8 +238,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
 
 #if VARIANT == 2 /* p_0 */
 
-/* y, inv_size from x. */
-int forward(const real *restrict x, real *restrict y, real *restrict inv_size, int64_t K,
+/* y, inv_size_or_eps from x. */
+int forward(const real *restrict x, real *restrict y, real *restrict inv_size_or_eps, int64_t K,
             int64_t N, real eps, int threads) {
     const int y_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
@@ -255,15 +256,15 @@ int forward(const real *restrict x, real *restrict y, real *restrict inv_size, i
             size_total += size_span;
         }
         const real size = size_total;
-        inv_size[n] = 1 / (eps >= size ? eps : size);
-        /* y[n,k] = inv_size[n]*x[n,k] */
+        inv_size_or_eps[n] = 1 / (eps >= size ? eps : size);
+        /* y[n,k] = inv_size_or_eps[n]*x[n,k] */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
             real y_line[LINE];
             real *const y_here = y_past ? y_line : &y[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
-                y_here[k - k_line] = inv_size[n] * x[n * K + k];
+                y_here[k - k_line] = inv_size_or_eps[n] * x[n * K + k];
             }
             if (y_past)
                 stream(&y[n * K + k_line], y_line, k_stop - k_line);
@@ -272,20 +273,20 @@ int forward(const real *restrict x, real *restrict y, real *restrict inv_size, i
     return 0;
 }
 
-/* grad_x from grad_y, inv_size. */
-int backward(const real *restrict grad_y, const real *restrict inv_size, real *restrict grad_x,
-             int64_t K, int64_t N, int threads) {
+/* grad_x from grad_y, inv_size_or_eps. */
+int backward(const real *restrict grad_y, const real *restrict inv_size_or_eps,
+             real *restrict grad_x, int64_t K, int64_t N, int threads) {
     const int grad_x_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_x[n,k] = inv_size[n]*grad_y[n,k] */
+        /* grad_x[n,k] = inv_size_or_eps[n]*grad_y[n,k] */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
             real grad_x_line[LINE];
             real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
-                grad_x_here[k - k_line] = inv_size[n] * grad_y[n * K + k];
+                grad_x_here[k - k_line] = inv_size_or_eps[n] * grad_y[n * K + k];
             }
             if (grad_x_past)
                 stream(&grad_x[n * K + k_line], grad_x_line, k_stop - k_line);
@@ -298,9 +299,9 @@ int backward(const real *restrict grad_y, const real *restrict inv_size, real *r
 
 #if VARIANT == 3 /* p_inf */
 
-/* y, size_argmax, size, inv_size from x. */
+/* y, size_argmax, size, inv_size_or_eps from x. */
 int forward(const real *restrict x, real *restrict y, int64_t *restrict size_argmax,
-            real *restrict size, real *restrict inv_size, int64_t K, int64_t N, real eps,
+            real *restrict size, real *restrict inv_size_or_eps, int64_t K, int64_t N, real eps,
             int threads) {
     if (K == 0)
         return -1;
@@ -317,15 +318,15 @@ int forward(const real *restrict x, real *restrict y, int64_t *restrict size_arg
             }
         }
         size[n] = R(fabs)(x[n * K + size_argmax[n]]);
-        inv_size[n] = 1 / (eps >= size[n] ? eps : size[n]);
-        /* y[n,k] = inv_size[n]*x[n,k] */
+        inv_size_or_eps[n] = 1 / (eps >= size[n] ? eps : size[n]);
+        /* y[n,k] = inv_size_or_eps[n]*x[n,k] */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
             real y_line[LINE];
             real *const y_here = y_past ? y_line : &y[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
-                y_here[k - k_line] = inv_size[n] * x[n * K + k];
+                y_here[k - k_line] = inv_size_or_eps[n] * x[n * K + k];
             }
             if (y_past)
                 stream(&y[n * K + k_line], y_line, k_stop - k_line);
@@ -334,10 +335,10 @@ int forward(const real *restrict x, real *restrict y, int64_t *restrict size_arg
     return 0;
 }
 
-/* grad_x from grad_y, x, size_argmax, size, inv_size. */
+/* grad_x from grad_y, x, size_argmax, size, inv_size_or_eps. */
 int backward(const real *restrict grad_y, const real *restrict x,
              const int64_t *restrict size_argmax, const real *restrict size,
-             const real *restrict inv_size, real *restrict grad_x, int64_t K, int64_t N,
+             const real *restrict inv_size_or_eps, real *restrict grad_x, int64_t K, int64_t N,
              real eps, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (size_argmax[i] < 0 || size_argmax[i] >= K)
@@ -345,34 +346,34 @@ int backward(const real *restrict grad_y, const real *restrict x,
     const int grad_x_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_y_sum[n] = sum_k(grad_y[n,k]*x[n,k]) */
-        wide grad_y_sum_total = 0;
+        /* grad_y_dot_x[n] = sum_k(grad_y[n,k]*x[n,k]) */
+        wide grad_y_dot_x_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
-            real grad_y_sum_span = 0;
-            #pragma omp simd reduction(+ : grad_y_sum_span)
+            real grad_y_dot_x_span = 0;
+            #pragma omp simd reduction(+ : grad_y_dot_x_span)
             for (int64_t k = k_block; k < k_end; k++) {
-                grad_y_sum_span += grad_y[n * K + k] * x[n * K + k];
+                grad_y_dot_x_span += grad_y[n * K + k] * x[n * K + k];
             }
-            grad_y_sum_total += grad_y_sum_span;
+            grad_y_dot_x_total += grad_y_dot_x_span;
         }
-        const real grad_y_sum = grad_y_sum_total;
-        /* grad_x[n,k] = inv_size[n]*grad_y[n,k] */
+        const real grad_y_dot_x = grad_y_dot_x_total;
+        /* grad_x[n,k] = inv_size_or_eps[n]*grad_y[n,k] */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
             real grad_x_line[LINE];
             real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
-                grad_x_here[k - k_line] = inv_size[n] * grad_y[n * K + k];
+                grad_x_here[k - k_line] = inv_size_or_eps[n] * grad_y[n * K + k];
             }
             if (grad_x_past)
                 stream(&grad_x[n * K + k_line], grad_x_line, k_stop - k_line);
         }
-        /* grad_x[n,size_argmax[n]] -= grad_y_sum[n]*inv_size[n]
-           *where(eps >= size[n], 0, inv_size[n])*sign(x[n,size_argmax[n]]) */
-        grad_x[n * K + size_argmax[n]] -= grad_y_sum * inv_size[n] * (eps >= size[n] ? 0 :
-                inv_size[n]) * sign(x[n * K + size_argmax[n]]);
+        /* grad_x[n,size_argmax[n]] -= grad_y_dot_x[n]*inv_size_or_eps[n]
+           *where(eps >= size[n], 0, inv_size_or_eps[n])*sign(x[n,size_argmax[n]]) */
+        grad_x[n * K + size_argmax[n]] -= grad_y_dot_x * inv_size_or_eps[n] * (eps >= size[n] ? 0 :
+                inv_size_or_eps[n]) * sign(x[n * K + size_argmax[n]]);
     }
     return 0;
 }
@@ -381,9 +382,9 @@ int backward(const real *restrict grad_y, const real *restrict x,
 
 #if VARIANT == 4 /* p_minus_inf */
 
-/* y, size_argmax_1, size, inv_size from x. */
+/* y, size_argmax_1, size, inv_size_or_eps from x. */
 int forward(const real *restrict x, real *restrict y, int64_t *restrict size_argmax_1,
-            real *restrict size, real *restrict inv_size, int64_t K, int64_t N, real eps,
+            real *restrict size, real *restrict inv_size_or_eps, int64_t K, int64_t N, real eps,
             int threads) {
     if (K == 0)
         return -1;
@@ -401,15 +402,15 @@ int forward(const real *restrict x, real *restrict y, int64_t *restrict size_arg
             }
         }
         size[n] = R(fabs)(x[n * K + size_argmax_1[n]]);
-        inv_size[n] = 1 / (eps >= size[n] ? eps : size[n]);
-        /* y[n,k] = inv_size[n]*x[n,k] */
+        inv_size_or_eps[n] = 1 / (eps >= size[n] ? eps : size[n]);
+        /* y[n,k] = inv_size_or_eps[n]*x[n,k] */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
             real y_line[LINE];
             real *const y_here = y_past ? y_line : &y[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
-                y_here[k - k_line] = inv_size[n] * x[n * K + k];
+                y_here[k - k_line] = inv_size_or_eps[n] * x[n * K + k];
             }
             if (y_past)
                 stream(&y[n * K + k_line], y_line, k_stop - k_line);
@@ -418,10 +419,10 @@ int forward(const real *restrict x, real *restrict y, int64_t *restrict size_arg
     return 0;
 }
 
-/* grad_x from grad_y, x, size_argmax_1, size, inv_size. */
+/* grad_x from grad_y, x, size_argmax_1, size, inv_size_or_eps. */
 int backward(const real *restrict grad_y, const real *restrict x,
              const int64_t *restrict size_argmax_1, const real *restrict size,
-             const real *restrict inv_size, real *restrict grad_x, int64_t K, int64_t N,
+             const real *restrict inv_size_or_eps, real *restrict grad_x, int64_t K, int64_t N,
              real eps, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (size_argmax_1[i] < 0 || size_argmax_1[i] >= K)
@@ -429,34 +430,34 @@ int backward(const real *restrict grad_y, const real *restrict x,
     const int grad_x_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_y_sum[n] = sum_k(grad_y[n,k]*x[n,k]) */
-        wide grad_y_sum_total = 0;
+        /* grad_y_dot_x[n] = sum_k(grad_y[n,k]*x[n,k]) */
+        wide grad_y_dot_x_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
-            real grad_y_sum_span = 0;
-            #pragma omp simd reduction(+ : grad_y_sum_span)
+            real grad_y_dot_x_span = 0;
+            #pragma omp simd reduction(+ : grad_y_dot_x_span)
             for (int64_t k = k_block; k < k_end; k++) {
-                grad_y_sum_span += grad_y[n * K + k] * x[n * K + k];
+                grad_y_dot_x_span += grad_y[n * K + k] * x[n * K + k];
             }
-            grad_y_sum_total += grad_y_sum_span;
+            grad_y_dot_x_total += grad_y_dot_x_span;
         }
-        const real grad_y_sum = grad_y_sum_total;
-        /* grad_x[n,k] = inv_size[n]*grad_y[n,k] */
+        const real grad_y_dot_x = grad_y_dot_x_total;
+        /* grad_x[n,k] = inv_size_or_eps[n]*grad_y[n,k] */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
             real grad_x_line[LINE];
             real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
-                grad_x_here[k - k_line] = inv_size[n] * grad_y[n * K + k];
+                grad_x_here[k - k_line] = inv_size_or_eps[n] * grad_y[n * K + k];
             }
             if (grad_x_past)
                 stream(&grad_x[n * K + k_line], grad_x_line, k_stop - k_line);
         }
-        /* grad_x[n,size_argmax_1[n]] -= grad_y_sum[n]*inv_size[n]
-           *where(eps >= size[n], 0, inv_size[n])*sign(x[n,size_argmax_1[n]]) */
-        grad_x[n * K + size_argmax_1[n]] -= grad_y_sum * inv_size[n] * (eps >= size[n] ? 0 :
-                inv_size[n]) * sign(x[n * K + size_argmax_1[n]]);
+        /* grad_x[n,size_argmax_1[n]] -= grad_y_dot_x[n]*inv_size_or_eps[n]
+           *where(eps >= size[n], 0, inv_size_or_eps[n])*sign(x[n,size_argmax_1[n]]) */
+        grad_x[n * K + size_argmax_1[n]] -= grad_y_dot_x * inv_size_or_eps[n] * (eps >= size[n] ? 0
+                : inv_size_or_eps[n]) * sign(x[n * K + size_argmax_1[n]]);
     }
     return 0;
 }
@@ -465,38 +466,38 @@ int backward(const real *restrict grad_y, const real *restrict x,
 
 #if VARIANT == 5 /* p */
 
-/* y, size_abs_sum, size, inv_size from x. */
-int forward(const real *restrict x, real *restrict y, real *restrict size_abs_sum,
-            real *restrict size, real *restrict inv_size, int64_t K, int64_t N, real eps,
+/* y, size_abs_power_sum, size, inv_size_or_eps from x. */
+int forward(const real *restrict x, real *restrict y, real *restrict size_abs_power_sum,
+            real *restrict size, real *restrict inv_size_or_eps, int64_t K, int64_t N, real eps,
             real p, int threads) {
     const int y_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* size_abs_power[n,k] = size_abs[n,k]**p */
-        /* size_abs_sum[n] = sum_k(size_abs_power[n,k]) */
-        wide size_abs_sum_total = 0;
+        /* size_abs_power_sum[n] = sum_k(size_abs_power[n,k]) */
+        wide size_abs_power_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
-            real size_abs_sum_span = 0;
-            #pragma omp simd reduction(+ : size_abs_sum_span)
+            real size_abs_power_sum_span = 0;
+            #pragma omp simd reduction(+ : size_abs_power_sum_span)
             for (int64_t k = k_block; k < k_end; k++) {
                 const real size_abs = R(fabs)(x[n * K + k]);
                 const real size_abs_power = R(pow)(size_abs, p);
-                size_abs_sum_span += size_abs_power;
+                size_abs_power_sum_span += size_abs_power;
             }
-            size_abs_sum_total += size_abs_sum_span;
+            size_abs_power_sum_total += size_abs_power_sum_span;
         }
-        size_abs_sum[n] = size_abs_sum_total;
-        size[n] = size_abs_sum[n] == 0 ? 0 : R(pow)(size_abs_sum[n], 1 / p);
-        inv_size[n] = 1 / (eps >= size[n] ? eps : size[n]);
-        /* y[n,k] = inv_size[n]*x[n,k] */
+        size_abs_power_sum[n] = size_abs_power_sum_total;
+        size[n] = size_abs_power_sum[n] == 0 ? 0 : R(pow)(size_abs_power_sum[n], 1 / p);
+        inv_size_or_eps[n] = 1 / (eps >= size[n] ? eps : size[n]);
+        /* y[n,k] = inv_size_or_eps[n]*x[n,k] */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
             real y_line[LINE];
             real *const y_here = y_past ? y_line : &y[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
-                y_here[k - k_line] = inv_size[n] * x[n * K + k];
+                y_here[k - k_line] = inv_size_or_eps[n] * x[n * K + k];
             }
             if (y_past)
                 stream(&y[n * K + k_line], y_line, k_stop - k_line);
@@ -505,37 +506,38 @@ int forward(const real *restrict x, real *restrict y, real *restrict size_abs_su
     return 0;
 }
 
-/* grad_x from grad_y, x, size_abs_sum, size, inv_size. */
+/* grad_x from grad_y, x, size_abs_power_sum, size, inv_size_or_eps. */
 int backward(const real *restrict grad_y, const real *restrict x,
-             const real *restrict size_abs_sum, const real *restrict size,
-             const real *restrict inv_size, real *restrict grad_x, int64_t K, int64_t N,
+             const real *restrict size_abs_power_sum, const real *restrict size,
+             const real *restrict inv_size_or_eps, real *restrict grad_x, int64_t K, int64_t N,
              real eps, real p, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_y_sum[n] = sum_k(grad_y[n,k]*x[n,k]) */
-        wide grad_y_sum_total = 0;
+        /* grad_y_dot_x[n] = sum_k(grad_y[n,k]*x[n,k]) */
+        wide grad_y_dot_x_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
-            real grad_y_sum_span = 0;
-            #pragma omp simd reduction(+ : grad_y_sum_span)
+            real grad_y_dot_x_span = 0;
+            #pragma omp simd reduction(+ : grad_y_dot_x_span)
             for (int64_t k = k_block; k < k_end; k++) {
-                grad_y_sum_span += grad_y[n * K + k] * x[n * K + k];
+                grad_y_dot_x_span += grad_y[n * K + k] * x[n * K + k];
             }
-            grad_y_sum_total += grad_y_sum_span;
+            grad_y_dot_x_total += grad_y_dot_x_span;
         }
-        const real grad_y_sum = grad_y_sum_total;
-        /* grad_x[n,k] = inv_size[n]
+        const real grad_y_dot_x = grad_y_dot_x_total;
+        /* grad_x[n,k] = inv_size_or_eps[n]
                          *(grad_y[n,k]
-                           - grad_y_sum[n]*where(eps >= size[n], 0, inv_size[n])
-                           *where(size_abs_sum[n] == 0, 0, size_abs_sum[n]**(1/p - 1)
+                           - grad_y_dot_x[n]*where(eps >= size[n], 0, inv_size_or_eps[n])
+                           *where(size_abs_power_sum[n] == 0, 0, size_abs_power_sum[n]**(1/p - 1)
                                   *where(size_abs[n,k] == 0, 0, size_abs[n,k]**(p - 1)))
                            *sign(x[n,k])) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real size_abs = R(fabs)(x[n * K + k]);
-            grad_x[n * K + k] = inv_size[n] * (grad_y[n * K + k] - (grad_y_sum * (eps >= size[n] ? 0
-                    : inv_size[n])) * choose(size_abs_sum[n] == 0, 0, R(pow)(size_abs_sum[n], 1 / p
-                    - 1) * (size_abs == 0 ? 0 : R(pow)(size_abs, p - 1))) * sign(x[n * K + k]));
+            grad_x[n * K + k] = inv_size_or_eps[n] * (grad_y[n * K + k] - (grad_y_dot_x * (eps >=
+                    size[n] ? 0 : inv_size_or_eps[n])) * choose(size_abs_power_sum[n] == 0, 0,
+                    R(pow)(size_abs_power_sum[n], 1 / p - 1) * (size_abs == 0 ? 0 : R(pow)(size_abs,
+                    p - 1))) * sign(x[n * K + k]));
         }
     }
     return 0;

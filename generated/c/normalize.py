@@ -35,20 +35,20 @@ class Residuals(NamedTuple):
     x: Tensor
     x_squared_sum: Tensor
     size: Tensor
-    inv_size: Tensor
+    inv_size_or_eps: Tensor
     eps: float
 
 
 Gradients = in_torch.Gradients
 
 _forward = Function(
-    _SOURCE, "forward", 0, ("x", "y", "x_squared_sum", "size", "inv_size"), 2, ("eps",)
+    _SOURCE, "forward", 0, ("x", "y", "x_squared_sum", "size", "inv_size_or_eps"), 2, ("eps",)
 )
 _backward = Function(
     _SOURCE,
     "backward",
     0,
-    ("grad_y", "x", "x_squared_sum", "size", "inv_size", "grad_x"),
+    ("grad_y", "x", "x_squared_sum", "size", "inv_size_or_eps", "grad_x"),
     2,
     ("eps",),
 )
@@ -61,20 +61,20 @@ def _computed(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, Residuals]:
     x = x.contiguous()
     x_squared_sum = empty(x, (N,))
     size = empty(x, (N,))
-    inv_size = empty(x, (N,))
+    inv_size_or_eps = empty(x, (N,))
     y = empty(x, (N, K))
     _forward[x.dtype](
         x.data_ptr(),
         y.data_ptr(),
         x_squared_sum.data_ptr(),
         size.data_ptr(),
-        inv_size.data_ptr(),
+        inv_size_or_eps.data_ptr(),
         K,
         N,
         eps,
         torch.get_num_threads(),
     )
-    return y, Residuals(x, x_squared_sum, size, inv_size, eps)
+    return y, Residuals(x, x_squared_sum, size, inv_size_or_eps, eps)
 
 
 def forward(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, Residuals | in_torch.Residuals]:
@@ -94,25 +94,25 @@ def backward(grad_y: Tensor, residuals: Residuals | in_torch.Residuals) -> Gradi
     """
     if isinstance(residuals, in_torch.Residuals):
         return in_torch.backward(grad_y, residuals)
-    x, x_squared_sum, size, inv_size, eps = residuals
-    check_gradient("grad_y", grad_y, inv_size)
+    x, x_squared_sum, size, inv_size_or_eps, eps = residuals
+    check_gradient("grad_y", grad_y, inv_size_or_eps)
     N, K = x.shape
     if grad_y.shape != (N, K):
         raise RuntimeError(
             f"grad_y must have shape (N, K) where N = {N}, K = {K}, got {[*grad_y.shape]}"
         )
-    inv_size = inv_size.contiguous()
+    inv_size_or_eps = inv_size_or_eps.contiguous()
     size = size.contiguous()
     x_squared_sum = x_squared_sum.contiguous()
     x = x.contiguous()
     grad_y = grad_y.contiguous()
-    grad_x = empty(inv_size, (N, K))
-    _backward[inv_size.dtype](
+    grad_x = empty(inv_size_or_eps, (N, K))
+    _backward[inv_size_or_eps.dtype](
         grad_y.data_ptr(),
         x.data_ptr(),
         x_squared_sum.data_ptr(),
         size.data_ptr(),
-        inv_size.data_ptr(),
+        inv_size_or_eps.data_ptr(),
         grad_x.data_ptr(),
         K,
         N,
@@ -128,14 +128,14 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, eps: float) -> tuple[Tensor, ...]:
         y, residuals = _computed(x, eps=eps)
-        return y, residuals.x_squared_sum, residuals.size, residuals.inv_size
+        return y, residuals.x_squared_sum, residuals.size, residuals.inv_size_or_eps
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, eps = inputs
-        _, x_squared_sum, size, inv_size = output
-        ctx.save_for_backward(x, x_squared_sum, size, inv_size)
-        ctx.mark_non_differentiable(x_squared_sum, size, inv_size)
+        _, x_squared_sum, size, inv_size_or_eps = output
+        ctx.save_for_backward(x, x_squared_sum, size, inv_size_or_eps)
+        ctx.mark_non_differentiable(x_squared_sum, size, inv_size_or_eps)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -144,13 +144,13 @@ class _Function(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 2
-        x, x_squared_sum, size, inv_size = ctx.saved_tensors
+        x, x_squared_sum, size, inv_size_or_eps = ctx.saved_tensors
         (eps,) = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_y):
             inputs = (x, eps)
             return in_torch_instead(in_torch._Function, inputs, (grad_y,))
-        residuals = Residuals(x, x_squared_sum, size, inv_size, eps)
+        residuals = Residuals(x, x_squared_sum, size, inv_size_or_eps, eps)
         gradients = backward(grad_y, residuals)
         return gradients.grad_x, None
 
@@ -160,15 +160,15 @@ class P1Residuals(NamedTuple):
 
     x: Tensor
     size: Tensor
-    inv_size: Tensor
+    inv_size_or_eps: Tensor
     eps: float
 
 
 P1Gradients = in_torch.P1Gradients
 
-_forward_p_1 = Function(_SOURCE, "forward", 1, ("x", "y", "size", "inv_size"), 2, ("eps",))
+_forward_p_1 = Function(_SOURCE, "forward", 1, ("x", "y", "size", "inv_size_or_eps"), 2, ("eps",))
 _backward_p_1 = Function(
-    _SOURCE, "backward", 1, ("grad_y", "x", "size", "inv_size", "grad_x"), 2, ("eps",)
+    _SOURCE, "backward", 1, ("grad_y", "x", "size", "inv_size_or_eps", "grad_x"), 2, ("eps",)
 )
 
 
@@ -178,19 +178,19 @@ def _computed_p_1(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, P1Residuals
     N, K = x.shape
     x = x.contiguous()
     size = empty(x, (N,))
-    inv_size = empty(x, (N,))
+    inv_size_or_eps = empty(x, (N,))
     y = empty(x, (N, K))
     _forward_p_1[x.dtype](
         x.data_ptr(),
         y.data_ptr(),
         size.data_ptr(),
-        inv_size.data_ptr(),
+        inv_size_or_eps.data_ptr(),
         K,
         N,
         eps,
         torch.get_num_threads(),
     )
-    return y, P1Residuals(x, size, inv_size, eps)
+    return y, P1Residuals(x, size, inv_size_or_eps, eps)
 
 
 def forward_p_1(
@@ -212,23 +212,23 @@ def backward_p_1(grad_y: Tensor, residuals: P1Residuals | in_torch.P1Residuals) 
     """
     if isinstance(residuals, in_torch.P1Residuals):
         return in_torch.backward_p_1(grad_y, residuals)
-    x, size, inv_size, eps = residuals
-    check_gradient("grad_y", grad_y, inv_size)
+    x, size, inv_size_or_eps, eps = residuals
+    check_gradient("grad_y", grad_y, inv_size_or_eps)
     N, K = x.shape
     if grad_y.shape != (N, K):
         raise RuntimeError(
             f"grad_y must have shape (N, K) where N = {N}, K = {K}, got {[*grad_y.shape]}"
         )
-    inv_size = inv_size.contiguous()
+    inv_size_or_eps = inv_size_or_eps.contiguous()
     size = size.contiguous()
     x = x.contiguous()
     grad_y = grad_y.contiguous()
-    grad_x = empty(inv_size, (N, K))
-    _backward_p_1[inv_size.dtype](
+    grad_x = empty(inv_size_or_eps, (N, K))
+    _backward_p_1[inv_size_or_eps.dtype](
         grad_y.data_ptr(),
         x.data_ptr(),
         size.data_ptr(),
-        inv_size.data_ptr(),
+        inv_size_or_eps.data_ptr(),
         grad_x.data_ptr(),
         K,
         N,
@@ -244,14 +244,14 @@ class _P1Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, eps: float) -> tuple[Tensor, ...]:
         y, residuals = _computed_p_1(x, eps=eps)
-        return y, residuals.size, residuals.inv_size
+        return y, residuals.size, residuals.inv_size_or_eps
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, eps = inputs
-        _, size, inv_size = output
-        ctx.save_for_backward(x, size, inv_size)
-        ctx.mark_non_differentiable(size, inv_size)
+        _, size, inv_size_or_eps = output
+        ctx.save_for_backward(x, size, inv_size_or_eps)
+        ctx.mark_non_differentiable(size, inv_size_or_eps)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -260,13 +260,13 @@ class _P1Function(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 2
-        x, size, inv_size = ctx.saved_tensors
+        x, size, inv_size_or_eps = ctx.saved_tensors
         (eps,) = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_y):
             inputs = (x, eps)
             return in_torch_instead(in_torch._P1Function, inputs, (grad_y,))
-        residuals = P1Residuals(x, size, inv_size, eps)
+        residuals = P1Residuals(x, size, inv_size_or_eps, eps)
         gradients = backward_p_1(grad_y, residuals)
         return gradients.grad_x, None
 
@@ -274,13 +274,13 @@ class _P1Function(torch.autograd.Function):
 class P0Residuals(NamedTuple):
     """What the forward pass keeps for the backward pass."""
 
-    inv_size: Tensor
+    inv_size_or_eps: Tensor
 
 
 P0Gradients = in_torch.P0Gradients
 
-_forward_p_0 = Function(_SOURCE, "forward", 2, ("x", "y", "inv_size"), 2, ("eps",))
-_backward_p_0 = Function(_SOURCE, "backward", 2, ("grad_y", "inv_size", "grad_x"), 2, ())
+_forward_p_0 = Function(_SOURCE, "forward", 2, ("x", "y", "inv_size_or_eps"), 2, ("eps",))
+_backward_p_0 = Function(_SOURCE, "backward", 2, ("grad_y", "inv_size_or_eps", "grad_x"), 2, ())
 
 
 def _computed_p_0(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, P0Residuals]:
@@ -288,12 +288,12 @@ def _computed_p_0(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, P0Residuals
     in_torch._check_p_0(x)
     N, K = x.shape
     x = x.contiguous()
-    inv_size = empty(x, (N,))
+    inv_size_or_eps = empty(x, (N,))
     y = empty(x, (N, K))
     _forward_p_0[x.dtype](
-        x.data_ptr(), y.data_ptr(), inv_size.data_ptr(), K, N, eps, torch.get_num_threads()
+        x.data_ptr(), y.data_ptr(), inv_size_or_eps.data_ptr(), K, N, eps, torch.get_num_threads()
     )
-    return y, P0Residuals(inv_size)
+    return y, P0Residuals(inv_size_or_eps)
 
 
 def forward_p_0(
@@ -315,18 +315,23 @@ def backward_p_0(grad_y: Tensor, residuals: P0Residuals | in_torch.P0Residuals) 
     """
     if isinstance(residuals, in_torch.P0Residuals):
         return in_torch.backward_p_0(grad_y, residuals)
-    inv_size = residuals.inv_size
-    check_gradient("grad_y", grad_y, inv_size)
+    inv_size_or_eps = residuals.inv_size_or_eps
+    check_gradient("grad_y", grad_y, inv_size_or_eps)
     N, K = grad_y.shape
     if grad_y.shape != (N, K):
         raise RuntimeError(
             f"grad_y must have shape (N, K) where N = {N}, K = {K}, got {[*grad_y.shape]}"
         )
-    inv_size = inv_size.contiguous()
+    inv_size_or_eps = inv_size_or_eps.contiguous()
     grad_y = grad_y.contiguous()
-    grad_x = empty(inv_size, (N, K))
-    _backward_p_0[inv_size.dtype](
-        grad_y.data_ptr(), inv_size.data_ptr(), grad_x.data_ptr(), K, N, torch.get_num_threads()
+    grad_x = empty(inv_size_or_eps, (N, K))
+    _backward_p_0[inv_size_or_eps.dtype](
+        grad_y.data_ptr(),
+        inv_size_or_eps.data_ptr(),
+        grad_x.data_ptr(),
+        K,
+        N,
+        torch.get_num_threads(),
     )
     return P0Gradients(grad_x)
 
@@ -337,14 +342,14 @@ class _P0Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, eps: float) -> tuple[Tensor, ...]:
         y, residuals = _computed_p_0(x, eps=eps)
-        return y, residuals.inv_size
+        return y, residuals.inv_size_or_eps
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, eps = inputs
-        _, inv_size = output
-        ctx.save_for_backward(x, inv_size)
-        ctx.mark_non_differentiable(inv_size)
+        _, inv_size_or_eps = output
+        ctx.save_for_backward(x, inv_size_or_eps)
+        ctx.mark_non_differentiable(inv_size_or_eps)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -353,13 +358,13 @@ class _P0Function(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 2
-        x, inv_size = ctx.saved_tensors
+        x, inv_size_or_eps = ctx.saved_tensors
         (eps,) = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_y):
             inputs = (x, eps)
             return in_torch_instead(in_torch._P0Function, inputs, (grad_y,))
-        residuals = P0Residuals(inv_size)
+        residuals = P0Residuals(inv_size_or_eps)
         gradients = backward_p_0(grad_y, residuals)
         return gradients.grad_x, None
 
@@ -370,20 +375,20 @@ class PInfResiduals(NamedTuple):
     x: Tensor
     size_argmax: Tensor
     size: Tensor
-    inv_size: Tensor
+    inv_size_or_eps: Tensor
     eps: float
 
 
 PInfGradients = in_torch.PInfGradients
 
 _forward_p_inf = Function(
-    _SOURCE, "forward", 3, ("x", "y", "size_argmax", "size", "inv_size"), 2, ("eps",)
+    _SOURCE, "forward", 3, ("x", "y", "size_argmax", "size", "inv_size_or_eps"), 2, ("eps",)
 )
 _backward_p_inf = Function(
     _SOURCE,
     "backward",
     3,
-    ("grad_y", "x", "size_argmax", "size", "inv_size", "grad_x"),
+    ("grad_y", "x", "size_argmax", "size", "inv_size_or_eps", "grad_x"),
     2,
     ("eps",),
 )
@@ -396,20 +401,20 @@ def _computed_p_inf(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, PInfResid
     x = x.contiguous()
     size_argmax = empty(x, (N,), torch.int64)
     size = empty(x, (N,))
-    inv_size = empty(x, (N,))
+    inv_size_or_eps = empty(x, (N,))
     y = empty(x, (N, K))
     _forward_p_inf[x.dtype](
         x.data_ptr(),
         y.data_ptr(),
         size_argmax.data_ptr(),
         size.data_ptr(),
-        inv_size.data_ptr(),
+        inv_size_or_eps.data_ptr(),
         K,
         N,
         eps,
         torch.get_num_threads(),
     )
-    return y, PInfResiduals(x, size_argmax, size, inv_size, eps)
+    return y, PInfResiduals(x, size_argmax, size, inv_size_or_eps, eps)
 
 
 def forward_p_inf(
@@ -433,25 +438,25 @@ def backward_p_inf(
     """
     if isinstance(residuals, in_torch.PInfResiduals):
         return in_torch.backward_p_inf(grad_y, residuals)
-    x, size_argmax, size, inv_size, eps = residuals
-    check_gradient("grad_y", grad_y, inv_size)
+    x, size_argmax, size, inv_size_or_eps, eps = residuals
+    check_gradient("grad_y", grad_y, inv_size_or_eps)
     N, K = x.shape
     if grad_y.shape != (N, K):
         raise RuntimeError(
             f"grad_y must have shape (N, K) where N = {N}, K = {K}, got {[*grad_y.shape]}"
         )
-    inv_size = inv_size.contiguous()
+    inv_size_or_eps = inv_size_or_eps.contiguous()
     size = size.contiguous()
     size_argmax = size_argmax.contiguous()
     x = x.contiguous()
     grad_y = grad_y.contiguous()
-    grad_x = empty(inv_size, (N, K))
-    _backward_p_inf[inv_size.dtype](
+    grad_x = empty(inv_size_or_eps, (N, K))
+    _backward_p_inf[inv_size_or_eps.dtype](
         grad_y.data_ptr(),
         x.data_ptr(),
         size_argmax.data_ptr(),
         size.data_ptr(),
-        inv_size.data_ptr(),
+        inv_size_or_eps.data_ptr(),
         grad_x.data_ptr(),
         K,
         N,
@@ -467,14 +472,14 @@ class _PInfFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, eps: float) -> tuple[Tensor, ...]:
         y, residuals = _computed_p_inf(x, eps=eps)
-        return y, residuals.size_argmax, residuals.size, residuals.inv_size
+        return y, residuals.size_argmax, residuals.size, residuals.inv_size_or_eps
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, eps = inputs
-        _, size_argmax, size, inv_size = output
-        ctx.save_for_backward(x, size_argmax, size, inv_size)
-        ctx.mark_non_differentiable(size_argmax, size, inv_size)
+        _, size_argmax, size, inv_size_or_eps = output
+        ctx.save_for_backward(x, size_argmax, size, inv_size_or_eps)
+        ctx.mark_non_differentiable(size_argmax, size, inv_size_or_eps)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -483,13 +488,13 @@ class _PInfFunction(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 2
-        x, size_argmax, size, inv_size = ctx.saved_tensors
+        x, size_argmax, size, inv_size_or_eps = ctx.saved_tensors
         (eps,) = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_y):
             inputs = (x, eps)
             return in_torch_instead(in_torch._PInfFunction, inputs, (grad_y,))
-        residuals = PInfResiduals(x, size_argmax, size, inv_size, eps)
+        residuals = PInfResiduals(x, size_argmax, size, inv_size_or_eps, eps)
         gradients = backward_p_inf(grad_y, residuals)
         return gradients.grad_x, None
 
@@ -500,20 +505,20 @@ class PMinusInfResiduals(NamedTuple):
     x: Tensor
     size_argmax_1: Tensor
     size: Tensor
-    inv_size: Tensor
+    inv_size_or_eps: Tensor
     eps: float
 
 
 PMinusInfGradients = in_torch.PMinusInfGradients
 
 _forward_p_minus_inf = Function(
-    _SOURCE, "forward", 4, ("x", "y", "size_argmax_1", "size", "inv_size"), 2, ("eps",)
+    _SOURCE, "forward", 4, ("x", "y", "size_argmax_1", "size", "inv_size_or_eps"), 2, ("eps",)
 )
 _backward_p_minus_inf = Function(
     _SOURCE,
     "backward",
     4,
-    ("grad_y", "x", "size_argmax_1", "size", "inv_size", "grad_x"),
+    ("grad_y", "x", "size_argmax_1", "size", "inv_size_or_eps", "grad_x"),
     2,
     ("eps",),
 )
@@ -526,20 +531,20 @@ def _computed_p_minus_inf(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, PMi
     x = x.contiguous()
     size_argmax_1 = empty(x, (N,), torch.int64)
     size = empty(x, (N,))
-    inv_size = empty(x, (N,))
+    inv_size_or_eps = empty(x, (N,))
     y = empty(x, (N, K))
     _forward_p_minus_inf[x.dtype](
         x.data_ptr(),
         y.data_ptr(),
         size_argmax_1.data_ptr(),
         size.data_ptr(),
-        inv_size.data_ptr(),
+        inv_size_or_eps.data_ptr(),
         K,
         N,
         eps,
         torch.get_num_threads(),
     )
-    return y, PMinusInfResiduals(x, size_argmax_1, size, inv_size, eps)
+    return y, PMinusInfResiduals(x, size_argmax_1, size, inv_size_or_eps, eps)
 
 
 def forward_p_minus_inf(
@@ -563,25 +568,25 @@ def backward_p_minus_inf(
     """
     if isinstance(residuals, in_torch.PMinusInfResiduals):
         return in_torch.backward_p_minus_inf(grad_y, residuals)
-    x, size_argmax_1, size, inv_size, eps = residuals
-    check_gradient("grad_y", grad_y, inv_size)
+    x, size_argmax_1, size, inv_size_or_eps, eps = residuals
+    check_gradient("grad_y", grad_y, inv_size_or_eps)
     N, K = x.shape
     if grad_y.shape != (N, K):
         raise RuntimeError(
             f"grad_y must have shape (N, K) where N = {N}, K = {K}, got {[*grad_y.shape]}"
         )
-    inv_size = inv_size.contiguous()
+    inv_size_or_eps = inv_size_or_eps.contiguous()
     size = size.contiguous()
     size_argmax_1 = size_argmax_1.contiguous()
     x = x.contiguous()
     grad_y = grad_y.contiguous()
-    grad_x = empty(inv_size, (N, K))
-    _backward_p_minus_inf[inv_size.dtype](
+    grad_x = empty(inv_size_or_eps, (N, K))
+    _backward_p_minus_inf[inv_size_or_eps.dtype](
         grad_y.data_ptr(),
         x.data_ptr(),
         size_argmax_1.data_ptr(),
         size.data_ptr(),
-        inv_size.data_ptr(),
+        inv_size_or_eps.data_ptr(),
         grad_x.data_ptr(),
         K,
         N,
@@ -597,14 +602,14 @@ class _PMinusInfFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, eps: float) -> tuple[Tensor, ...]:
         y, residuals = _computed_p_minus_inf(x, eps=eps)
-        return y, residuals.size_argmax_1, residuals.size, residuals.inv_size
+        return y, residuals.size_argmax_1, residuals.size, residuals.inv_size_or_eps
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, eps = inputs
-        _, size_argmax_1, size, inv_size = output
-        ctx.save_for_backward(x, size_argmax_1, size, inv_size)
-        ctx.mark_non_differentiable(size_argmax_1, size, inv_size)
+        _, size_argmax_1, size, inv_size_or_eps = output
+        ctx.save_for_backward(x, size_argmax_1, size, inv_size_or_eps)
+        ctx.mark_non_differentiable(size_argmax_1, size, inv_size_or_eps)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -613,13 +618,13 @@ class _PMinusInfFunction(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 2
-        x, size_argmax_1, size, inv_size = ctx.saved_tensors
+        x, size_argmax_1, size, inv_size_or_eps = ctx.saved_tensors
         (eps,) = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_y):
             inputs = (x, eps)
             return in_torch_instead(in_torch._PMinusInfFunction, inputs, (grad_y,))
-        residuals = PMinusInfResiduals(x, size_argmax_1, size, inv_size, eps)
+        residuals = PMinusInfResiduals(x, size_argmax_1, size, inv_size_or_eps, eps)
         gradients = backward_p_minus_inf(grad_y, residuals)
         return gradients.grad_x, None
 
@@ -628,9 +633,9 @@ class PResiduals(NamedTuple):
     """What the forward pass keeps for the backward pass."""
 
     x: Tensor
-    size_abs_sum: Tensor
+    size_abs_power_sum: Tensor
     size: Tensor
-    inv_size: Tensor
+    inv_size_or_eps: Tensor
     eps: float
     p: float
 
@@ -638,13 +643,18 @@ class PResiduals(NamedTuple):
 PGradients = in_torch.PGradients
 
 _forward_p = Function(
-    _SOURCE, "forward", 5, ("x", "y", "size_abs_sum", "size", "inv_size"), 2, ("eps", "p")
+    _SOURCE,
+    "forward",
+    5,
+    ("x", "y", "size_abs_power_sum", "size", "inv_size_or_eps"),
+    2,
+    ("eps", "p"),
 )
 _backward_p = Function(
     _SOURCE,
     "backward",
     5,
-    ("grad_y", "x", "size_abs_sum", "size", "inv_size", "grad_x"),
+    ("grad_y", "x", "size_abs_power_sum", "size", "inv_size_or_eps", "grad_x"),
     2,
     ("eps", "p"),
 )
@@ -655,23 +665,23 @@ def _computed_p(x: Tensor, *, eps: float = 1e-12, p: float = 2.0) -> tuple[Tenso
     in_torch._check_p(x)
     N, K = x.shape
     x = x.contiguous()
-    size_abs_sum = empty(x, (N,))
+    size_abs_power_sum = empty(x, (N,))
     size = empty(x, (N,))
-    inv_size = empty(x, (N,))
+    inv_size_or_eps = empty(x, (N,))
     y = empty(x, (N, K))
     _forward_p[x.dtype](
         x.data_ptr(),
         y.data_ptr(),
-        size_abs_sum.data_ptr(),
+        size_abs_power_sum.data_ptr(),
         size.data_ptr(),
-        inv_size.data_ptr(),
+        inv_size_or_eps.data_ptr(),
         K,
         N,
         eps,
         p,
         torch.get_num_threads(),
     )
-    return y, PResiduals(x, size_abs_sum, size, inv_size, eps, p)
+    return y, PResiduals(x, size_abs_power_sum, size, inv_size_or_eps, eps, p)
 
 
 def forward_p(
@@ -693,25 +703,25 @@ def backward_p(grad_y: Tensor, residuals: PResiduals | in_torch.PResiduals) -> P
     """
     if isinstance(residuals, in_torch.PResiduals):
         return in_torch.backward_p(grad_y, residuals)
-    x, size_abs_sum, size, inv_size, eps, p = residuals
-    check_gradient("grad_y", grad_y, inv_size)
+    x, size_abs_power_sum, size, inv_size_or_eps, eps, p = residuals
+    check_gradient("grad_y", grad_y, inv_size_or_eps)
     N, K = x.shape
     if grad_y.shape != (N, K):
         raise RuntimeError(
             f"grad_y must have shape (N, K) where N = {N}, K = {K}, got {[*grad_y.shape]}"
         )
-    inv_size = inv_size.contiguous()
+    inv_size_or_eps = inv_size_or_eps.contiguous()
     size = size.contiguous()
-    size_abs_sum = size_abs_sum.contiguous()
+    size_abs_power_sum = size_abs_power_sum.contiguous()
     x = x.contiguous()
     grad_y = grad_y.contiguous()
-    grad_x = empty(inv_size, (N, K))
-    _backward_p[inv_size.dtype](
+    grad_x = empty(inv_size_or_eps, (N, K))
+    _backward_p[inv_size_or_eps.dtype](
         grad_y.data_ptr(),
         x.data_ptr(),
-        size_abs_sum.data_ptr(),
+        size_abs_power_sum.data_ptr(),
         size.data_ptr(),
-        inv_size.data_ptr(),
+        inv_size_or_eps.data_ptr(),
         grad_x.data_ptr(),
         K,
         N,
@@ -728,14 +738,14 @@ class _PFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, eps: float, p: float) -> tuple[Tensor, ...]:
         y, residuals = _computed_p(x, eps=eps, p=p)
-        return y, residuals.size_abs_sum, residuals.size, residuals.inv_size
+        return y, residuals.size_abs_power_sum, residuals.size, residuals.inv_size_or_eps
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, eps, p = inputs
-        _, size_abs_sum, size, inv_size = output
-        ctx.save_for_backward(x, size_abs_sum, size, inv_size)
-        ctx.mark_non_differentiable(size_abs_sum, size, inv_size)
+        _, size_abs_power_sum, size, inv_size_or_eps = output
+        ctx.save_for_backward(x, size_abs_power_sum, size, inv_size_or_eps)
+        ctx.mark_non_differentiable(size_abs_power_sum, size, inv_size_or_eps)
         ctx.set_materialize_grads(False)
         ctx.options = (eps, p)
 
@@ -744,13 +754,13 @@ class _PFunction(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 3
-        x, size_abs_sum, size, inv_size = ctx.saved_tensors
+        x, size_abs_power_sum, size, inv_size_or_eps = ctx.saved_tensors
         eps, p = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_y):
             inputs = (x, eps, p)
             return in_torch_instead(in_torch._PFunction, inputs, (grad_y,))
-        residuals = PResiduals(x, size_abs_sum, size, inv_size, eps, p)
+        residuals = PResiduals(x, size_abs_power_sum, size, inv_size_or_eps, eps, p)
         gradients = backward_p(grad_y, residuals)
         return gradients.grad_x, None, None
 

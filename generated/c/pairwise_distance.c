@@ -247,9 +247,9 @@ int backward(const real *restrict grad_y, real *restrict grad_x1, real *restrict
 
 #if VARIANT == 3 /* p_inf */
 
-/* y, y_argmax, off_y_argmax from x1, x2. */
+/* y, y_argmax, off_at_y_argmax from x1, x2. */
 int forward(const real *restrict x1, const real *restrict x2, real *restrict y,
-            int64_t *restrict y_argmax, real *restrict off_y_argmax, int64_t K, int64_t N,
+            int64_t *restrict y_argmax, real *restrict off_at_y_argmax, int64_t K, int64_t N,
             real eps, int threads) {
     if (K == 0)
         return -1;
@@ -265,23 +265,23 @@ int forward(const real *restrict x1, const real *restrict x2, real *restrict y,
                 y_argmax[n] = k;
             }
         }
-        off_y_argmax[n] = x1[n * K + y_argmax[n]] - x2[n * K + y_argmax[n]] + eps;
-        y[n] = R(fabs)(off_y_argmax[n]);
+        off_at_y_argmax[n] = x1[n * K + y_argmax[n]] - x2[n * K + y_argmax[n]] + eps;
+        y[n] = R(fabs)(off_at_y_argmax[n]);
     }
     return 0;
 }
 
-/* grad_x1, grad_x2 from grad_y, y_argmax, off_y_argmax. */
+/* grad_x1, grad_x2 from grad_y, y_argmax, off_at_y_argmax. */
 int backward(const real *restrict grad_y, const int64_t *restrict y_argmax,
-             const real *restrict off_y_argmax, real *restrict grad_x1, real *restrict grad_x2,
-             int64_t K, int64_t N, int threads) {
+             const real *restrict off_at_y_argmax, real *restrict grad_x1,
+             real *restrict grad_x2, int64_t K, int64_t N, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (y_argmax[i] < 0 || y_argmax[i] >= K)
             return 3;
     const int grad_x2_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_x1[n,k] = grad_y[n]*delta(k, y_argmax[n])*sign(off_y_argmax[n]) */
+        /* grad_x1[n,k] = grad_y[n]*delta(k, y_argmax[n])*sign(off_at_y_argmax[n]) */
         /* grad_x2[n,k] = -grad_x1[n,k] */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
@@ -289,7 +289,7 @@ int backward(const real *restrict grad_y, const int64_t *restrict y_argmax,
             real *const grad_x2_here = grad_x2_past ? grad_x2_line : &grad_x2[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
-                grad_x1[n * K + k] = (grad_y[n] * sign(off_y_argmax[n])) * (k == y_argmax[n]);
+                grad_x1[n * K + k] = (grad_y[n] * sign(off_at_y_argmax[n])) * (k == y_argmax[n]);
                 grad_x2_here[k - k_line] = -grad_x1[n * K + k];
             }
             if (grad_x2_past)
@@ -303,10 +303,10 @@ int backward(const real *restrict grad_y, const int64_t *restrict y_argmax,
 
 #if VARIANT == 4 /* p_minus_inf */
 
-/* y, y_argmax_1, off_y_argmax_1 from x1, x2. */
+/* y, y_argmax_1, off_at_y_argmax_1 from x1, x2. */
 int forward(const real *restrict x1, const real *restrict x2, real *restrict y,
-            int64_t *restrict y_argmax_1, real *restrict off_y_argmax_1, int64_t K, int64_t N,
-            real eps, int threads) {
+            int64_t *restrict y_argmax_1, real *restrict off_at_y_argmax_1, int64_t K,
+            int64_t N, real eps, int threads) {
     if (K == 0)
         return -1;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
@@ -322,15 +322,15 @@ int forward(const real *restrict x1, const real *restrict x2, real *restrict y,
                 y_argmax_1[n] = k;
             }
         }
-        off_y_argmax_1[n] = x1[n * K + y_argmax_1[n]] - x2[n * K + y_argmax_1[n]] + eps;
-        y[n] = R(fabs)(off_y_argmax_1[n]);
+        off_at_y_argmax_1[n] = x1[n * K + y_argmax_1[n]] - x2[n * K + y_argmax_1[n]] + eps;
+        y[n] = R(fabs)(off_at_y_argmax_1[n]);
     }
     return 0;
 }
 
-/* grad_x1, grad_x2 from grad_y, y_argmax_1, off_y_argmax_1. */
+/* grad_x1, grad_x2 from grad_y, y_argmax_1, off_at_y_argmax_1. */
 int backward(const real *restrict grad_y, const int64_t *restrict y_argmax_1,
-             const real *restrict off_y_argmax_1, real *restrict grad_x1,
+             const real *restrict off_at_y_argmax_1, real *restrict grad_x1,
              real *restrict grad_x2, int64_t K, int64_t N, int threads) {
     for (int64_t i = 0; i < N; i++)
         if (y_argmax_1[i] < 0 || y_argmax_1[i] >= K)
@@ -338,7 +338,7 @@ int backward(const real *restrict grad_y, const int64_t *restrict y_argmax_1,
     const int grad_x2_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_x1[n,k] = grad_y[n]*delta(k, y_argmax_1[n])*sign(off_y_argmax_1[n]) */
+        /* grad_x1[n,k] = grad_y[n]*delta(k, y_argmax_1[n])*sign(off_at_y_argmax_1[n]) */
         /* grad_x2[n,k] = -grad_x1[n,k] */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
@@ -346,7 +346,8 @@ int backward(const real *restrict grad_y, const int64_t *restrict y_argmax_1,
             real *const grad_x2_here = grad_x2_past ? grad_x2_line : &grad_x2[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
-                grad_x1[n * K + k] = (grad_y[n] * sign(off_y_argmax_1[n])) * (k == y_argmax_1[n]);
+                grad_x1[n * K + k] = (grad_y[n] * sign(off_at_y_argmax_1[n])) * (k ==
+                        y_argmax_1[n]);
                 grad_x2_here[k - k_line] = -grad_x1[n * K + k];
             }
             if (grad_x2_past)
@@ -360,41 +361,41 @@ int backward(const real *restrict grad_y, const int64_t *restrict y_argmax_1,
 
 #if VARIANT == 5 /* p */
 
-/* y, y_abs_sum from x1, x2. */
+/* y, y_abs_power_sum from x1, x2. */
 int forward(const real *restrict x1, const real *restrict x2, real *restrict y,
-            real *restrict y_abs_sum, int64_t K, int64_t N, real eps, real p, int threads) {
+            real *restrict y_abs_power_sum, int64_t K, int64_t N, real eps, real p, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* y_abs_power[n,k] = y_abs[n,k]**p */
-        /* y_abs_sum[n] = sum_k(y_abs_power[n,k]) */
-        wide y_abs_sum_total = 0;
+        /* y_abs_power_sum[n] = sum_k(y_abs_power[n,k]) */
+        wide y_abs_power_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
-            real y_abs_sum_span = 0;
-            #pragma omp simd reduction(+ : y_abs_sum_span)
+            real y_abs_power_sum_span = 0;
+            #pragma omp simd reduction(+ : y_abs_power_sum_span)
             for (int64_t k = k_block; k < k_end; k++) {
                 const real off = x1[n * K + k] - x2[n * K + k] + eps;
                 const real y_abs = R(fabs)(off);
                 const real y_abs_power = R(pow)(y_abs, p);
-                y_abs_sum_span += y_abs_power;
+                y_abs_power_sum_span += y_abs_power;
             }
-            y_abs_sum_total += y_abs_sum_span;
+            y_abs_power_sum_total += y_abs_power_sum_span;
         }
-        y_abs_sum[n] = y_abs_sum_total;
-        y[n] = y_abs_sum[n] == 0 ? 0 : R(pow)(y_abs_sum[n], 1 / p);
+        y_abs_power_sum[n] = y_abs_power_sum_total;
+        y[n] = y_abs_power_sum[n] == 0 ? 0 : R(pow)(y_abs_power_sum[n], 1 / p);
     }
     return 0;
 }
 
-/* grad_x1, grad_x2 from grad_y, x1, x2, y_abs_sum. */
+/* grad_x1, grad_x2 from grad_y, x1, x2, y_abs_power_sum. */
 int backward(const real *restrict grad_y, const real *restrict x1, const real *restrict x2,
-             const real *restrict y_abs_sum, real *restrict grad_x1, real *restrict grad_x2,
-             int64_t K, int64_t N, real eps, real p, int threads) {
+             const real *restrict y_abs_power_sum, real *restrict grad_x1,
+             real *restrict grad_x2, int64_t K, int64_t N, real eps, real p, int threads) {
     const int grad_x2_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* grad_x1[n,k] = grad_y[n]
-                          *where(y_abs_sum[n] == 0, 0, y_abs_sum[n]**(1/p - 1)
+                          *where(y_abs_power_sum[n] == 0, 0, y_abs_power_sum[n]**(1/p - 1)
                                  *where(y_abs[n,k] == 0, 0, y_abs[n,k]**(p - 1)))*sign(off[n,k]) */
         /* grad_x2[n,k] = -grad_x1[n,k] */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
@@ -405,8 +406,9 @@ int backward(const real *restrict grad_y, const real *restrict x1, const real *r
             for (int64_t k = k_line; k < k_stop; k++) {
                 const real off = x1[n * K + k] - x2[n * K + k] + eps;
                 const real y_abs = R(fabs)(off);
-                grad_x1[n * K + k] = grad_y[n] * choose(y_abs_sum[n] == 0, 0, R(pow)(y_abs_sum[n], 1
-                        / p - 1) * (y_abs == 0 ? 0 : R(pow)(y_abs, p - 1))) * sign(off);
+                grad_x1[n * K + k] = grad_y[n] * choose(y_abs_power_sum[n] == 0, 0,
+                        R(pow)(y_abs_power_sum[n], 1 / p - 1) * (y_abs == 0 ? 0 : R(pow)(y_abs, p -
+                        1))) * sign(off);
                 grad_x2_here[k - k_line] = -grad_x1[n * K + k];
             }
             if (grad_x2_past)

@@ -346,17 +346,17 @@ class PInfResiduals(NamedTuple):
     """What the forward pass keeps for the backward pass."""
 
     y_argmax: Tensor
-    off_y_argmax: Tensor
+    off_at_y_argmax: Tensor
     K: int
 
 
 PInfGradients = in_torch.PInfGradients
 
 _forward_p_inf = Function(
-    _SOURCE, "forward", 3, ("x1", "x2", "y", "y_argmax", "off_y_argmax"), 2, ("eps",)
+    _SOURCE, "forward", 3, ("x1", "x2", "y", "y_argmax", "off_at_y_argmax"), 2, ("eps",)
 )
 _backward_p_inf = Function(
-    _SOURCE, "backward", 3, ("grad_y", "y_argmax", "off_y_argmax", "grad_x1", "grad_x2"), 2, ()
+    _SOURCE, "backward", 3, ("grad_y", "y_argmax", "off_at_y_argmax", "grad_x1", "grad_x2"), 2, ()
 )
 
 
@@ -368,19 +368,19 @@ def _computed_p_inf(x1: Tensor, x2: Tensor, *, eps: float = 1e-06) -> tuple[Tens
     x1 = x1.contiguous()
     y = empty(x2, (N,))
     y_argmax = empty(x2, (N,), torch.int64)
-    off_y_argmax = empty(x2, (N,))
+    off_at_y_argmax = empty(x2, (N,))
     _forward_p_inf[x2.dtype](
         x1.data_ptr(),
         x2.data_ptr(),
         y.data_ptr(),
         y_argmax.data_ptr(),
-        off_y_argmax.data_ptr(),
+        off_at_y_argmax.data_ptr(),
         K,
         N,
         eps,
         torch.get_num_threads(),
     )
-    return y, PInfResiduals(y_argmax, off_y_argmax, K)
+    return y, PInfResiduals(y_argmax, off_at_y_argmax, K)
 
 
 def forward_p_inf(
@@ -404,20 +404,20 @@ def backward_p_inf(
     """
     if isinstance(residuals, in_torch.PInfResiduals):
         return in_torch.backward_p_inf(grad_y, residuals)
-    y_argmax, off_y_argmax, K = residuals
-    check_gradient("grad_y", grad_y, off_y_argmax)
-    (N,) = off_y_argmax.shape
+    y_argmax, off_at_y_argmax, K = residuals
+    check_gradient("grad_y", grad_y, off_at_y_argmax)
+    (N,) = off_at_y_argmax.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    off_y_argmax = off_y_argmax.contiguous()
+    off_at_y_argmax = off_at_y_argmax.contiguous()
     y_argmax = y_argmax.contiguous()
     grad_y = grad_y.contiguous()
-    grad_x1 = empty(off_y_argmax, (N, K))
-    grad_x2 = empty(off_y_argmax, (N, K))
-    _backward_p_inf[off_y_argmax.dtype](
+    grad_x1 = empty(off_at_y_argmax, (N, K))
+    grad_x2 = empty(off_at_y_argmax, (N, K))
+    _backward_p_inf[off_at_y_argmax.dtype](
         grad_y.data_ptr(),
         y_argmax.data_ptr(),
-        off_y_argmax.data_ptr(),
+        off_at_y_argmax.data_ptr(),
         grad_x1.data_ptr(),
         grad_x2.data_ptr(),
         K,
@@ -433,14 +433,14 @@ class _PInfFunction(torch.autograd.Function):
     @staticmethod
     def forward(x1: Tensor, x2: Tensor, eps: float) -> tuple[Tensor, ...]:
         y, residuals = _computed_p_inf(x1, x2, eps=eps)
-        return y, residuals.y_argmax, residuals.off_y_argmax
+        return y, residuals.y_argmax, residuals.off_at_y_argmax
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x1, x2, eps = inputs
-        _, y_argmax, off_y_argmax = output
-        ctx.save_for_backward(x1, x2, y_argmax, off_y_argmax)
-        ctx.mark_non_differentiable(y_argmax, off_y_argmax)
+        _, y_argmax, off_at_y_argmax = output
+        ctx.save_for_backward(x1, x2, y_argmax, off_at_y_argmax)
+        ctx.mark_non_differentiable(y_argmax, off_at_y_argmax)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -449,14 +449,14 @@ class _PInfFunction(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 3
-        x1, x2, y_argmax, off_y_argmax = ctx.saved_tensors
+        x1, x2, y_argmax, off_at_y_argmax = ctx.saved_tensors
         (eps,) = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_y):
             inputs = (x1, x2, eps)
             return in_torch_instead(in_torch._PInfFunction, inputs, (grad_y,))
         K = x1.shape[1]
-        residuals = PInfResiduals(y_argmax, off_y_argmax, K)
+        residuals = PInfResiduals(y_argmax, off_at_y_argmax, K)
         gradients = backward_p_inf(grad_y, residuals)
         return gradients.grad_x1, gradients.grad_x2, None
 
@@ -465,17 +465,22 @@ class PMinusInfResiduals(NamedTuple):
     """What the forward pass keeps for the backward pass."""
 
     y_argmax_1: Tensor
-    off_y_argmax_1: Tensor
+    off_at_y_argmax_1: Tensor
     K: int
 
 
 PMinusInfGradients = in_torch.PMinusInfGradients
 
 _forward_p_minus_inf = Function(
-    _SOURCE, "forward", 4, ("x1", "x2", "y", "y_argmax_1", "off_y_argmax_1"), 2, ("eps",)
+    _SOURCE, "forward", 4, ("x1", "x2", "y", "y_argmax_1", "off_at_y_argmax_1"), 2, ("eps",)
 )
 _backward_p_minus_inf = Function(
-    _SOURCE, "backward", 4, ("grad_y", "y_argmax_1", "off_y_argmax_1", "grad_x1", "grad_x2"), 2, ()
+    _SOURCE,
+    "backward",
+    4,
+    ("grad_y", "y_argmax_1", "off_at_y_argmax_1", "grad_x1", "grad_x2"),
+    2,
+    (),
 )
 
 
@@ -489,19 +494,19 @@ def _computed_p_minus_inf(
     x1 = x1.contiguous()
     y = empty(x2, (N,))
     y_argmax_1 = empty(x2, (N,), torch.int64)
-    off_y_argmax_1 = empty(x2, (N,))
+    off_at_y_argmax_1 = empty(x2, (N,))
     _forward_p_minus_inf[x2.dtype](
         x1.data_ptr(),
         x2.data_ptr(),
         y.data_ptr(),
         y_argmax_1.data_ptr(),
-        off_y_argmax_1.data_ptr(),
+        off_at_y_argmax_1.data_ptr(),
         K,
         N,
         eps,
         torch.get_num_threads(),
     )
-    return y, PMinusInfResiduals(y_argmax_1, off_y_argmax_1, K)
+    return y, PMinusInfResiduals(y_argmax_1, off_at_y_argmax_1, K)
 
 
 def forward_p_minus_inf(
@@ -525,20 +530,20 @@ def backward_p_minus_inf(
     """
     if isinstance(residuals, in_torch.PMinusInfResiduals):
         return in_torch.backward_p_minus_inf(grad_y, residuals)
-    y_argmax_1, off_y_argmax_1, K = residuals
-    check_gradient("grad_y", grad_y, off_y_argmax_1)
-    (N,) = off_y_argmax_1.shape
+    y_argmax_1, off_at_y_argmax_1, K = residuals
+    check_gradient("grad_y", grad_y, off_at_y_argmax_1)
+    (N,) = off_at_y_argmax_1.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    off_y_argmax_1 = off_y_argmax_1.contiguous()
+    off_at_y_argmax_1 = off_at_y_argmax_1.contiguous()
     y_argmax_1 = y_argmax_1.contiguous()
     grad_y = grad_y.contiguous()
-    grad_x1 = empty(off_y_argmax_1, (N, K))
-    grad_x2 = empty(off_y_argmax_1, (N, K))
-    _backward_p_minus_inf[off_y_argmax_1.dtype](
+    grad_x1 = empty(off_at_y_argmax_1, (N, K))
+    grad_x2 = empty(off_at_y_argmax_1, (N, K))
+    _backward_p_minus_inf[off_at_y_argmax_1.dtype](
         grad_y.data_ptr(),
         y_argmax_1.data_ptr(),
-        off_y_argmax_1.data_ptr(),
+        off_at_y_argmax_1.data_ptr(),
         grad_x1.data_ptr(),
         grad_x2.data_ptr(),
         K,
@@ -554,14 +559,14 @@ class _PMinusInfFunction(torch.autograd.Function):
     @staticmethod
     def forward(x1: Tensor, x2: Tensor, eps: float) -> tuple[Tensor, ...]:
         y, residuals = _computed_p_minus_inf(x1, x2, eps=eps)
-        return y, residuals.y_argmax_1, residuals.off_y_argmax_1
+        return y, residuals.y_argmax_1, residuals.off_at_y_argmax_1
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x1, x2, eps = inputs
-        _, y_argmax_1, off_y_argmax_1 = output
-        ctx.save_for_backward(x1, x2, y_argmax_1, off_y_argmax_1)
-        ctx.mark_non_differentiable(y_argmax_1, off_y_argmax_1)
+        _, y_argmax_1, off_at_y_argmax_1 = output
+        ctx.save_for_backward(x1, x2, y_argmax_1, off_at_y_argmax_1)
+        ctx.mark_non_differentiable(y_argmax_1, off_at_y_argmax_1)
         ctx.set_materialize_grads(False)
         ctx.options = (eps,)
 
@@ -570,14 +575,14 @@ class _PMinusInfFunction(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 3
-        x1, x2, y_argmax_1, off_y_argmax_1 = ctx.saved_tensors
+        x1, x2, y_argmax_1, off_at_y_argmax_1 = ctx.saved_tensors
         (eps,) = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_y):
             inputs = (x1, x2, eps)
             return in_torch_instead(in_torch._PMinusInfFunction, inputs, (grad_y,))
         K = x1.shape[1]
-        residuals = PMinusInfResiduals(y_argmax_1, off_y_argmax_1, K)
+        residuals = PMinusInfResiduals(y_argmax_1, off_at_y_argmax_1, K)
         gradients = backward_p_minus_inf(grad_y, residuals)
         return gradients.grad_x1, gradients.grad_x2, None
 
@@ -587,19 +592,19 @@ class PResiduals(NamedTuple):
 
     x1: Tensor
     x2: Tensor
-    y_abs_sum: Tensor
+    y_abs_power_sum: Tensor
     eps: float
     p: float
 
 
 PGradients = in_torch.PGradients
 
-_forward_p = Function(_SOURCE, "forward", 5, ("x1", "x2", "y", "y_abs_sum"), 2, ("eps", "p"))
+_forward_p = Function(_SOURCE, "forward", 5, ("x1", "x2", "y", "y_abs_power_sum"), 2, ("eps", "p"))
 _backward_p = Function(
     _SOURCE,
     "backward",
     5,
-    ("grad_y", "x1", "x2", "y_abs_sum", "grad_x1", "grad_x2"),
+    ("grad_y", "x1", "x2", "y_abs_power_sum", "grad_x1", "grad_x2"),
     2,
     ("eps", "p"),
 )
@@ -614,19 +619,19 @@ def _computed_p(
     x2 = x2.contiguous()
     x1 = x1.contiguous()
     y = empty(x2, (N,))
-    y_abs_sum = empty(x2, (N,))
+    y_abs_power_sum = empty(x2, (N,))
     _forward_p[x2.dtype](
         x1.data_ptr(),
         x2.data_ptr(),
         y.data_ptr(),
-        y_abs_sum.data_ptr(),
+        y_abs_power_sum.data_ptr(),
         K,
         N,
         eps,
         p,
         torch.get_num_threads(),
     )
-    return y, PResiduals(x1, x2, y_abs_sum, eps, p)
+    return y, PResiduals(x1, x2, y_abs_power_sum, eps, p)
 
 
 def forward_p(
@@ -648,22 +653,22 @@ def backward_p(grad_y: Tensor, residuals: PResiduals | in_torch.PResiduals) -> P
     """
     if isinstance(residuals, in_torch.PResiduals):
         return in_torch.backward_p(grad_y, residuals)
-    x1, x2, y_abs_sum, eps, p = residuals
-    check_gradient("grad_y", grad_y, y_abs_sum)
+    x1, x2, y_abs_power_sum, eps, p = residuals
+    check_gradient("grad_y", grad_y, y_abs_power_sum)
     N, K = x2.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    y_abs_sum = y_abs_sum.contiguous()
+    y_abs_power_sum = y_abs_power_sum.contiguous()
     x2 = x2.contiguous()
     x1 = x1.contiguous()
     grad_y = grad_y.contiguous()
-    grad_x1 = empty(y_abs_sum, (N, K))
-    grad_x2 = empty(y_abs_sum, (N, K))
-    _backward_p[y_abs_sum.dtype](
+    grad_x1 = empty(y_abs_power_sum, (N, K))
+    grad_x2 = empty(y_abs_power_sum, (N, K))
+    _backward_p[y_abs_power_sum.dtype](
         grad_y.data_ptr(),
         x1.data_ptr(),
         x2.data_ptr(),
-        y_abs_sum.data_ptr(),
+        y_abs_power_sum.data_ptr(),
         grad_x1.data_ptr(),
         grad_x2.data_ptr(),
         K,
@@ -681,14 +686,14 @@ class _PFunction(torch.autograd.Function):
     @staticmethod
     def forward(x1: Tensor, x2: Tensor, eps: float, p: float) -> tuple[Tensor, ...]:
         y, residuals = _computed_p(x1, x2, eps=eps, p=p)
-        return y, residuals.y_abs_sum
+        return y, residuals.y_abs_power_sum
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x1, x2, eps, p = inputs
-        _, y_abs_sum = output
-        ctx.save_for_backward(x1, x2, y_abs_sum)
-        ctx.mark_non_differentiable(y_abs_sum)
+        _, y_abs_power_sum = output
+        ctx.save_for_backward(x1, x2, y_abs_power_sum)
+        ctx.mark_non_differentiable(y_abs_power_sum)
         ctx.set_materialize_grads(False)
         ctx.options = (eps, p)
 
@@ -697,13 +702,13 @@ class _PFunction(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 4
-        x1, x2, y_abs_sum = ctx.saved_tensors
+        x1, x2, y_abs_power_sum = ctx.saved_tensors
         eps, p = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_y):
             inputs = (x1, x2, eps, p)
             return in_torch_instead(in_torch._PFunction, inputs, (grad_y,))
-        residuals = PResiduals(x1, x2, y_abs_sum, eps, p)
+        residuals = PResiduals(x1, x2, y_abs_power_sum, eps, p)
         gradients = backward_p(grad_y, residuals)
         return gradients.grad_x1, gradients.grad_x2, None, None
 

@@ -617,7 +617,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
     if (workspace == NULL)
         return 1;
     wide *const restrict short_sum_parts = (wide *)workspace;
-    /* log_x[n] = log(x_total_[n]) */
+    /* log_x_plus_eps[n] = log(x_plus_eps[n]) */
     /* short_sum = sum_n(short_[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
@@ -627,9 +627,9 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         real short_sum_span = 0;
         #pragma omp simd reduction(+ : short_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real x_total_ = eps + x[n];
-            const real log_x = vector_log(x_total_);
-            const real short_ = x[n] - log_x * target[n];
+            const real x_plus_eps = eps + x[n];
+            const real log_x_plus_eps = vector_log(x_plus_eps);
+            const real short_ = x[n] - log_x_plus_eps * target[n];
             short_sum_span += short_;
         }
         short_sum_total += short_sum_span;
@@ -651,9 +651,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
     const real grad_loss_scaled = grad_loss[0] / N;
-    /* log_x[n] = log(x_total_[n]) */
-    /* grad_target[n] = -grad_loss_scaled*log_x[n] */
-    /* grad_x[n] = grad_loss_scaled*(1 - target[n]/x_total_[n]) */
+    /* log_x_plus_eps[n] = log(x_plus_eps[n]) */
+    /* grad_target[n] = -grad_loss_scaled*log_x_plus_eps[n] */
+    /* grad_x[n] = grad_loss_scaled*(1 - target[n]/x_plus_eps[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -663,10 +663,10 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real x_total_ = eps + x[n];
-            const real log_x = vector_log(x_total_);
-            grad_target_here[n - n_line] = -grad_loss_scaled * log_x;
-            grad_x_here[n - n_line] = grad_loss_scaled * (1 - target[n] / x_total_);
+            const real x_plus_eps = eps + x[n];
+            const real log_x_plus_eps = vector_log(x_plus_eps);
+            grad_target_here[n - n_line] = -grad_loss_scaled * log_x_plus_eps;
+            grad_x_here[n - n_line] = grad_loss_scaled * (1 - target[n] / x_plus_eps);
         }
         if (grad_target_past)
             stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
@@ -688,7 +688,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
     if (workspace == NULL)
         return 1;
     wide *const restrict loss_parts = (wide *)workspace;
-    /* log_x[n] = log(x_total_[n]) */
+    /* log_x_plus_eps[n] = log(x_plus_eps[n]) */
     /* loss = sum_n(short_[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
@@ -698,9 +698,9 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         real loss_span = 0;
         #pragma omp simd reduction(+ : loss_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real x_total_ = eps + x[n];
-            const real log_x = vector_log(x_total_);
-            const real short_ = x[n] - log_x * target[n];
+            const real x_plus_eps = eps + x[n];
+            const real log_x_plus_eps = vector_log(x_plus_eps);
+            const real short_ = x[n] - log_x_plus_eps * target[n];
             loss_span += short_;
         }
         loss_total += loss_span;
@@ -720,9 +720,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              int64_t N, real eps, int threads) {
     const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
-    /* log_x[n] = log(x_total_[n]) */
-    /* grad_target[n] = -grad_loss*log_x[n] */
-    /* grad_x[n] = grad_loss*(1 - target[n]/x_total_[n]) */
+    /* log_x_plus_eps[n] = log(x_plus_eps[n]) */
+    /* grad_target[n] = -grad_loss*log_x_plus_eps[n] */
+    /* grad_x[n] = grad_loss*(1 - target[n]/x_plus_eps[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -732,10 +732,10 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real x_total_ = eps + x[n];
-            const real log_x = vector_log(x_total_);
-            grad_target_here[n - n_line] = -grad_loss[0] * log_x;
-            grad_x_here[n - n_line] = grad_loss[0] * (1 - target[n] / x_total_);
+            const real x_plus_eps = eps + x[n];
+            const real log_x_plus_eps = vector_log(x_plus_eps);
+            grad_target_here[n - n_line] = -grad_loss[0] * log_x_plus_eps;
+            grad_x_here[n - n_line] = grad_loss[0] * (1 - target[n] / x_plus_eps);
         }
         if (grad_target_past)
             stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
@@ -753,8 +753,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             real eps, int threads) {
     const int loss_past = past_caches(N);
-    /* log_x[n] = log(x_total_[n]) */
-    /* loss[n] = x[n] - log_x[n]*target[n] */
+    /* log_x_plus_eps[n] = log(x_plus_eps[n]) */
+    /* loss[n] = x[n] - log_x_plus_eps[n]*target[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -762,9 +762,9 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         real *const loss_here = loss_past ? loss_line : &loss[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real x_total_ = eps + x[n];
-            const real log_x = vector_log(x_total_);
-            loss_here[n - n_line] = x[n] - log_x * target[n];
+            const real x_plus_eps = eps + x[n];
+            const real log_x_plus_eps = vector_log(x_plus_eps);
+            loss_here[n - n_line] = x[n] - log_x_plus_eps * target[n];
         }
         if (loss_past)
             stream(&loss[n_line], loss_line, n_stop - n_line);
@@ -778,9 +778,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              int64_t N, real eps, int threads) {
     const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
-    /* log_x[n] = log(x_total_[n]) */
-    /* grad_target[n] = -grad_loss[n]*log_x[n] */
-    /* grad_x[n] = grad_loss[n]*(1 - target[n]/x_total_[n]) */
+    /* log_x_plus_eps[n] = log(x_plus_eps[n]) */
+    /* grad_target[n] = -grad_loss[n]*log_x_plus_eps[n] */
+    /* grad_x[n] = grad_loss[n]*(1 - target[n]/x_plus_eps[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -790,10 +790,10 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real x_total_ = eps + x[n];
-            const real log_x = vector_log(x_total_);
-            grad_target_here[n - n_line] = -grad_loss[n] * log_x;
-            grad_x_here[n - n_line] = (1 - target[n] / x_total_) * grad_loss[n];
+            const real x_plus_eps = eps + x[n];
+            const real log_x_plus_eps = vector_log(x_plus_eps);
+            grad_target_here[n - n_line] = -grad_loss[n] * log_x_plus_eps;
+            grad_x_here[n - n_line] = (1 - target[n] / x_plus_eps) * grad_loss[n];
         }
         if (grad_target_past)
             stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
@@ -815,7 +815,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
     if (workspace == NULL)
         return 1;
     wide *const restrict each_sum_parts = (wide *)workspace;
-    /* log_x[n] = log(x_total_[n]) */
+    /* log_x_plus_eps[n] = log(x_plus_eps[n]) */
     /* each[n] = short_[n]
                  + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2
                          - target[n], 0) */
@@ -828,9 +828,9 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         real each_sum_span = 0;
         #pragma omp simd reduction(+ : each_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real x_total_ = eps + x[n];
-            const real log_x = vector_log(x_total_);
-            const real short_ = x[n] - log_x * target[n];
+            const real x_plus_eps = eps + x[n];
+            const real log_x_plus_eps = vector_log(x_plus_eps);
+            const real short_ = x[n] - log_x_plus_eps * target[n];
             const real each = short_ + (target[n] > 1 ? target[n] * vector_log(target[n]) +
                     (real)0.5 * vector_log((2 * (real)3.141592653589793) * target[n]) - target[n] :
                     0);
@@ -854,10 +854,11 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              int64_t N, real eps, int threads) {
     const int grad_x_past = past_caches(N);
     const real grad_loss_scaled = grad_loss[0] / N;
-    /* log_x[n] = log(x_total_[n]) */
+    /* log_x_plus_eps[n] = log(x_plus_eps[n]) */
     /* grad_target[n] = grad_loss_scaled
-                        *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) - log_x[n]) */
-    /* grad_x[n] = grad_loss_scaled*(1 - target[n]/x_total_[n]) */
+                        *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0)
+                          - log_x_plus_eps[n]) */
+    /* grad_x[n] = grad_loss_scaled*(1 - target[n]/x_plus_eps[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -865,11 +866,11 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real x_total_ = eps + x[n];
-            const real log_x = vector_log(x_total_);
+            const real x_plus_eps = eps + x[n];
+            const real log_x_plus_eps = vector_log(x_plus_eps);
             grad_target[n] = grad_loss_scaled * ((target[n] > 1 ? vector_log(target[n]) + (real)0.5
-                    / target[n] : 0) - log_x);
-            grad_x_here[n - n_line] = grad_loss_scaled * (1 - target[n] / x_total_);
+                    / target[n] : 0) - log_x_plus_eps);
+            grad_x_here[n - n_line] = grad_loss_scaled * (1 - target[n] / x_plus_eps);
         }
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
@@ -889,7 +890,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
     if (workspace == NULL)
         return 1;
     wide *const restrict loss_parts = (wide *)workspace;
-    /* log_x[n] = log(x_total_[n]) */
+    /* log_x_plus_eps[n] = log(x_plus_eps[n]) */
     /* each[n] = short_[n]
                  + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2
                          - target[n], 0) */
@@ -902,9 +903,9 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         real loss_span = 0;
         #pragma omp simd reduction(+ : loss_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real x_total_ = eps + x[n];
-            const real log_x = vector_log(x_total_);
-            const real short_ = x[n] - log_x * target[n];
+            const real x_plus_eps = eps + x[n];
+            const real log_x_plus_eps = vector_log(x_plus_eps);
+            const real short_ = x[n] - log_x_plus_eps * target[n];
             const real each = short_ + (target[n] > 1 ? target[n] * vector_log(target[n]) +
                     (real)0.5 * vector_log((2 * (real)3.141592653589793) * target[n]) - target[n] :
                     0);
@@ -926,10 +927,11 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, real eps, int threads) {
     const int grad_x_past = past_caches(N);
-    /* log_x[n] = log(x_total_[n]) */
+    /* log_x_plus_eps[n] = log(x_plus_eps[n]) */
     /* grad_target[n] = grad_loss
-                        *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) - log_x[n]) */
-    /* grad_x[n] = grad_loss*(1 - target[n]/x_total_[n]) */
+                        *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0)
+                          - log_x_plus_eps[n]) */
+    /* grad_x[n] = grad_loss*(1 - target[n]/x_plus_eps[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -937,11 +939,11 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real x_total_ = eps + x[n];
-            const real log_x = vector_log(x_total_);
+            const real x_plus_eps = eps + x[n];
+            const real log_x_plus_eps = vector_log(x_plus_eps);
             grad_target[n] = grad_loss[0] * ((target[n] > 1 ? vector_log(target[n]) + (real)0.5 /
-                    target[n] : 0) - log_x);
-            grad_x_here[n - n_line] = grad_loss[0] * (1 - target[n] / x_total_);
+                    target[n] : 0) - log_x_plus_eps);
+            grad_x_here[n - n_line] = grad_loss[0] * (1 - target[n] / x_plus_eps);
         }
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
@@ -956,15 +958,15 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             real eps, int threads) {
-    /* log_x[n] = log(x_total_[n]) */
+    /* log_x_plus_eps[n] = log(x_plus_eps[n]) */
     /* loss[n] = short_[n]
                  + where(target[n] > 1, target[n]*log(target[n]) + log(2*pi*target[n])/2
                          - target[n], 0) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real x_total_ = eps + x[n];
-        const real log_x = vector_log(x_total_);
-        const real short_ = x[n] - log_x * target[n];
+        const real x_plus_eps = eps + x[n];
+        const real log_x_plus_eps = vector_log(x_plus_eps);
+        const real short_ = x[n] - log_x_plus_eps * target[n];
         loss[n] = short_ + (target[n] > 1 ? target[n] * vector_log(target[n]) + (real)0.5 *
                 vector_log((2 * (real)3.141592653589793) * target[n]) - target[n] : 0);
     }
@@ -976,10 +978,11 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, real eps, int threads) {
     const int grad_x_past = past_caches(N);
-    /* log_x[n] = log(x_total_[n]) */
+    /* log_x_plus_eps[n] = log(x_plus_eps[n]) */
     /* grad_target[n] = grad_loss[n]
-                        *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) - log_x[n]) */
-    /* grad_x[n] = grad_loss[n]*(1 - target[n]/x_total_[n]) */
+                        *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0)
+                          - log_x_plus_eps[n]) */
+    /* grad_x[n] = grad_loss[n]*(1 - target[n]/x_plus_eps[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -987,11 +990,11 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real x_total_ = eps + x[n];
-            const real log_x = vector_log(x_total_);
+            const real x_plus_eps = eps + x[n];
+            const real log_x_plus_eps = vector_log(x_plus_eps);
             grad_target[n] = ((target[n] > 1 ? vector_log(target[n]) + (real)0.5 / target[n] : 0) -
-                    log_x) * grad_loss[n];
-            grad_x_here[n - n_line] = (1 - target[n] / x_total_) * grad_loss[n];
+                    log_x_plus_eps) * grad_loss[n];
+            grad_x_here[n - n_line] = (1 - target[n] / x_plus_eps) * grad_loss[n];
         }
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);

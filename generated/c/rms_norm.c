@@ -135,22 +135,22 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
-            /* grad_x_sum[n] = sum_c(grad_x_hat[n,c]*x_hat[n,c]) */
-            wide grad_x_sum_total = 0;
+            /* grad_x_hat_dot_x_hat[n] = sum_c(grad_x_hat[n,c]*x_hat[n,c]) */
+            wide grad_x_hat_dot_x_hat_total = 0;
             for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
                 const int64_t c_end = least(c_block + SPAN, C);
-                real grad_x_sum_span = 0;
-                #pragma omp simd reduction(+ : grad_x_sum_span)
+                real grad_x_hat_dot_x_hat_span = 0;
+                #pragma omp simd reduction(+ : grad_x_hat_dot_x_hat_span)
                 for (int64_t c = c_block; c < c_end; c++) {
                     const real x_hat = rstd[n] * x[n * C + c];
                     grad_weight_rows[c] += grad_y[n * C + c] * x_hat;
                     const real grad_x_hat = weight[c] * grad_y[n * C + c];
-                    grad_x_sum_span += grad_x_hat * x_hat;
+                    grad_x_hat_dot_x_hat_span += grad_x_hat * x_hat;
                 }
-                grad_x_sum_total += grad_x_sum_span;
+                grad_x_hat_dot_x_hat_total += grad_x_hat_dot_x_hat_span;
             }
-            const real grad_x_sum = grad_x_sum_total;
-            /* grad_x[n,c] = rstd[n]*(grad_x_hat[n,c] - grad_x_sum[n]*x_hat[n,c]/C) */
+            const real grad_x_hat_dot_x_hat = grad_x_hat_dot_x_hat_total;
+            /* grad_x[n,c] = rstd[n]*(grad_x_hat[n,c] - grad_x_hat_dot_x_hat[n]*x_hat[n,c]/C) */
             for (int64_t c_line = 0; c_line < C; c_line += LINE) {
                 const int64_t c_stop = least(c_line + LINE, C);
                 real grad_x_line[LINE];
@@ -159,7 +159,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 for (int64_t c = c_line; c < c_stop; c++) {
                     const real grad_x_hat = weight[c] * grad_y[n * C + c];
                     const real x_hat = rstd[n] * x[n * C + c];
-                    grad_x_here[c - c_line] = rstd[n] * (grad_x_hat - (grad_x_sum / C) * x_hat);
+                    grad_x_here[c - c_line] = rstd[n] * (grad_x_hat - (grad_x_hat_dot_x_hat / C) *
+                            x_hat);
                 }
                 if (grad_x_past)
                     stream(&grad_x[n * C + c_line], grad_x_line, c_stop - c_line);
@@ -222,26 +223,26 @@ int backward(const real *restrict grad_y, const real *restrict rstd, const real 
     const int grad_x_past = past_caches(N * C);
     #pragma omp parallel for num_threads(threads) if (N * C > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_y_sum[n] = sum_c(grad_y[n,c]*y[n,c]) */
-        wide grad_y_sum_total = 0;
+        /* grad_y_dot_y[n] = sum_c(grad_y[n,c]*y[n,c]) */
+        wide grad_y_dot_y_total = 0;
         for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
             const int64_t c_end = least(c_block + SPAN, C);
-            real grad_y_sum_span = 0;
-            #pragma omp simd reduction(+ : grad_y_sum_span)
+            real grad_y_dot_y_span = 0;
+            #pragma omp simd reduction(+ : grad_y_dot_y_span)
             for (int64_t c = c_block; c < c_end; c++) {
-                grad_y_sum_span += grad_y[n * C + c] * y[n * C + c];
+                grad_y_dot_y_span += grad_y[n * C + c] * y[n * C + c];
             }
-            grad_y_sum_total += grad_y_sum_span;
+            grad_y_dot_y_total += grad_y_dot_y_span;
         }
-        const real grad_y_sum = grad_y_sum_total;
-        /* grad_x[n,c] = rstd[n]*(grad_y[n,c] - grad_y_sum[n]*y[n,c]/C) */
+        const real grad_y_dot_y = grad_y_dot_y_total;
+        /* grad_x[n,c] = rstd[n]*(grad_y[n,c] - grad_y_dot_y[n]*y[n,c]/C) */
         for (int64_t c_line = 0; c_line < C; c_line += LINE) {
             const int64_t c_stop = least(c_line + LINE, C);
             real grad_x_line[LINE];
             real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n * C + c_line];
             #pragma omp simd
             for (int64_t c = c_line; c < c_stop; c++) {
-                grad_x_here[c - c_line] = rstd[n] * (grad_y[n * C + c] - (grad_y_sum / C) *
+                grad_x_here[c - c_line] = rstd[n] * (grad_y[n * C + c] - (grad_y_dot_y / C) *
                         y[n * C + c]);
             }
             if (grad_x_past)

@@ -4,12 +4,12 @@
  *
  * log(1 + exp(-target*x)), target 1 or -1.
  *
- *     loss                  = sum_n(log(1 + exp(-x[n]*target[n])))/N
- *     sigmoid_neg_target[n] = 1/(1 + exp(x[n]*target[n]))
+ *     loss                          = sum_n(log(1 + exp(-x[n]*target[n])))/N
+ *     sigmoid_neg_target_times_x[n] = 1/(1 + exp(x[n]*target[n]))
  *
  * The gradients, given grad_loss:
  *
- *     grad_x[n] = -grad_loss*target[n]*sigmoid_neg_target[n]/N
+ *     grad_x[n] = -grad_loss*target[n]*sigmoid_neg_target_times_x[n]/N
  *
  * Tensors are contiguous, and integers have 64 bits. A function returns 0 on success, 1 if it
  * cannot get the memory that it works in, 1 + k if its k-th argument holds an index that is out of
@@ -207,27 +207,27 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict target_times_x_sum_parts = (wide *)workspace;
-    /* target_times_x_sum = sum_n(log_add_exp(target_times_x[n], 0)) */
+    wide *const restrict softplus_neg_target_times_x_sum_parts = (wide *)workspace;
+    /* softplus_neg_target_times_x_sum = sum_n(log_add_exp(neg_target_times_x[n], 0)) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide target_times_x_sum_total = 0;
-        real target_times_x_sum_span = 0;
-        #pragma omp simd reduction(+ : target_times_x_sum_span)
+        wide softplus_neg_target_times_x_sum_total = 0;
+        real softplus_neg_target_times_x_sum_span = 0;
+        #pragma omp simd reduction(+ : softplus_neg_target_times_x_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real target_times_x = -target[n] * x[n];
-            target_times_x_sum_span += log_add_exp(target_times_x, 0);
+            const real neg_target_times_x = -target[n] * x[n];
+            softplus_neg_target_times_x_sum_span += log_add_exp(neg_target_times_x, 0);
         }
-        target_times_x_sum_total += target_times_x_sum_span;
-        target_times_x_sum_parts[block] = target_times_x_sum_total;
+        softplus_neg_target_times_x_sum_total += softplus_neg_target_times_x_sum_span;
+        softplus_neg_target_times_x_sum_parts[block] = softplus_neg_target_times_x_sum_total;
     }
-    wide target_times_x_sum_total = 0;
+    wide softplus_neg_target_times_x_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        target_times_x_sum_total += target_times_x_sum_parts[block];
-    const real target_times_x_sum = target_times_x_sum_total;
-    loss[0] = target_times_x_sum / N;
+        softplus_neg_target_times_x_sum_total += softplus_neg_target_times_x_sum_parts[block];
+    const real softplus_neg_target_times_x_sum = softplus_neg_target_times_x_sum_total;
+    loss[0] = softplus_neg_target_times_x_sum / N;
     free(workspace);
     return 0;
 }
@@ -236,8 +236,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, int64_t N, int threads) {
     const int grad_x_past = past_caches(N);
-    /* sigmoid_neg_target[n] = sigmoid(target_times_x[n]) */
-    /* grad_x[n] = -grad_loss*sigmoid_neg_target[n]*target[n]/N */
+    /* sigmoid_neg_target_times_x[n] = sigmoid(neg_target_times_x[n]) */
+    /* grad_x[n] = -grad_loss*sigmoid_neg_target_times_x[n]*target[n]/N */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -245,9 +245,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real target_times_x = -target[n] * x[n];
-            const real sigmoid_neg_target = sigmoid(target_times_x);
-            grad_x_here[n - n_line] = -(grad_loss[0] / N) * target[n] * sigmoid_neg_target;
+            const real neg_target_times_x = -target[n] * x[n];
+            const real sigmoid_neg_target_times_x = sigmoid(neg_target_times_x);
+            grad_x_here[n - n_line] = -(grad_loss[0] / N) * target[n] * sigmoid_neg_target_times_x;
         }
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
@@ -262,31 +262,31 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
     char *const workspace = aligned_alloc(64, ROOM(n_spans, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict target_times_x_sum_parts = (wide *)workspace;
-    /* target_times_x_sum = sum_n(log_add_exp(target_times_x[n], 0)) */
-    /* sigmoid_neg_target[n] = sigmoid(target_times_x[n]) */
-    /* grad_x[n] = -sigmoid_neg_target[n]*target[n]/N */
+    wide *const restrict softplus_neg_target_times_x_sum_parts = (wide *)workspace;
+    /* softplus_neg_target_times_x_sum = sum_n(log_add_exp(neg_target_times_x[n], 0)) */
+    /* sigmoid_neg_target_times_x[n] = sigmoid(neg_target_times_x[n]) */
+    /* grad_x[n] = -sigmoid_neg_target_times_x[n]*target[n]/N */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
         const int64_t n_end = least(n_start + SPAN, N);
-        wide target_times_x_sum_total = 0;
-        real target_times_x_sum_span = 0;
-        #pragma omp simd reduction(+ : target_times_x_sum_span)
+        wide softplus_neg_target_times_x_sum_total = 0;
+        real softplus_neg_target_times_x_sum_span = 0;
+        #pragma omp simd reduction(+ : softplus_neg_target_times_x_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real target_times_x = -target[n] * x[n];
-            target_times_x_sum_span += log_add_exp(target_times_x, 0);
-            const real sigmoid_neg_target = sigmoid(target_times_x);
-            grad_x[n] = -(1 / (real)N) * target[n] * sigmoid_neg_target;
+            const real neg_target_times_x = -target[n] * x[n];
+            softplus_neg_target_times_x_sum_span += log_add_exp(neg_target_times_x, 0);
+            const real sigmoid_neg_target_times_x = sigmoid(neg_target_times_x);
+            grad_x[n] = -(1 / (real)N) * target[n] * sigmoid_neg_target_times_x;
         }
-        target_times_x_sum_total += target_times_x_sum_span;
-        target_times_x_sum_parts[block] = target_times_x_sum_total;
+        softplus_neg_target_times_x_sum_total += softplus_neg_target_times_x_sum_span;
+        softplus_neg_target_times_x_sum_parts[block] = softplus_neg_target_times_x_sum_total;
     }
-    wide target_times_x_sum_total = 0;
+    wide softplus_neg_target_times_x_sum_total = 0;
     for (int64_t block = 0; block < n_spans; block++)
-        target_times_x_sum_total += target_times_x_sum_parts[block];
-    const real target_times_x_sum = target_times_x_sum_total;
-    loss[0] = target_times_x_sum / N;
+        softplus_neg_target_times_x_sum_total += softplus_neg_target_times_x_sum_parts[block];
+    const real softplus_neg_target_times_x_sum = softplus_neg_target_times_x_sum_total;
+    loss[0] = softplus_neg_target_times_x_sum / N;
     free(workspace);
     return 0;
 }
@@ -303,7 +303,7 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
     if (workspace == NULL)
         return 1;
     wide *const restrict loss_parts = (wide *)workspace;
-    /* loss = sum_n(log_add_exp(target_times_x[n], 0)) */
+    /* loss = sum_n(log_add_exp(neg_target_times_x[n], 0)) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -312,8 +312,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
         real loss_span = 0;
         #pragma omp simd reduction(+ : loss_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real target_times_x = -target[n] * x[n];
-            loss_span += log_add_exp(target_times_x, 0);
+            const real neg_target_times_x = -target[n] * x[n];
+            loss_span += log_add_exp(neg_target_times_x, 0);
         }
         loss_total += loss_span;
         loss_parts[block] = loss_total;
@@ -330,8 +330,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, int64_t N, int threads) {
     const int grad_x_past = past_caches(N);
-    /* sigmoid_neg_target[n] = sigmoid(target_times_x[n]) */
-    /* grad_x[n] = -grad_loss*sigmoid_neg_target[n]*target[n] */
+    /* sigmoid_neg_target_times_x[n] = sigmoid(neg_target_times_x[n]) */
+    /* grad_x[n] = -grad_loss*sigmoid_neg_target_times_x[n]*target[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -339,9 +339,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real target_times_x = -target[n] * x[n];
-            const real sigmoid_neg_target = sigmoid(target_times_x);
-            grad_x_here[n - n_line] = -grad_loss[0] * target[n] * sigmoid_neg_target;
+            const real neg_target_times_x = -target[n] * x[n];
+            const real sigmoid_neg_target_times_x = sigmoid(neg_target_times_x);
+            grad_x_here[n - n_line] = -grad_loss[0] * target[n] * sigmoid_neg_target_times_x;
         }
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
@@ -356,11 +356,11 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target. */
 int forward(const real *restrict x, const real *restrict target, real *restrict loss, int64_t N,
             int threads) {
-    /* loss[n] = log_add_exp(target_times_x[n], 0) */
+    /* loss[n] = log_add_exp(neg_target_times_x[n], 0) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real target_times_x = -target[n] * x[n];
-        loss[n] = log_add_exp(target_times_x, 0);
+        const real neg_target_times_x = -target[n] * x[n];
+        loss[n] = log_add_exp(neg_target_times_x, 0);
     }
     return 0;
 }
@@ -369,8 +369,8 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, int64_t N, int threads) {
     const int grad_x_past = past_caches(N);
-    /* sigmoid_neg_target[n] = sigmoid(target_times_x[n]) */
-    /* grad_x[n] = -grad_loss[n]*sigmoid_neg_target[n]*target[n] */
+    /* sigmoid_neg_target_times_x[n] = sigmoid(neg_target_times_x[n]) */
+    /* grad_x[n] = -grad_loss[n]*sigmoid_neg_target_times_x[n]*target[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -378,9 +378,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real target_times_x = -target[n] * x[n];
-            const real sigmoid_neg_target = sigmoid(target_times_x);
-            grad_x_here[n - n_line] = -grad_loss[n] * target[n] * sigmoid_neg_target;
+            const real neg_target_times_x = -target[n] * x[n];
+            const real sigmoid_neg_target_times_x = sigmoid(neg_target_times_x);
+            grad_x_here[n - n_line] = -grad_loss[n] * target[n] * sigmoid_neg_target_times_x;
         }
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);

@@ -174,26 +174,26 @@ int backward(const real *restrict grad_p, const real *restrict p, real *restrict
     const int grad_x_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_p_sum[n] = sum_k(grad_p[n,k]*p[n,k]) */
-        wide grad_p_sum_total = 0;
+        /* grad_p_dot_p[n] = sum_k(grad_p[n,k]*p[n,k]) */
+        wide grad_p_dot_p_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
-            real grad_p_sum_span = 0;
-            #pragma omp simd reduction(+ : grad_p_sum_span)
+            real grad_p_dot_p_span = 0;
+            #pragma omp simd reduction(+ : grad_p_dot_p_span)
             for (int64_t k = k_block; k < k_end; k++) {
-                grad_p_sum_span += grad_p[n * K + k] * p[n * K + k];
+                grad_p_dot_p_span += grad_p[n * K + k] * p[n * K + k];
             }
-            grad_p_sum_total += grad_p_sum_span;
+            grad_p_dot_p_total += grad_p_dot_p_span;
         }
-        const real grad_p_sum = grad_p_sum_total;
-        /* grad_x[n,k] = p[n,k]*(grad_p[n,k] - grad_p_sum[n]) */
+        const real grad_p_dot_p = grad_p_dot_p_total;
+        /* grad_x[n,k] = p[n,k]*(grad_p[n,k] - grad_p_dot_p[n]) */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
             real grad_x_line[LINE];
             real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
-                grad_x_here[k - k_line] = (grad_p[n * K + k] - grad_p_sum) * p[n * K + k];
+                grad_x_here[k - k_line] = (grad_p[n * K + k] - grad_p_dot_p) * p[n * K + k];
             }
             if (grad_x_past)
                 stream(&grad_x[n * K + k_line], grad_x_line, k_stop - k_line);

@@ -138,31 +138,31 @@ static inline float vector_exp(float x) {
 int forward(const real *restrict x, real *restrict p, int64_t K, int64_t N, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* x_max[n] = max_k(-x[n,k]) */
-        real x_max = -INFINITY;
-        #pragma omp simd reduction(max : x_max)
+        /* neg_x_max[n] = max_k(-x[n,k]) */
+        real neg_x_max = -INFINITY;
+        #pragma omp simd reduction(max : neg_x_max)
         for (int64_t k = 0; k < K; k++) {
-            x_max = larger(x_max, -x[n * K + k]);
+            neg_x_max = larger(neg_x_max, -x[n * K + k]);
         }
-        /* x_exp[n,k] = exp(x_shifted[n,k]) */
-        /* x_sum_exp[n] = sum_k(x_exp[n,k]) */
-        wide x_sum_exp_total = 0;
+        /* neg_x_exp[n,k] = exp(neg_x_shifted[n,k]) */
+        /* neg_x_sum_exp[n] = sum_k(neg_x_exp[n,k]) */
+        wide neg_x_sum_exp_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
-            real x_sum_exp_span = 0;
-            #pragma omp simd reduction(+ : x_sum_exp_span)
+            real neg_x_sum_exp_span = 0;
+            #pragma omp simd reduction(+ : neg_x_sum_exp_span)
             for (int64_t k = k_block; k < k_end; k++) {
-                const real x_shifted = -x[n * K + k] - x_max;
-                p[n * K + k] = vector_exp(x_shifted);
-                x_sum_exp_span += p[n * K + k];
+                const real neg_x_shifted = -neg_x_max - x[n * K + k];
+                p[n * K + k] = vector_exp(neg_x_shifted);
+                neg_x_sum_exp_span += p[n * K + k];
             }
-            x_sum_exp_total += x_sum_exp_span;
+            neg_x_sum_exp_total += neg_x_sum_exp_span;
         }
-        const real x_sum_exp = x_sum_exp_total;
-        /* p[n,k] = x_exp[n,k]/x_sum_exp[n] */
+        const real neg_x_sum_exp = neg_x_sum_exp_total;
+        /* p[n,k] = neg_x_exp[n,k]/neg_x_sum_exp[n] */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            p[n * K + k] = (1 / x_sum_exp) * p[n * K + k];
+            p[n * K + k] = (1 / neg_x_sum_exp) * p[n * K + k];
         }
     }
     return 0;
@@ -174,26 +174,26 @@ int backward(const real *restrict grad_p, const real *restrict p, real *restrict
     const int grad_x_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_p_sum[n] = sum_k(grad_p[n,k]*p[n,k]) */
-        wide grad_p_sum_total = 0;
+        /* grad_p_dot_p[n] = sum_k(grad_p[n,k]*p[n,k]) */
+        wide grad_p_dot_p_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
-            real grad_p_sum_span = 0;
-            #pragma omp simd reduction(+ : grad_p_sum_span)
+            real grad_p_dot_p_span = 0;
+            #pragma omp simd reduction(+ : grad_p_dot_p_span)
             for (int64_t k = k_block; k < k_end; k++) {
-                grad_p_sum_span += grad_p[n * K + k] * p[n * K + k];
+                grad_p_dot_p_span += grad_p[n * K + k] * p[n * K + k];
             }
-            grad_p_sum_total += grad_p_sum_span;
+            grad_p_dot_p_total += grad_p_dot_p_span;
         }
-        const real grad_p_sum = grad_p_sum_total;
-        /* grad_x[n,k] = p[n,k]*(grad_p_sum[n] - grad_p[n,k]) */
+        const real grad_p_dot_p = grad_p_dot_p_total;
+        /* grad_x[n,k] = p[n,k]*(grad_p_dot_p[n] - grad_p[n,k]) */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
             real grad_x_line[LINE];
             real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
-                grad_x_here[k - k_line] = (grad_p_sum - grad_p[n * K + k]) * p[n * K + k];
+                grad_x_here[k - k_line] = (grad_p_dot_p - grad_p[n * K + k]) * p[n * K + k];
             }
             if (grad_x_past)
                 stream(&grad_x[n * K + k_line], grad_x_line, k_stop - k_line);

@@ -4,12 +4,12 @@
  *
  * x/(1 + |x|).
  *
- *     inv_abs_x[n] = 1/(1 + abs(x[n]))
- *     y[n]         = x[n]*inv_abs_x[n]
+ *     inv_one_plus_abs_x[n] = 1/(1 + abs(x[n]))
+ *     y[n]                  = x[n]*inv_one_plus_abs_x[n]
  *
  * The gradients, given grad_y:
  *
- *     grad_x[n] = grad_y[n]*inv_abs_x[n]**2
+ *     grad_x[n] = grad_y[n]*inv_one_plus_abs_x[n]**2
  *
  * Tensors are contiguous, and integers have 64 bits. A function returns 0 on success, 1 if it
  * cannot get the memory that it works in, 1 + k if its k-th argument holds an index that is out of
@@ -68,7 +68,7 @@ static inline real square(real x) { return x * x; }
 /* y from x. */
 int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
     const int y_past = past_caches(N);
-    /* y[n] = inv_abs_x[n]*x[n] */
+    /* y[n] = inv_one_plus_abs_x[n]*x[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -76,8 +76,8 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
         real *const y_here = y_past ? y_line : &y[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real inv_abs_x = 1 / (R(fabs)(x[n]) + 1);
-            y_here[n - n_line] = x[n] * inv_abs_x;
+            const real inv_one_plus_abs_x = 1 / (R(fabs)(x[n]) + 1);
+            y_here[n - n_line] = x[n] * inv_one_plus_abs_x;
         }
         if (y_past)
             stream(&y[n_line], y_line, n_stop - n_line);
@@ -89,7 +89,7 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
 int backward(const real *restrict grad_y, const real *restrict x, real *restrict grad_x,
              int64_t N, int threads) {
     const int grad_x_past = past_caches(N);
-    /* grad_x[n] = grad_y[n]*inv_abs_x[n]**2 */
+    /* grad_x[n] = grad_y[n]*inv_one_plus_abs_x[n]**2 */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -97,8 +97,8 @@ int backward(const real *restrict grad_y, const real *restrict x, real *restrict
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real inv_abs_x = 1 / (R(fabs)(x[n]) + 1);
-            grad_x_here[n - n_line] = square(inv_abs_x) * grad_y[n];
+            const real inv_one_plus_abs_x = 1 / (R(fabs)(x[n]) + 1);
+            grad_x_here[n - n_line] = square(inv_one_plus_abs_x) * grad_y[n];
         }
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);

@@ -58,20 +58,20 @@ int forward(const real *restrict x, real *restrict y, real *restrict mean,
         }
         const real x_sum = x_sum_total;
         mean[n] = x_sum / K;
-        /* x_squared_sum[n] = sum_k(x_centred[n,k]**2) */
-        wide x_squared_sum_total = 0;
+        /* x_centred_squared_sum[n] = sum_k(x_centred[n,k]**2) */
+        wide x_centred_squared_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
-            real x_squared_sum_span = 0;
-            #pragma omp simd reduction(+ : x_squared_sum_span)
+            real x_centred_squared_sum_span = 0;
+            #pragma omp simd reduction(+ : x_centred_squared_sum_span)
             for (int64_t k = k_block; k < k_end; k++) {
                 const real x_centred = x[n * K + k] - mean[n];
-                x_squared_sum_span += square(x_centred);
+                x_centred_squared_sum_span += square(x_centred);
             }
-            x_squared_sum_total += x_squared_sum_span;
+            x_centred_squared_sum_total += x_centred_squared_sum_span;
         }
-        const real x_squared_sum = x_squared_sum_total;
-        square_[n] = x_squared_sum / (K - correction <= 0 ? 0 : K - correction);
+        const real x_centred_squared_sum = x_centred_squared_sum_total;
+        square_[n] = x_centred_squared_sum / (K - correction <= 0 ? 0 : K - correction);
         y[n] = R(sqrt)(square_[n]);
     }
     return 0;

@@ -98,12 +98,12 @@ int forward(const real *restrict anchor, const real *restrict positive,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict far_total_sum_parts = (wide *)workspace;
+    wide *const restrict near_adjusted_masked_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide far_total_sum_total = 0;
+        wide near_adjusted_masked_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* off_near_squared_sum[n] = sum_d(off_near[n,d]**2) */
             /* off_far_squared_sum[n] = sum_d(off_far[n,d]**2) */
@@ -127,16 +127,16 @@ int forward(const real *restrict anchor, const real *restrict positive,
             const real off_far_squared_sum = off_far_squared_sum_total;
             near[n] = R(sqrt)(off_near_squared_sum);
             far[n] = R(sqrt)(off_far_squared_sum);
-            const real far_total_ = near[n] - far[n] + margin;
-            far_total_sum_total += far_total_ < 0 ? 0 : far_total_;
+            const real near_adjusted = near[n] - far[n] + margin;
+            near_adjusted_masked_sum_total += near_adjusted < 0 ? 0 : near_adjusted;
         }
-        far_total_sum_parts[block] = far_total_sum_total;
+        near_adjusted_masked_sum_parts[block] = near_adjusted_masked_sum_total;
     }
-    wide far_total_sum_total = 0;
+    wide near_adjusted_masked_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        far_total_sum_total += far_total_sum_parts[block];
-    const real far_total_sum = far_total_sum_total;
-    loss[0] = far_total_sum / N;
+        near_adjusted_masked_sum_total += near_adjusted_masked_sum_parts[block];
+    const real near_adjusted_masked_sum = near_adjusted_masked_sum_total;
+    loss[0] = near_adjusted_masked_sum / N;
     free(workspace);
     return 0;
 }
@@ -151,11 +151,9 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     const real grad_loss_scaled = grad_loss[0] / N;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real far_total_negative = near[n] - far[n] + margin < 0;
-        /* grad_negative[n,d] = grad_loss_scaled*off_far[n,d]
-                                *where(far_total_negative[n], 0, 1/far[n]) */
-        /* grad_positive[n,d] = -grad_loss_scaled*off_near[n,d]
-                                *where(far_total_negative[n], 0, 1/near[n]) */
+        const real far_mask = near[n] - far[n] + margin < 0;
+        /* grad_negative[n,d] = grad_loss_scaled*off_far[n,d]*where(far_mask[n], 0, 1/far[n]) */
+        /* grad_positive[n,d] = -grad_loss_scaled*off_near[n,d]*where(far_mask[n], 0, 1/near[n]) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
@@ -165,11 +163,11 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
                 const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
-                grad_negative[n * D + d] = (grad_loss_scaled * (far_total_negative ? 0 : 1 /
-                        far[n])) * off_far;
+                grad_negative[n * D + d] = (grad_loss_scaled * (far_mask ? 0 : 1 / far[n])) *
+                        off_far;
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
-                grad_positive[n * D + d] = -(grad_loss_scaled * (far_total_negative ? 0 : 1 /
-                        near[n])) * off_near;
+                grad_positive[n * D + d] = -(grad_loss_scaled * (far_mask ? 0 : 1 / near[n])) *
+                        off_near;
                 grad_anchor_here[d - d_line] = -grad_negative[n * D + d] - grad_positive[n * D + d];
             }
             if (grad_anchor_past)
@@ -190,12 +188,12 @@ int value_and_grad(const real *restrict anchor, const real *restrict positive,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict far_total_sum_parts = (wide *)workspace;
+    wide *const restrict near_adjusted_masked_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide far_total_sum_total = 0;
+        wide near_adjusted_masked_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* off_near_squared_sum[n] = sum_d(off_near[n,d]**2) */
             /* off_far_squared_sum[n] = sum_d(off_far[n,d]**2) */
@@ -219,13 +217,13 @@ int value_and_grad(const real *restrict anchor, const real *restrict positive,
             const real off_far_squared_sum = off_far_squared_sum_total;
             const real near = R(sqrt)(off_near_squared_sum);
             const real far = R(sqrt)(off_far_squared_sum);
-            const real far_total_ = near - far + margin;
-            const real far_total_negative = far_total_ < 0;
-            far_total_sum_total += far_total_negative ? 0 : far_total_;
-            const real far_total_negative_chosen = far_total_negative ? 0 : 1;
-            const real far_total_negative_chosen_scaled = far_total_negative_chosen / N;
-            /* grad_negative[n,d] = far_total_negative_chosen_scaled[n]*off_far[n,d]/far[n] */
-            /* grad_positive[n,d] = -far_total_negative_chosen_scaled[n]*off_near[n,d]/near[n] */
+            const real near_adjusted = near - far + margin;
+            const real far_mask = near_adjusted < 0;
+            near_adjusted_masked_sum_total += far_mask ? 0 : near_adjusted;
+            const real far_mask_chosen = far_mask ? 0 : 1;
+            const real far_mask_chosen_scaled = far_mask_chosen / N;
+            /* grad_negative[n,d] = far_mask_chosen_scaled[n]*off_far[n,d]/far[n] */
+            /* grad_positive[n,d] = -far_mask_chosen_scaled[n]*off_near[n,d]/near[n] */
             /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
             for (int64_t d_line = 0; d_line < D; d_line += LINE) {
                 const int64_t d_stop = least(d_line + LINE, D);
@@ -235,10 +233,9 @@ int value_and_grad(const real *restrict anchor, const real *restrict positive,
                 #pragma omp simd
                 for (int64_t d = d_line; d < d_stop; d++) {
                     const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
-                    grad_negative[n * D + d] = (far_total_negative_chosen_scaled / far) * off_far;
+                    grad_negative[n * D + d] = (far_mask_chosen_scaled / far) * off_far;
                     const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
-                    grad_positive[n * D + d] = -(far_total_negative_chosen_scaled / near) *
-                            off_near;
+                    grad_positive[n * D + d] = -(far_mask_chosen_scaled / near) * off_near;
                     grad_anchor_here[d - d_line] = -grad_negative[n * D + d] -
                             grad_positive[n * D + d];
                 }
@@ -246,13 +243,13 @@ int value_and_grad(const real *restrict anchor, const real *restrict positive,
                     stream(&grad_anchor[n * D + d_line], grad_anchor_line, d_stop - d_line);
             }
         }
-        far_total_sum_parts[block] = far_total_sum_total;
+        near_adjusted_masked_sum_parts[block] = near_adjusted_masked_sum_total;
     }
-    wide far_total_sum_total = 0;
+    wide near_adjusted_masked_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        far_total_sum_total += far_total_sum_parts[block];
-    const real far_total_sum = far_total_sum_total;
-    loss[0] = far_total_sum / N;
+        near_adjusted_masked_sum_total += near_adjusted_masked_sum_parts[block];
+    const real near_adjusted_masked_sum = near_adjusted_masked_sum_total;
+    loss[0] = near_adjusted_masked_sum / N;
     free(workspace);
     return 0;
 }
@@ -298,8 +295,8 @@ int forward(const real *restrict anchor, const real *restrict positive,
             const real off_far_squared_sum = off_far_squared_sum_total;
             near[n] = R(sqrt)(off_near_squared_sum);
             far[n] = R(sqrt)(off_far_squared_sum);
-            const real far_total_ = near[n] - far[n] + margin;
-            loss_total += far_total_ < 0 ? 0 : far_total_;
+            const real near_adjusted = near[n] - far[n] + margin;
+            loss_total += near_adjusted < 0 ? 0 : near_adjusted;
         }
         loss_parts[block] = loss_total;
     }
@@ -320,10 +317,9 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     const int grad_anchor_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real far_total_negative = near[n] - far[n] + margin < 0;
-        /* grad_negative[n,d] = grad_loss*off_far[n,d]*where(far_total_negative[n], 0, 1/far[n]) */
-        /* grad_positive[n,d] = -grad_loss*off_near[n,d]
-                                *where(far_total_negative[n], 0, 1/near[n]) */
+        const real far_mask = near[n] - far[n] + margin < 0;
+        /* grad_negative[n,d] = grad_loss*off_far[n,d]*where(far_mask[n], 0, 1/far[n]) */
+        /* grad_positive[n,d] = -grad_loss*off_near[n,d]*where(far_mask[n], 0, 1/near[n]) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
@@ -333,11 +329,10 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
                 const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
-                grad_negative[n * D + d] = (grad_loss[0] * (far_total_negative ? 0 : 1 / far[n])) *
-                        off_far;
+                grad_negative[n * D + d] = (grad_loss[0] * (far_mask ? 0 : 1 / far[n])) * off_far;
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
-                grad_positive[n * D + d] = -(grad_loss[0] * (far_total_negative ? 0 : 1 / near[n]))
-                        * off_near;
+                grad_positive[n * D + d] = -(grad_loss[0] * (far_mask ? 0 : 1 / near[n])) *
+                        off_near;
                 grad_anchor_here[d - d_line] = -grad_negative[n * D + d] - grad_positive[n * D + d];
             }
             if (grad_anchor_past)
@@ -379,8 +374,8 @@ int forward(const real *restrict anchor, const real *restrict positive,
         const real off_far_squared_sum = off_far_squared_sum_total;
         near[n] = R(sqrt)(off_near_squared_sum);
         far[n] = R(sqrt)(off_far_squared_sum);
-        const real far_total_ = near[n] - far[n] + margin;
-        loss[n] = far_total_ < 0 ? 0 : far_total_;
+        const real near_adjusted = near[n] - far[n] + margin;
+        loss[n] = near_adjusted < 0 ? 0 : near_adjusted;
     }
     return 0;
 }
@@ -422,21 +417,21 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 3 /* swap */
 
-/* loss, near, far, between, near_total from anchor, positive, negative. */
+/* loss, near, far, between, near_adjusted from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, real *restrict near,
-            real *restrict far, real *restrict between, real *restrict near_total_, int64_t D,
+            real *restrict far, real *restrict between, real *restrict near_adjusted, int64_t D,
             int64_t N, real margin, real eps, int threads) {
     const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict near_total_sum_parts = (wide *)workspace;
+    wide *const restrict near_adjusted_masked_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide near_total_sum_total = 0;
+        wide near_adjusted_masked_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* off_near_squared_sum[n] = sum_d(off_near[n,d]**2) */
             /* off_far_squared_sum[n] = sum_d(off_far[n,d]**2) */
@@ -469,26 +464,26 @@ int forward(const real *restrict anchor, const real *restrict positive,
             far[n] = R(sqrt)(off_far_squared_sum);
             between[n] = R(sqrt)(off_between_squared_sum);
             const real other = between[n] <= far[n] ? between[n] : far[n];
-            near_total_[n] = near[n] - other + margin;
-            near_total_sum_total += near_total_[n] < 0 ? 0 : near_total_[n];
+            near_adjusted[n] = near[n] - other + margin;
+            near_adjusted_masked_sum_total += near_adjusted[n] < 0 ? 0 : near_adjusted[n];
         }
-        near_total_sum_parts[block] = near_total_sum_total;
+        near_adjusted_masked_sum_parts[block] = near_adjusted_masked_sum_total;
     }
-    wide near_total_sum_total = 0;
+    wide near_adjusted_masked_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        near_total_sum_total += near_total_sum_parts[block];
-    const real near_total_sum = near_total_sum_total;
-    loss[0] = near_total_sum / N;
+        near_adjusted_masked_sum_total += near_adjusted_masked_sum_parts[block];
+    const real near_adjusted_masked_sum = near_adjusted_masked_sum_total;
+    loss[0] = near_adjusted_masked_sum / N;
     free(workspace);
     return 0;
 }
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative, near, far,
- * between, near_total. */
+ * between, near_adjusted. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
              const real *restrict near, const real *restrict far, const real *restrict between,
-             const real *restrict near_total_, real *restrict grad_anchor,
+             const real *restrict near_adjusted, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real eps, int threads) {
     const int grad_negative_past = past_caches(N * D);
@@ -498,14 +493,16 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real between_mask = between[n] <= far[n];
-        const real near_total_negative = near_total_[n] < 0;
-        const real grad_loss_scaled_masked = near_total_negative ? 0 : grad_loss_scaled;
+        const real near_adjusted_negative = near_adjusted[n] < 0;
+        const real grad_loss_scaled_masked = near_adjusted_negative ? 0 : grad_loss_scaled;
         /* grad_negative[n,d] = grad_loss_scaled_masked[n]
-                                *(off_between_product[n,d] + off_far_product[n,d]) */
-        /* grad_positive[n,d] = where(near_total_negative[n], 0, -grad_loss_scaled)
-                                *(off_between_product[n,d] + off_near_product[n,d]) */
+                                *(inv_between_masked_times_off_between[n,d]
+                                  + inv_far_masked_times_off_far[n,d]) */
+        /* grad_positive[n,d] = where(near_adjusted_negative[n], 0, -grad_loss_scaled)
+                                *(inv_between_masked_times_off_between[n,d]
+                                  + off_near_over_near[n,d]) */
         /* grad_anchor[n,d] = grad_loss_scaled_masked[n]
-                              *(off_near_product[n,d] - off_far_product[n,d]) */
+                              *(off_near_over_near[n,d] - inv_far_masked_times_off_far[n,d]) */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
             real grad_negative_line[LINE];
@@ -520,17 +517,18 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
                 const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
-                const real off_between_product = (between_mask ? 1 / between[n] : 0) * off_between;
+                const real inv_between_masked_times_off_between = (between_mask ? 1 / between[n] :
+                        0) * off_between;
                 const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
-                const real off_far_product = (between_mask ? 0 : 1 / far[n]) * off_far;
-                grad_negative_here[d - d_line] = grad_loss_scaled_masked * (off_between_product +
-                        off_far_product);
+                const real inv_far_masked_times_off_far = (between_mask ? 0 : 1 / far[n]) * off_far;
+                grad_negative_here[d - d_line] = grad_loss_scaled_masked *
+                        (inv_between_masked_times_off_between + inv_far_masked_times_off_far);
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
-                const real off_near_product = (1 / near[n]) * off_near;
-                grad_positive_here[d - d_line] = (near_total_negative ? 0 : -grad_loss_scaled) *
-                        (off_between_product + off_near_product);
-                grad_anchor_here[d - d_line] = grad_loss_scaled_masked * (off_near_product -
-                        off_far_product);
+                const real off_near_over_near = (1 / near[n]) * off_near;
+                grad_positive_here[d - d_line] = (near_adjusted_negative ? 0 : -grad_loss_scaled) *
+                        (inv_between_masked_times_off_between + off_near_over_near);
+                grad_anchor_here[d - d_line] = grad_loss_scaled_masked * (off_near_over_near -
+                        inv_far_masked_times_off_far);
             }
             if (grad_negative_past)
                 stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
@@ -547,10 +545,10 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 4 /* swap_sum */
 
-/* loss, near, far, between, near_total from anchor, positive, negative. */
+/* loss, near, far, between, near_adjusted from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, real *restrict near,
-            real *restrict far, real *restrict between, real *restrict near_total_, int64_t D,
+            real *restrict far, real *restrict between, real *restrict near_adjusted, int64_t D,
             int64_t N, real margin, real eps, int threads) {
     const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
@@ -594,8 +592,8 @@ int forward(const real *restrict anchor, const real *restrict positive,
             far[n] = R(sqrt)(off_far_squared_sum);
             between[n] = R(sqrt)(off_between_squared_sum);
             const real other = between[n] <= far[n] ? between[n] : far[n];
-            near_total_[n] = near[n] - other + margin;
-            loss_total += near_total_[n] < 0 ? 0 : near_total_[n];
+            near_adjusted[n] = near[n] - other + margin;
+            loss_total += near_adjusted[n] < 0 ? 0 : near_adjusted[n];
         }
         loss_parts[block] = loss_total;
     }
@@ -608,11 +606,11 @@ int forward(const real *restrict anchor, const real *restrict positive,
 }
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative, near, far,
- * between, near_total. */
+ * between, near_adjusted. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
              const real *restrict near, const real *restrict far, const real *restrict between,
-             const real *restrict near_total_, real *restrict grad_anchor,
+             const real *restrict near_adjusted, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real eps, int threads) {
     const int grad_negative_past = past_caches(N * D);
@@ -621,13 +619,16 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real between_mask = between[n] <= far[n];
-        const real near_total_negative = near_total_[n] < 0;
-        const real grad_loss_masked = near_total_negative ? 0 : grad_loss[0];
+        const real near_adjusted_negative = near_adjusted[n] < 0;
+        const real grad_loss_masked = near_adjusted_negative ? 0 : grad_loss[0];
         /* grad_negative[n,d] = grad_loss_masked[n]
-                                *(off_between_product[n,d] + off_far_product[n,d]) */
-        /* grad_positive[n,d] = where(near_total_negative[n], 0, -grad_loss)
-                                *(off_between_product[n,d] + off_near_product[n,d]) */
-        /* grad_anchor[n,d] = grad_loss_masked[n]*(off_near_product[n,d] - off_far_product[n,d]) */
+                                *(inv_between_masked_times_off_between[n,d]
+                                  + inv_far_masked_times_off_far[n,d]) */
+        /* grad_positive[n,d] = where(near_adjusted_negative[n], 0, -grad_loss)
+                                *(inv_between_masked_times_off_between[n,d]
+                                  + off_near_over_near[n,d]) */
+        /* grad_anchor[n,d] = grad_loss_masked[n]
+                              *(off_near_over_near[n,d] - inv_far_masked_times_off_far[n,d]) */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
             real grad_negative_line[LINE];
@@ -642,17 +643,18 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
                 const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
-                const real off_between_product = (between_mask ? 1 / between[n] : 0) * off_between;
+                const real inv_between_masked_times_off_between = (between_mask ? 1 / between[n] :
+                        0) * off_between;
                 const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
-                const real off_far_product = (between_mask ? 0 : 1 / far[n]) * off_far;
-                grad_negative_here[d - d_line] = grad_loss_masked * (off_between_product +
-                        off_far_product);
+                const real inv_far_masked_times_off_far = (between_mask ? 0 : 1 / far[n]) * off_far;
+                grad_negative_here[d - d_line] = grad_loss_masked *
+                        (inv_between_masked_times_off_between + inv_far_masked_times_off_far);
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
-                const real off_near_product = (1 / near[n]) * off_near;
-                grad_positive_here[d - d_line] = (near_total_negative ? 0 : -grad_loss[0]) *
-                        (off_between_product + off_near_product);
-                grad_anchor_here[d - d_line] = grad_loss_masked * (off_near_product -
-                        off_far_product);
+                const real off_near_over_near = (1 / near[n]) * off_near;
+                grad_positive_here[d - d_line] = (near_adjusted_negative ? 0 : -grad_loss[0]) *
+                        (inv_between_masked_times_off_between + off_near_over_near);
+                grad_anchor_here[d - d_line] = grad_loss_masked * (off_near_over_near -
+                        inv_far_masked_times_off_far);
             }
             if (grad_negative_past)
                 stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
@@ -669,10 +671,10 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 5 /* swap_none */
 
-/* loss, near, far, between, near_total from anchor, positive, negative. */
+/* loss, near, far, between, near_adjusted from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, real *restrict near,
-            real *restrict far, real *restrict between, real *restrict near_total_, int64_t D,
+            real *restrict far, real *restrict between, real *restrict near_adjusted, int64_t D,
             int64_t N, real margin, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
@@ -707,18 +709,18 @@ int forward(const real *restrict anchor, const real *restrict positive,
         far[n] = R(sqrt)(off_far_squared_sum);
         between[n] = R(sqrt)(off_between_squared_sum);
         const real other = between[n] <= far[n] ? between[n] : far[n];
-        near_total_[n] = near[n] - other + margin;
-        loss[n] = near_total_[n] < 0 ? 0 : near_total_[n];
+        near_adjusted[n] = near[n] - other + margin;
+        loss[n] = near_adjusted[n] < 0 ? 0 : near_adjusted[n];
     }
     return 0;
 }
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative, near, far,
- * between, near_total. */
+ * between, near_adjusted. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
              const real *restrict near, const real *restrict far, const real *restrict between,
-             const real *restrict near_total_, real *restrict grad_anchor,
+             const real *restrict near_adjusted, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real eps, int threads) {
     const int grad_negative_past = past_caches(N * D);
@@ -726,11 +728,16 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     const int grad_anchor_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real grad_near = near_total_[n] < 0 ? 0 : grad_loss[n];
+        const real grad_near = near_adjusted[n] < 0 ? 0 : grad_loss[n];
         const real between_mask = between[n] <= far[n];
-        /* grad_negative[n,d] = grad_near[n]*(off_between_product[n,d] + off_far_product[n,d]) */
-        /* grad_positive[n,d] = -grad_near[n]*(off_between_product[n,d] + off_near_product[n,d]) */
-        /* grad_anchor[n,d] = grad_near[n]*(off_near_product[n,d] - off_far_product[n,d]) */
+        /* grad_negative[n,d] = grad_near[n]
+                                *(inv_between_masked_times_off_between[n,d]
+                                  + inv_far_masked_times_off_far[n,d]) */
+        /* grad_positive[n,d] = -grad_near[n]
+                                *(inv_between_masked_times_off_between[n,d]
+                                  + off_near_over_near[n,d]) */
+        /* grad_anchor[n,d] = grad_near[n]
+                              *(off_near_over_near[n,d] - inv_far_masked_times_off_far[n,d]) */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
             real grad_negative_line[LINE];
@@ -745,16 +752,18 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
                 const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
-                const real off_between_product = (between_mask ? 1 / between[n] : 0) * off_between;
+                const real inv_between_masked_times_off_between = (between_mask ? 1 / between[n] :
+                        0) * off_between;
                 const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
-                const real off_far_product = (between_mask ? 0 : 1 / far[n]) * off_far;
-                grad_negative_here[d - d_line] = grad_near * (off_between_product +
-                        off_far_product);
+                const real inv_far_masked_times_off_far = (between_mask ? 0 : 1 / far[n]) * off_far;
+                grad_negative_here[d - d_line] = grad_near * (inv_between_masked_times_off_between +
+                        inv_far_masked_times_off_far);
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
-                const real off_near_product = (1 / near[n]) * off_near;
-                grad_positive_here[d - d_line] = -grad_near * (off_between_product +
-                        off_near_product);
-                grad_anchor_here[d - d_line] = grad_near * (off_near_product - off_far_product);
+                const real off_near_over_near = (1 / near[n]) * off_near;
+                grad_positive_here[d - d_line] = -grad_near * (inv_between_masked_times_off_between
+                        + off_near_over_near);
+                grad_anchor_here[d - d_line] = grad_near * (off_near_over_near -
+                        inv_far_masked_times_off_far);
             }
             if (grad_negative_past)
                 stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
@@ -771,20 +780,20 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 6 /* p_1 */
 
-/* loss, far_total from anchor, positive, negative. */
+/* loss, near_adjusted from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
-            const real *restrict negative, real *restrict loss, real *restrict far_total_,
+            const real *restrict negative, real *restrict loss, real *restrict near_adjusted,
             int64_t D, int64_t N, real margin, real eps, int threads) {
     const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict far_total_sum_parts = (wide *)workspace;
+    wide *const restrict near_adjusted_masked_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide far_total_sum_total = 0;
+        wide near_adjusted_masked_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* near[n] = sum_d(abs(off_near[n,d])) */
             /* far[n] = sum_d(abs(off_far[n,d])) */
@@ -806,34 +815,35 @@ int forward(const real *restrict anchor, const real *restrict positive,
             }
             const real near = near_total;
             const real far = far_total;
-            far_total_[n] = near - far + margin;
-            far_total_sum_total += far_total_[n] < 0 ? 0 : far_total_[n];
+            near_adjusted[n] = near - far + margin;
+            near_adjusted_masked_sum_total += near_adjusted[n] < 0 ? 0 : near_adjusted[n];
         }
-        far_total_sum_parts[block] = far_total_sum_total;
+        near_adjusted_masked_sum_parts[block] = near_adjusted_masked_sum_total;
     }
-    wide far_total_sum_total = 0;
+    wide near_adjusted_masked_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        far_total_sum_total += far_total_sum_parts[block];
-    const real far_total_sum = far_total_sum_total;
-    loss[0] = far_total_sum / N;
+        near_adjusted_masked_sum_total += near_adjusted_masked_sum_parts[block];
+    const real near_adjusted_masked_sum = near_adjusted_masked_sum_total;
+    loss[0] = near_adjusted_masked_sum / N;
     free(workspace);
     return 0;
 }
 
-/* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative, far_total. */
+/* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative,
+ * near_adjusted. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
-             const real *restrict far_total_, real *restrict grad_anchor,
+             const real *restrict near_adjusted, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real eps, int threads) {
     const int grad_anchor_past = past_caches(N * D);
     const real grad_loss_scaled = grad_loss[0] / N;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real far_total_negative = far_total_[n] < 0;
-        /* grad_negative[n,d] = where(far_total_negative[n], 0, grad_loss_scaled)
+        const real near_adjusted_negative = near_adjusted[n] < 0;
+        /* grad_negative[n,d] = where(near_adjusted_negative[n], 0, grad_loss_scaled)
                                 *sign(off_far[n,d]) */
-        /* grad_positive[n,d] = where(far_total_negative[n], 0, -grad_loss_scaled)
+        /* grad_positive[n,d] = where(near_adjusted_negative[n], 0, -grad_loss_scaled)
                                 *sign(off_near[n,d]) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
@@ -844,10 +854,10 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
                 const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
-                grad_negative[n * D + d] = (far_total_negative ? 0 : grad_loss_scaled) *
+                grad_negative[n * D + d] = (near_adjusted_negative ? 0 : grad_loss_scaled) *
                         sign(off_far);
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
-                grad_positive[n * D + d] = (far_total_negative ? 0 : -grad_loss_scaled) *
+                grad_positive[n * D + d] = (near_adjusted_negative ? 0 : -grad_loss_scaled) *
                         sign(off_near);
                 grad_anchor_here[d - d_line] = -grad_negative[n * D + d] - grad_positive[n * D + d];
             }
@@ -862,9 +872,9 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 7 /* p_1_sum */
 
-/* loss, far_total from anchor, positive, negative. */
+/* loss, near_adjusted from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
-            const real *restrict negative, real *restrict loss, real *restrict far_total_,
+            const real *restrict negative, real *restrict loss, real *restrict near_adjusted,
             int64_t D, int64_t N, real margin, real eps, int threads) {
     const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
@@ -897,8 +907,8 @@ int forward(const real *restrict anchor, const real *restrict positive,
             }
             const real near = near_total;
             const real far = far_total;
-            far_total_[n] = near - far + margin;
-            loss_total += far_total_[n] < 0 ? 0 : far_total_[n];
+            near_adjusted[n] = near - far + margin;
+            loss_total += near_adjusted[n] < 0 ? 0 : near_adjusted[n];
         }
         loss_parts[block] = loss_total;
     }
@@ -910,18 +920,20 @@ int forward(const real *restrict anchor, const real *restrict positive,
     return 0;
 }
 
-/* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative, far_total. */
+/* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative,
+ * near_adjusted. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
-             const real *restrict far_total_, real *restrict grad_anchor,
+             const real *restrict near_adjusted, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real eps, int threads) {
     const int grad_anchor_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real far_total_negative = far_total_[n] < 0;
-        /* grad_negative[n,d] = where(far_total_negative[n], 0, grad_loss)*sign(off_far[n,d]) */
-        /* grad_positive[n,d] = where(far_total_negative[n], 0, -grad_loss)*sign(off_near[n,d]) */
+        const real near_adjusted_negative = near_adjusted[n] < 0;
+        /* grad_negative[n,d] = where(near_adjusted_negative[n], 0, grad_loss)*sign(off_far[n,d]) */
+        /* grad_positive[n,d] = where(near_adjusted_negative[n], 0, -grad_loss)
+                                *sign(off_near[n,d]) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
@@ -931,9 +943,10 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
                 const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
-                grad_negative[n * D + d] = (far_total_negative ? 0 : grad_loss[0]) * sign(off_far);
+                grad_negative[n * D + d] = (near_adjusted_negative ? 0 : grad_loss[0]) *
+                        sign(off_far);
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
-                grad_positive[n * D + d] = (far_total_negative ? 0 : -grad_loss[0]) *
+                grad_positive[n * D + d] = (near_adjusted_negative ? 0 : -grad_loss[0]) *
                         sign(off_near);
                 grad_anchor_here[d - d_line] = -grad_negative[n * D + d] - grad_positive[n * D + d];
             }
@@ -948,9 +961,9 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 8 /* p_1_none */
 
-/* loss, far_total from anchor, positive, negative. */
+/* loss, near_adjusted from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
-            const real *restrict negative, real *restrict loss, real *restrict far_total_,
+            const real *restrict negative, real *restrict loss, real *restrict near_adjusted,
             int64_t D, int64_t N, real margin, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
@@ -974,22 +987,23 @@ int forward(const real *restrict anchor, const real *restrict positive,
         }
         const real near = near_total;
         const real far = far_total;
-        far_total_[n] = near - far + margin;
-        loss[n] = far_total_[n] < 0 ? 0 : far_total_[n];
+        near_adjusted[n] = near - far + margin;
+        loss[n] = near_adjusted[n] < 0 ? 0 : near_adjusted[n];
     }
     return 0;
 }
 
-/* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative, far_total. */
+/* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative,
+ * near_adjusted. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
-             const real *restrict far_total_, real *restrict grad_anchor,
+             const real *restrict near_adjusted, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real eps, int threads) {
     const int grad_anchor_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real grad_near = far_total_[n] < 0 ? 0 : grad_loss[n];
+        const real grad_near = near_adjusted[n] < 0 ? 0 : grad_loss[n];
         /* grad_negative[n,d] = grad_near[n]*sign(off_far[n,d]) */
         /* grad_positive[n,d] = -grad_near[n]*sign(off_near[n,d]) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
@@ -1017,21 +1031,21 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 9 /* p_1_swap */
 
-/* loss, far, between, near_total from anchor, positive, negative. */
+/* loss, far, between, near_adjusted from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, real *restrict far,
-            real *restrict between, real *restrict near_total_, int64_t D, int64_t N,
+            real *restrict between, real *restrict near_adjusted, int64_t D, int64_t N,
             real margin, real eps, int threads) {
     const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict near_total_sum_parts = (wide *)workspace;
+    wide *const restrict near_adjusted_masked_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide near_total_sum_total = 0;
+        wide near_adjusted_masked_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* near[n] = sum_d(abs(off_near[n,d])) */
             /* far[n] = sum_d(abs(off_far[n,d])) */
@@ -1061,26 +1075,26 @@ int forward(const real *restrict anchor, const real *restrict positive,
             far[n] = far_total;
             between[n] = between_total;
             const real other = between[n] <= far[n] ? between[n] : far[n];
-            near_total_[n] = near - other + margin;
-            near_total_sum_total += near_total_[n] < 0 ? 0 : near_total_[n];
+            near_adjusted[n] = near - other + margin;
+            near_adjusted_masked_sum_total += near_adjusted[n] < 0 ? 0 : near_adjusted[n];
         }
-        near_total_sum_parts[block] = near_total_sum_total;
+        near_adjusted_masked_sum_parts[block] = near_adjusted_masked_sum_total;
     }
-    wide near_total_sum_total = 0;
+    wide near_adjusted_masked_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        near_total_sum_total += near_total_sum_parts[block];
-    const real near_total_sum = near_total_sum_total;
-    loss[0] = near_total_sum / N;
+        near_adjusted_masked_sum_total += near_adjusted_masked_sum_parts[block];
+    const real near_adjusted_masked_sum = near_adjusted_masked_sum_total;
+    loss[0] = near_adjusted_masked_sum / N;
     free(workspace);
     return 0;
 }
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative, far,
- * between, near_total. */
+ * between, near_adjusted. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
              const real *restrict far, const real *restrict between,
-             const real *restrict near_total_, real *restrict grad_anchor,
+             const real *restrict near_adjusted, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real eps, int threads) {
     const int grad_negative_past = past_caches(N * D);
@@ -1089,12 +1103,12 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     const real grad_loss_scaled = grad_loss[0] / N;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real near_total_negative = near_total_[n] < 0;
-        const real grad_loss_scaled_masked = near_total_negative ? 0 : grad_loss_scaled;
+        const real near_adjusted_negative = near_adjusted[n] < 0;
+        const real grad_loss_scaled_masked = near_adjusted_negative ? 0 : grad_loss_scaled;
         const real between_mask = between[n] <= far[n];
         /* grad_negative[n,d] = grad_loss_scaled_masked[n]
                                 *(sign_off_between_masked[n,d] + sign_off_far_masked[n,d]) */
-        /* grad_positive[n,d] = where(near_total_negative[n], 0, -grad_loss_scaled)
+        /* grad_positive[n,d] = where(near_adjusted_negative[n], 0, -grad_loss_scaled)
                                 *(sign_off_between_masked[n,d] + sign_off_near[n,d]) */
         /* grad_anchor[n,d] = grad_loss_scaled_masked[n]
                               *(sign_off_near[n,d] - sign_off_far_masked[n,d]) */
@@ -1119,7 +1133,7 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
                         + sign_off_far_masked);
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                 const real sign_off_near = sign(off_near);
-                grad_positive_here[d - d_line] = (near_total_negative ? 0 : -grad_loss_scaled) *
+                grad_positive_here[d - d_line] = (near_adjusted_negative ? 0 : -grad_loss_scaled) *
                         (sign_off_between_masked + sign_off_near);
                 grad_anchor_here[d - d_line] = grad_loss_scaled_masked * (sign_off_near -
                         sign_off_far_masked);
@@ -1139,10 +1153,10 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 10 /* p_1_swap_sum */
 
-/* loss, far, between, near_total from anchor, positive, negative. */
+/* loss, far, between, near_adjusted from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, real *restrict far,
-            real *restrict between, real *restrict near_total_, int64_t D, int64_t N,
+            real *restrict between, real *restrict near_adjusted, int64_t D, int64_t N,
             real margin, real eps, int threads) {
     const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
@@ -1183,8 +1197,8 @@ int forward(const real *restrict anchor, const real *restrict positive,
             far[n] = far_total;
             between[n] = between_total;
             const real other = between[n] <= far[n] ? between[n] : far[n];
-            near_total_[n] = near - other + margin;
-            loss_total += near_total_[n] < 0 ? 0 : near_total_[n];
+            near_adjusted[n] = near - other + margin;
+            loss_total += near_adjusted[n] < 0 ? 0 : near_adjusted[n];
         }
         loss_parts[block] = loss_total;
     }
@@ -1197,11 +1211,11 @@ int forward(const real *restrict anchor, const real *restrict positive,
 }
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative, far,
- * between, near_total. */
+ * between, near_adjusted. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
              const real *restrict far, const real *restrict between,
-             const real *restrict near_total_, real *restrict grad_anchor,
+             const real *restrict near_adjusted, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real eps, int threads) {
     const int grad_negative_past = past_caches(N * D);
@@ -1210,11 +1224,11 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real between_mask = between[n] <= far[n];
-        const real near_total_negative = near_total_[n] < 0;
-        const real grad_loss_masked = near_total_negative ? 0 : grad_loss[0];
+        const real near_adjusted_negative = near_adjusted[n] < 0;
+        const real grad_loss_masked = near_adjusted_negative ? 0 : grad_loss[0];
         /* grad_negative[n,d] = grad_loss_masked[n]
                                 *(sign_off_between_masked[n,d] + sign_off_far_masked[n,d]) */
-        /* grad_positive[n,d] = where(near_total_negative[n], 0, -grad_loss)
+        /* grad_positive[n,d] = where(near_adjusted_negative[n], 0, -grad_loss)
                                 *(sign_off_between_masked[n,d] + sign_off_near[n,d]) */
         /* grad_anchor[n,d] = grad_loss_masked[n]*(sign_off_near[n,d] - sign_off_far_masked[n,d]) */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
@@ -1238,7 +1252,7 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
                         sign_off_far_masked);
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                 const real sign_off_near = sign(off_near);
-                grad_positive_here[d - d_line] = (near_total_negative ? 0 : -grad_loss[0]) *
+                grad_positive_here[d - d_line] = (near_adjusted_negative ? 0 : -grad_loss[0]) *
                         (sign_off_between_masked + sign_off_near);
                 grad_anchor_here[d - d_line] = grad_loss_masked * (sign_off_near -
                         sign_off_far_masked);
@@ -1258,10 +1272,10 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 11 /* p_1_swap_none */
 
-/* loss, far, between, near_total from anchor, positive, negative. */
+/* loss, far, between, near_adjusted from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, real *restrict far,
-            real *restrict between, real *restrict near_total_, int64_t D, int64_t N,
+            real *restrict between, real *restrict near_adjusted, int64_t D, int64_t N,
             real margin, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
@@ -1293,18 +1307,18 @@ int forward(const real *restrict anchor, const real *restrict positive,
         far[n] = far_total;
         between[n] = between_total;
         const real other = between[n] <= far[n] ? between[n] : far[n];
-        near_total_[n] = near - other + margin;
-        loss[n] = near_total_[n] < 0 ? 0 : near_total_[n];
+        near_adjusted[n] = near - other + margin;
+        loss[n] = near_adjusted[n] < 0 ? 0 : near_adjusted[n];
     }
     return 0;
 }
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative, far,
- * between, near_total. */
+ * between, near_adjusted. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
              const real *restrict far, const real *restrict between,
-             const real *restrict near_total_, real *restrict grad_anchor,
+             const real *restrict near_adjusted, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real eps, int threads) {
     const int grad_negative_past = past_caches(N * D);
@@ -1312,7 +1326,7 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     const int grad_anchor_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real grad_near = near_total_[n] < 0 ? 0 : grad_loss[n];
+        const real grad_near = near_adjusted[n] < 0 ? 0 : grad_loss[n];
         const real between_mask = between[n] <= far[n];
         /* grad_negative[n,d] = grad_near[n]
                                 *(sign_off_between_masked[n,d] + sign_off_far_masked[n,d]) */
@@ -1358,13 +1372,13 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 12 /* p_inf */
 
-/* loss, near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total from anchor,
- * positive, negative. */
+/* loss, near_argmax, off_near_at_near_argmax, far_argmax, off_far_at_far_argmax, near_adjusted
+ * from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, int64_t *restrict near_argmax,
-            real *restrict near_argmax_off_near, int64_t *restrict far_argmax,
-            real *restrict far_argmax_off_far, real *restrict far_total_, int64_t D, int64_t N,
-            real margin, real eps, int threads) {
+            real *restrict off_near_at_near_argmax, int64_t *restrict far_argmax,
+            real *restrict off_far_at_far_argmax, real *restrict near_adjusted, int64_t D,
+            int64_t N, real margin, real eps, int threads) {
     if (D == 0)
         return -1;
     if (D == 0)
@@ -1373,12 +1387,12 @@ int forward(const real *restrict anchor, const real *restrict positive,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict far_total_sum_parts = (wide *)workspace;
+    wide *const restrict near_adjusted_masked_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide far_total_sum_total = 0;
+        wide near_adjusted_masked_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* near_argmax[n] = argmax_d(abs(off_near[n,d])) */
             /* far_argmax[n] = argmax_d(abs(off_far[n,d])) */
@@ -1398,31 +1412,31 @@ int forward(const real *restrict anchor, const real *restrict positive,
                     far_argmax[n] = d;
                 }
             }
-            near_argmax_off_near[n] = anchor[n * D + near_argmax[n]] -
+            off_near_at_near_argmax[n] = anchor[n * D + near_argmax[n]] -
                     positive[n * D + near_argmax[n]] + eps;
-            far_argmax_off_far[n] = anchor[n * D + far_argmax[n]] - negative[n * D + far_argmax[n]]
-                    + eps;
-            const real far = R(fabs)(far_argmax_off_far[n]);
-            const real near = R(fabs)(near_argmax_off_near[n]);
-            far_total_[n] = near - far + margin;
-            far_total_sum_total += far_total_[n] < 0 ? 0 : far_total_[n];
+            off_far_at_far_argmax[n] = anchor[n * D + far_argmax[n]] -
+                    negative[n * D + far_argmax[n]] + eps;
+            const real far = R(fabs)(off_far_at_far_argmax[n]);
+            const real near = R(fabs)(off_near_at_near_argmax[n]);
+            near_adjusted[n] = near - far + margin;
+            near_adjusted_masked_sum_total += near_adjusted[n] < 0 ? 0 : near_adjusted[n];
         }
-        far_total_sum_parts[block] = far_total_sum_total;
+        near_adjusted_masked_sum_parts[block] = near_adjusted_masked_sum_total;
     }
-    wide far_total_sum_total = 0;
+    wide near_adjusted_masked_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        far_total_sum_total += far_total_sum_parts[block];
-    const real far_total_sum = far_total_sum_total;
-    loss[0] = far_total_sum / N;
+        near_adjusted_masked_sum_total += near_adjusted_masked_sum_parts[block];
+    const real near_adjusted_masked_sum = near_adjusted_masked_sum_total;
+    loss[0] = near_adjusted_masked_sum / N;
     free(workspace);
     return 0;
 }
 
-/* grad_anchor, grad_positive, grad_negative from grad_loss, near_argmax, near_argmax_off_near,
- * far_argmax, far_argmax_off_far, far_total. */
+/* grad_anchor, grad_positive, grad_negative from grad_loss, near_argmax, off_near_at_near_argmax,
+ * far_argmax, off_far_at_far_argmax, near_adjusted. */
 int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax,
-             const real *restrict near_argmax_off_near, const int64_t *restrict far_argmax,
-             const real *restrict far_argmax_off_far, const real *restrict far_total_,
+             const real *restrict off_near_at_near_argmax, const int64_t *restrict far_argmax,
+             const real *restrict off_far_at_far_argmax, const real *restrict near_adjusted,
              real *restrict grad_anchor, real *restrict grad_positive,
              real *restrict grad_negative, int64_t D, int64_t N, int threads) {
     for (int64_t i = 0; i < N; i++)
@@ -1435,13 +1449,13 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
     const real grad_loss_scaled = grad_loss[0] / N;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real far_total_negative = far_total_[n] < 0;
+        const real near_adjusted_negative = near_adjusted[n] < 0;
         /* grad_negative[n,d] = delta(d, far_argmax[n])
-                                *where(far_total_negative[n], 0, grad_loss_scaled
-                                       *sign(far_argmax_off_far[n])) */
+                                *where(near_adjusted_negative[n], 0, grad_loss_scaled
+                                       *sign(off_far_at_far_argmax[n])) */
         /* grad_positive[n,d] = delta(d, near_argmax[n])
-                                *where(far_total_negative[n], 0, -grad_loss_scaled
-                                       *sign(near_argmax_off_near[n])) */
+                                *where(near_adjusted_negative[n], 0, -grad_loss_scaled
+                                       *sign(off_near_at_near_argmax[n])) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
@@ -1450,10 +1464,10 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
                     &grad_anchor[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
-                grad_negative[n * D + d] = (far_total_negative ? 0 : grad_loss_scaled *
-                        sign(far_argmax_off_far[n])) * (d == far_argmax[n]);
-                grad_positive[n * D + d] = (far_total_negative ? 0 : -grad_loss_scaled *
-                        sign(near_argmax_off_near[n])) * (d == near_argmax[n]);
+                grad_negative[n * D + d] = (near_adjusted_negative ? 0 : grad_loss_scaled *
+                        sign(off_far_at_far_argmax[n])) * (d == far_argmax[n]);
+                grad_positive[n * D + d] = (near_adjusted_negative ? 0 : -grad_loss_scaled *
+                        sign(off_near_at_near_argmax[n])) * (d == near_argmax[n]);
                 grad_anchor_here[d - d_line] = -grad_negative[n * D + d] - grad_positive[n * D + d];
             }
             if (grad_anchor_past)
@@ -1467,13 +1481,13 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
 
 #if VARIANT == 13 /* p_inf_sum */
 
-/* loss, near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total from anchor,
- * positive, negative. */
+/* loss, near_argmax, off_near_at_near_argmax, far_argmax, off_far_at_far_argmax, near_adjusted
+ * from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, int64_t *restrict near_argmax,
-            real *restrict near_argmax_off_near, int64_t *restrict far_argmax,
-            real *restrict far_argmax_off_far, real *restrict far_total_, int64_t D, int64_t N,
-            real margin, real eps, int threads) {
+            real *restrict off_near_at_near_argmax, int64_t *restrict far_argmax,
+            real *restrict off_far_at_far_argmax, real *restrict near_adjusted, int64_t D,
+            int64_t N, real margin, real eps, int threads) {
     if (D == 0)
         return -1;
     if (D == 0)
@@ -1507,14 +1521,14 @@ int forward(const real *restrict anchor, const real *restrict positive,
                     far_argmax[n] = d;
                 }
             }
-            near_argmax_off_near[n] = anchor[n * D + near_argmax[n]] -
+            off_near_at_near_argmax[n] = anchor[n * D + near_argmax[n]] -
                     positive[n * D + near_argmax[n]] + eps;
-            far_argmax_off_far[n] = anchor[n * D + far_argmax[n]] - negative[n * D + far_argmax[n]]
-                    + eps;
-            const real far = R(fabs)(far_argmax_off_far[n]);
-            const real near = R(fabs)(near_argmax_off_near[n]);
-            far_total_[n] = near - far + margin;
-            loss_total += far_total_[n] < 0 ? 0 : far_total_[n];
+            off_far_at_far_argmax[n] = anchor[n * D + far_argmax[n]] -
+                    negative[n * D + far_argmax[n]] + eps;
+            const real far = R(fabs)(off_far_at_far_argmax[n]);
+            const real near = R(fabs)(off_near_at_near_argmax[n]);
+            near_adjusted[n] = near - far + margin;
+            loss_total += near_adjusted[n] < 0 ? 0 : near_adjusted[n];
         }
         loss_parts[block] = loss_total;
     }
@@ -1526,11 +1540,11 @@ int forward(const real *restrict anchor, const real *restrict positive,
     return 0;
 }
 
-/* grad_anchor, grad_positive, grad_negative from grad_loss, near_argmax, near_argmax_off_near,
- * far_argmax, far_argmax_off_far, far_total. */
+/* grad_anchor, grad_positive, grad_negative from grad_loss, near_argmax, off_near_at_near_argmax,
+ * far_argmax, off_far_at_far_argmax, near_adjusted. */
 int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax,
-             const real *restrict near_argmax_off_near, const int64_t *restrict far_argmax,
-             const real *restrict far_argmax_off_far, const real *restrict far_total_,
+             const real *restrict off_near_at_near_argmax, const int64_t *restrict far_argmax,
+             const real *restrict off_far_at_far_argmax, const real *restrict near_adjusted,
              real *restrict grad_anchor, real *restrict grad_positive,
              real *restrict grad_negative, int64_t D, int64_t N, int threads) {
     for (int64_t i = 0; i < N; i++)
@@ -1542,13 +1556,13 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
     const int grad_anchor_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real far_total_negative = far_total_[n] < 0;
+        const real near_adjusted_negative = near_adjusted[n] < 0;
         /* grad_negative[n,d] = delta(d, far_argmax[n])
-                                *where(far_total_negative[n], 0, grad_loss
-                                       *sign(far_argmax_off_far[n])) */
+                                *where(near_adjusted_negative[n], 0, grad_loss
+                                       *sign(off_far_at_far_argmax[n])) */
         /* grad_positive[n,d] = delta(d, near_argmax[n])
-                                *where(far_total_negative[n], 0, -grad_loss
-                                       *sign(near_argmax_off_near[n])) */
+                                *where(near_adjusted_negative[n], 0, -grad_loss
+                                       *sign(off_near_at_near_argmax[n])) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
@@ -1557,10 +1571,10 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
                     &grad_anchor[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
-                grad_negative[n * D + d] = (far_total_negative ? 0 : grad_loss[0] *
-                        sign(far_argmax_off_far[n])) * (d == far_argmax[n]);
-                grad_positive[n * D + d] = (far_total_negative ? 0 : -grad_loss[0] *
-                        sign(near_argmax_off_near[n])) * (d == near_argmax[n]);
+                grad_negative[n * D + d] = (near_adjusted_negative ? 0 : grad_loss[0] *
+                        sign(off_far_at_far_argmax[n])) * (d == far_argmax[n]);
+                grad_positive[n * D + d] = (near_adjusted_negative ? 0 : -grad_loss[0] *
+                        sign(off_near_at_near_argmax[n])) * (d == near_argmax[n]);
                 grad_anchor_here[d - d_line] = -grad_negative[n * D + d] - grad_positive[n * D + d];
             }
             if (grad_anchor_past)
@@ -1574,13 +1588,13 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
 
 #if VARIANT == 14 /* p_inf_none */
 
-/* loss, near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total from anchor,
- * positive, negative. */
+/* loss, near_argmax, off_near_at_near_argmax, far_argmax, off_far_at_far_argmax, near_adjusted
+ * from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, int64_t *restrict near_argmax,
-            real *restrict near_argmax_off_near, int64_t *restrict far_argmax,
-            real *restrict far_argmax_off_far, real *restrict far_total_, int64_t D, int64_t N,
-            real margin, real eps, int threads) {
+            real *restrict off_near_at_near_argmax, int64_t *restrict far_argmax,
+            real *restrict off_far_at_far_argmax, real *restrict near_adjusted, int64_t D,
+            int64_t N, real margin, real eps, int threads) {
     if (D == 0)
         return -1;
     if (D == 0)
@@ -1605,23 +1619,23 @@ int forward(const real *restrict anchor, const real *restrict positive,
                 far_argmax[n] = d;
             }
         }
-        near_argmax_off_near[n] = anchor[n * D + near_argmax[n]] - positive[n * D + near_argmax[n]]
-                + eps;
-        far_argmax_off_far[n] = anchor[n * D + far_argmax[n]] - negative[n * D + far_argmax[n]] +
+        off_near_at_near_argmax[n] = anchor[n * D + near_argmax[n]] -
+                positive[n * D + near_argmax[n]] + eps;
+        off_far_at_far_argmax[n] = anchor[n * D + far_argmax[n]] - negative[n * D + far_argmax[n]] +
                 eps;
-        const real far = R(fabs)(far_argmax_off_far[n]);
-        const real near = R(fabs)(near_argmax_off_near[n]);
-        far_total_[n] = near - far + margin;
-        loss[n] = far_total_[n] < 0 ? 0 : far_total_[n];
+        const real far = R(fabs)(off_far_at_far_argmax[n]);
+        const real near = R(fabs)(off_near_at_near_argmax[n]);
+        near_adjusted[n] = near - far + margin;
+        loss[n] = near_adjusted[n] < 0 ? 0 : near_adjusted[n];
     }
     return 0;
 }
 
-/* grad_anchor, grad_positive, grad_negative from grad_loss, near_argmax, near_argmax_off_near,
- * far_argmax, far_argmax_off_far, far_total. */
+/* grad_anchor, grad_positive, grad_negative from grad_loss, near_argmax, off_near_at_near_argmax,
+ * far_argmax, off_far_at_far_argmax, near_adjusted. */
 int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax,
-             const real *restrict near_argmax_off_near, const int64_t *restrict far_argmax,
-             const real *restrict far_argmax_off_far, const real *restrict far_total_,
+             const real *restrict off_near_at_near_argmax, const int64_t *restrict far_argmax,
+             const real *restrict off_far_at_far_argmax, const real *restrict near_adjusted,
              real *restrict grad_anchor, real *restrict grad_positive,
              real *restrict grad_negative, int64_t D, int64_t N, int threads) {
     for (int64_t i = 0; i < N; i++)
@@ -1633,10 +1647,11 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
     const int grad_anchor_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real grad_near = far_total_[n] < 0 ? 0 : grad_loss[n];
-        /* grad_negative[n,d] = grad_near[n]*delta(d, far_argmax[n])*sign(far_argmax_off_far[n]) */
+        const real grad_near = near_adjusted[n] < 0 ? 0 : grad_loss[n];
+        /* grad_negative[n,d] = grad_near[n]*delta(d, far_argmax[n])
+                                *sign(off_far_at_far_argmax[n]) */
         /* grad_positive[n,d] = -grad_near[n]*delta(d, near_argmax[n])
-                                *sign(near_argmax_off_near[n]) */
+                                *sign(off_near_at_near_argmax[n]) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
@@ -1645,9 +1660,9 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
                     &grad_anchor[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
-                grad_negative[n * D + d] = (grad_near * sign(far_argmax_off_far[n])) * (d ==
+                grad_negative[n * D + d] = (grad_near * sign(off_far_at_far_argmax[n])) * (d ==
                         far_argmax[n]);
-                grad_positive[n * D + d] = -(grad_near * sign(near_argmax_off_near[n])) * (d ==
+                grad_positive[n * D + d] = -(grad_near * sign(off_near_at_near_argmax[n])) * (d ==
                         near_argmax[n]);
                 grad_anchor_here[d - d_line] = -grad_negative[n * D + d] - grad_positive[n * D + d];
             }
@@ -1662,14 +1677,15 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
 
 #if VARIANT == 15 /* p_inf_swap */
 
-/* loss, near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far, between_argmax,
- * between_argmax_off_between, between, near_total from anchor, positive, negative. */
+/* loss, near_argmax, off_near_at_near_argmax, far_argmax, off_far_at_far_argmax, far,
+ * between_argmax, off_between_at_between_argmax, between, near_adjusted from anchor, positive,
+ * negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, int64_t *restrict near_argmax,
-            real *restrict near_argmax_off_near, int64_t *restrict far_argmax,
-            real *restrict far_argmax_off_far, real *restrict far,
-            int64_t *restrict between_argmax, real *restrict between_argmax_off_between,
-            real *restrict between, real *restrict near_total_, int64_t D, int64_t N,
+            real *restrict off_near_at_near_argmax, int64_t *restrict far_argmax,
+            real *restrict off_far_at_far_argmax, real *restrict far,
+            int64_t *restrict between_argmax, real *restrict off_between_at_between_argmax,
+            real *restrict between, real *restrict near_adjusted, int64_t D, int64_t N,
             real margin, real eps, int threads) {
     if (D == 0)
         return -1;
@@ -1681,12 +1697,12 @@ int forward(const real *restrict anchor, const real *restrict positive,
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict near_total_sum_parts = (wide *)workspace;
+    wide *const restrict near_adjusted_masked_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide near_total_sum_total = 0;
+        wide near_adjusted_masked_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* near_argmax[n] = argmax_d(abs(off_near[n,d])) */
             /* far_argmax[n] = argmax_d(abs(off_far[n,d])) */
@@ -1714,39 +1730,39 @@ int forward(const real *restrict anchor, const real *restrict positive,
                     between_argmax[n] = d;
                 }
             }
-            near_argmax_off_near[n] = anchor[n * D + near_argmax[n]] -
+            off_near_at_near_argmax[n] = anchor[n * D + near_argmax[n]] -
                     positive[n * D + near_argmax[n]] + eps;
-            far_argmax_off_far[n] = anchor[n * D + far_argmax[n]] - negative[n * D + far_argmax[n]]
-                    + eps;
-            far[n] = R(fabs)(far_argmax_off_far[n]);
-            between_argmax_off_between[n] = positive[n * D + between_argmax[n]] -
+            off_far_at_far_argmax[n] = anchor[n * D + far_argmax[n]] -
+                    negative[n * D + far_argmax[n]] + eps;
+            far[n] = R(fabs)(off_far_at_far_argmax[n]);
+            off_between_at_between_argmax[n] = positive[n * D + between_argmax[n]] -
                     negative[n * D + between_argmax[n]] + eps;
-            between[n] = R(fabs)(between_argmax_off_between[n]);
-            const real near = R(fabs)(near_argmax_off_near[n]);
+            between[n] = R(fabs)(off_between_at_between_argmax[n]);
+            const real near = R(fabs)(off_near_at_near_argmax[n]);
             const real other = between[n] <= far[n] ? between[n] : far[n];
-            near_total_[n] = near - other + margin;
-            near_total_sum_total += near_total_[n] < 0 ? 0 : near_total_[n];
+            near_adjusted[n] = near - other + margin;
+            near_adjusted_masked_sum_total += near_adjusted[n] < 0 ? 0 : near_adjusted[n];
         }
-        near_total_sum_parts[block] = near_total_sum_total;
+        near_adjusted_masked_sum_parts[block] = near_adjusted_masked_sum_total;
     }
-    wide near_total_sum_total = 0;
+    wide near_adjusted_masked_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        near_total_sum_total += near_total_sum_parts[block];
-    const real near_total_sum = near_total_sum_total;
-    loss[0] = near_total_sum / N;
+        near_adjusted_masked_sum_total += near_adjusted_masked_sum_parts[block];
+    const real near_adjusted_masked_sum = near_adjusted_masked_sum_total;
+    loss[0] = near_adjusted_masked_sum / N;
     free(workspace);
     return 0;
 }
 
-/* grad_anchor, grad_positive, grad_negative from grad_loss, near_argmax, near_argmax_off_near,
- * far_argmax, far_argmax_off_far, far, between_argmax, between_argmax_off_between, between,
- * near_total. */
+/* grad_anchor, grad_positive, grad_negative from grad_loss, near_argmax, off_near_at_near_argmax,
+ * far_argmax, off_far_at_far_argmax, far, between_argmax, off_between_at_between_argmax, between,
+ * near_adjusted. */
 int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax,
-             const real *restrict near_argmax_off_near, const int64_t *restrict far_argmax,
-             const real *restrict far_argmax_off_far, const real *restrict far,
+             const real *restrict off_near_at_near_argmax, const int64_t *restrict far_argmax,
+             const real *restrict off_far_at_far_argmax, const real *restrict far,
              const int64_t *restrict between_argmax,
-             const real *restrict between_argmax_off_between, const real *restrict between,
-             const real *restrict near_total_, real *restrict grad_anchor,
+             const real *restrict off_between_at_between_argmax, const real *restrict between,
+             const real *restrict near_adjusted, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              int threads) {
     for (int64_t i = 0; i < N; i++)
@@ -1763,23 +1779,24 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
     const int grad_anchor_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real grad_near = near_total_[n] < 0 ? 0 : grad_loss[0] / N;
+        const real grad_near = near_adjusted[n] < 0 ? 0 : grad_loss[0] / N;
         const real between_mask = between[n] <= far[n];
         const real grad_other = -grad_near;
         const real grad_between = between_mask ? grad_other : 0;
         const real grad_far = between_mask ? 0 : grad_other;
-        const real sign_far_argmax_off_far = sign(far_argmax_off_far[n]);
-        const real sign_between_argmax_off_between = sign(between_argmax_off_between[n]);
-        const real sign_near_argmax_off_near = sign(near_argmax_off_near[n]);
-        /* grad_negative[n,d] = -grad_between[n]*sign_between_argmax_off_between[n]
+        const real sign_off_far_at_far_argmax = sign(off_far_at_far_argmax[n]);
+        const real sign_off_between_at_between_argmax = sign(off_between_at_between_argmax[n]);
+        const real sign_off_near_at_near_argmax = sign(off_near_at_near_argmax[n]);
+        /* grad_negative[n,d] = -grad_between[n]*sign_off_between_at_between_argmax[n]
                                 *delta(d, between_argmax[n])
-                                - grad_far[n]*sign_far_argmax_off_far[n]*delta(d, far_argmax[n]) */
-        /* grad_positive[n,d] = grad_between[n]*sign_between_argmax_off_between[n]
+                                - grad_far[n]*sign_off_far_at_far_argmax[n]
+                                *delta(d, far_argmax[n]) */
+        /* grad_positive[n,d] = grad_between[n]*sign_off_between_at_between_argmax[n]
                                 *delta(d, between_argmax[n])
-                                - grad_near[n]*sign_near_argmax_off_near[n]
+                                - grad_near[n]*sign_off_near_at_near_argmax[n]
                                 *delta(d, near_argmax[n]) */
-        /* grad_anchor[n,d] = grad_far[n]*sign_far_argmax_off_far[n]*delta(d, far_argmax[n])
-                              + grad_near[n]*sign_near_argmax_off_near[n]
+        /* grad_anchor[n,d] = grad_far[n]*sign_off_far_at_far_argmax[n]*delta(d, far_argmax[n])
+                              + grad_near[n]*sign_off_near_at_near_argmax[n]
                               *delta(d, near_argmax[n]) */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
@@ -1794,14 +1811,14 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
                     &grad_anchor[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
-                grad_negative_here[d - d_line] = -(grad_between * sign_between_argmax_off_between) *
-                        (d == between_argmax[n]) - (grad_far * sign_far_argmax_off_far) * (d ==
-                        far_argmax[n]);
-                grad_positive_here[d - d_line] = (grad_between * sign_between_argmax_off_between) *
-                        (d == between_argmax[n]) - (grad_near * sign_near_argmax_off_near) * (d ==
-                        near_argmax[n]);
-                grad_anchor_here[d - d_line] = (grad_far * sign_far_argmax_off_far) * (d ==
-                        far_argmax[n]) + (grad_near * sign_near_argmax_off_near) * (d ==
+                grad_negative_here[d - d_line] = -(grad_between *
+                        sign_off_between_at_between_argmax) * (d == between_argmax[n]) - (grad_far *
+                        sign_off_far_at_far_argmax) * (d == far_argmax[n]);
+                grad_positive_here[d - d_line] = (grad_between * sign_off_between_at_between_argmax)
+                        * (d == between_argmax[n]) - (grad_near * sign_off_near_at_near_argmax) * (d
+                        == near_argmax[n]);
+                grad_anchor_here[d - d_line] = (grad_far * sign_off_far_at_far_argmax) * (d ==
+                        far_argmax[n]) + (grad_near * sign_off_near_at_near_argmax) * (d ==
                         near_argmax[n]);
             }
             if (grad_negative_past)
@@ -1819,14 +1836,15 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
 
 #if VARIANT == 16 /* p_inf_swap_sum */
 
-/* loss, near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far, between_argmax,
- * between_argmax_off_between, between, near_total from anchor, positive, negative. */
+/* loss, near_argmax, off_near_at_near_argmax, far_argmax, off_far_at_far_argmax, far,
+ * between_argmax, off_between_at_between_argmax, between, near_adjusted from anchor, positive,
+ * negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, int64_t *restrict near_argmax,
-            real *restrict near_argmax_off_near, int64_t *restrict far_argmax,
-            real *restrict far_argmax_off_far, real *restrict far,
-            int64_t *restrict between_argmax, real *restrict between_argmax_off_between,
-            real *restrict between, real *restrict near_total_, int64_t D, int64_t N,
+            real *restrict off_near_at_near_argmax, int64_t *restrict far_argmax,
+            real *restrict off_far_at_far_argmax, real *restrict far,
+            int64_t *restrict between_argmax, real *restrict off_between_at_between_argmax,
+            real *restrict between, real *restrict near_adjusted, int64_t D, int64_t N,
             real margin, real eps, int threads) {
     if (D == 0)
         return -1;
@@ -1871,18 +1889,18 @@ int forward(const real *restrict anchor, const real *restrict positive,
                     between_argmax[n] = d;
                 }
             }
-            near_argmax_off_near[n] = anchor[n * D + near_argmax[n]] -
+            off_near_at_near_argmax[n] = anchor[n * D + near_argmax[n]] -
                     positive[n * D + near_argmax[n]] + eps;
-            far_argmax_off_far[n] = anchor[n * D + far_argmax[n]] - negative[n * D + far_argmax[n]]
-                    + eps;
-            far[n] = R(fabs)(far_argmax_off_far[n]);
-            between_argmax_off_between[n] = positive[n * D + between_argmax[n]] -
+            off_far_at_far_argmax[n] = anchor[n * D + far_argmax[n]] -
+                    negative[n * D + far_argmax[n]] + eps;
+            far[n] = R(fabs)(off_far_at_far_argmax[n]);
+            off_between_at_between_argmax[n] = positive[n * D + between_argmax[n]] -
                     negative[n * D + between_argmax[n]] + eps;
-            between[n] = R(fabs)(between_argmax_off_between[n]);
-            const real near = R(fabs)(near_argmax_off_near[n]);
+            between[n] = R(fabs)(off_between_at_between_argmax[n]);
+            const real near = R(fabs)(off_near_at_near_argmax[n]);
             const real other = between[n] <= far[n] ? between[n] : far[n];
-            near_total_[n] = near - other + margin;
-            loss_total += near_total_[n] < 0 ? 0 : near_total_[n];
+            near_adjusted[n] = near - other + margin;
+            loss_total += near_adjusted[n] < 0 ? 0 : near_adjusted[n];
         }
         loss_parts[block] = loss_total;
     }
@@ -1894,15 +1912,15 @@ int forward(const real *restrict anchor, const real *restrict positive,
     return 0;
 }
 
-/* grad_anchor, grad_positive, grad_negative from grad_loss, near_argmax, near_argmax_off_near,
- * far_argmax, far_argmax_off_far, far, between_argmax, between_argmax_off_between, between,
- * near_total. */
+/* grad_anchor, grad_positive, grad_negative from grad_loss, near_argmax, off_near_at_near_argmax,
+ * far_argmax, off_far_at_far_argmax, far, between_argmax, off_between_at_between_argmax, between,
+ * near_adjusted. */
 int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax,
-             const real *restrict near_argmax_off_near, const int64_t *restrict far_argmax,
-             const real *restrict far_argmax_off_far, const real *restrict far,
+             const real *restrict off_near_at_near_argmax, const int64_t *restrict far_argmax,
+             const real *restrict off_far_at_far_argmax, const real *restrict far,
              const int64_t *restrict between_argmax,
-             const real *restrict between_argmax_off_between, const real *restrict between,
-             const real *restrict near_total_, real *restrict grad_anchor,
+             const real *restrict off_between_at_between_argmax, const real *restrict between,
+             const real *restrict near_adjusted, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              int threads) {
     for (int64_t i = 0; i < N; i++)
@@ -1919,23 +1937,24 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
     const int grad_anchor_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real grad_near = near_total_[n] < 0 ? 0 : grad_loss[0];
+        const real grad_near = near_adjusted[n] < 0 ? 0 : grad_loss[0];
         const real between_mask = between[n] <= far[n];
         const real grad_other = -grad_near;
         const real grad_between = between_mask ? grad_other : 0;
         const real grad_far = between_mask ? 0 : grad_other;
-        const real sign_far_argmax_off_far = sign(far_argmax_off_far[n]);
-        const real sign_between_argmax_off_between = sign(between_argmax_off_between[n]);
-        const real sign_near_argmax_off_near = sign(near_argmax_off_near[n]);
-        /* grad_negative[n,d] = -grad_between[n]*sign_between_argmax_off_between[n]
+        const real sign_off_far_at_far_argmax = sign(off_far_at_far_argmax[n]);
+        const real sign_off_between_at_between_argmax = sign(off_between_at_between_argmax[n]);
+        const real sign_off_near_at_near_argmax = sign(off_near_at_near_argmax[n]);
+        /* grad_negative[n,d] = -grad_between[n]*sign_off_between_at_between_argmax[n]
                                 *delta(d, between_argmax[n])
-                                - grad_far[n]*sign_far_argmax_off_far[n]*delta(d, far_argmax[n]) */
-        /* grad_positive[n,d] = grad_between[n]*sign_between_argmax_off_between[n]
+                                - grad_far[n]*sign_off_far_at_far_argmax[n]
+                                *delta(d, far_argmax[n]) */
+        /* grad_positive[n,d] = grad_between[n]*sign_off_between_at_between_argmax[n]
                                 *delta(d, between_argmax[n])
-                                - grad_near[n]*sign_near_argmax_off_near[n]
+                                - grad_near[n]*sign_off_near_at_near_argmax[n]
                                 *delta(d, near_argmax[n]) */
-        /* grad_anchor[n,d] = grad_far[n]*sign_far_argmax_off_far[n]*delta(d, far_argmax[n])
-                              + grad_near[n]*sign_near_argmax_off_near[n]
+        /* grad_anchor[n,d] = grad_far[n]*sign_off_far_at_far_argmax[n]*delta(d, far_argmax[n])
+                              + grad_near[n]*sign_off_near_at_near_argmax[n]
                               *delta(d, near_argmax[n]) */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
@@ -1950,14 +1969,14 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
                     &grad_anchor[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
-                grad_negative_here[d - d_line] = -(grad_between * sign_between_argmax_off_between) *
-                        (d == between_argmax[n]) - (grad_far * sign_far_argmax_off_far) * (d ==
-                        far_argmax[n]);
-                grad_positive_here[d - d_line] = (grad_between * sign_between_argmax_off_between) *
-                        (d == between_argmax[n]) - (grad_near * sign_near_argmax_off_near) * (d ==
-                        near_argmax[n]);
-                grad_anchor_here[d - d_line] = (grad_far * sign_far_argmax_off_far) * (d ==
-                        far_argmax[n]) + (grad_near * sign_near_argmax_off_near) * (d ==
+                grad_negative_here[d - d_line] = -(grad_between *
+                        sign_off_between_at_between_argmax) * (d == between_argmax[n]) - (grad_far *
+                        sign_off_far_at_far_argmax) * (d == far_argmax[n]);
+                grad_positive_here[d - d_line] = (grad_between * sign_off_between_at_between_argmax)
+                        * (d == between_argmax[n]) - (grad_near * sign_off_near_at_near_argmax) * (d
+                        == near_argmax[n]);
+                grad_anchor_here[d - d_line] = (grad_far * sign_off_far_at_far_argmax) * (d ==
+                        far_argmax[n]) + (grad_near * sign_off_near_at_near_argmax) * (d ==
                         near_argmax[n]);
             }
             if (grad_negative_past)
@@ -1975,14 +1994,15 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
 
 #if VARIANT == 17 /* p_inf_swap_none */
 
-/* loss, near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far, between_argmax,
- * between_argmax_off_between, between, near_total from anchor, positive, negative. */
+/* loss, near_argmax, off_near_at_near_argmax, far_argmax, off_far_at_far_argmax, far,
+ * between_argmax, off_between_at_between_argmax, between, near_adjusted from anchor, positive,
+ * negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
             const real *restrict negative, real *restrict loss, int64_t *restrict near_argmax,
-            real *restrict near_argmax_off_near, int64_t *restrict far_argmax,
-            real *restrict far_argmax_off_far, real *restrict far,
-            int64_t *restrict between_argmax, real *restrict between_argmax_off_between,
-            real *restrict between, real *restrict near_total_, int64_t D, int64_t N,
+            real *restrict off_near_at_near_argmax, int64_t *restrict far_argmax,
+            real *restrict off_far_at_far_argmax, real *restrict far,
+            int64_t *restrict between_argmax, real *restrict off_between_at_between_argmax,
+            real *restrict between, real *restrict near_adjusted, int64_t D, int64_t N,
             real margin, real eps, int threads) {
     if (D == 0)
         return -1;
@@ -2018,31 +2038,31 @@ int forward(const real *restrict anchor, const real *restrict positive,
                 between_argmax[n] = d;
             }
         }
-        near_argmax_off_near[n] = anchor[n * D + near_argmax[n]] - positive[n * D + near_argmax[n]]
-                + eps;
-        far_argmax_off_far[n] = anchor[n * D + far_argmax[n]] - negative[n * D + far_argmax[n]] +
+        off_near_at_near_argmax[n] = anchor[n * D + near_argmax[n]] -
+                positive[n * D + near_argmax[n]] + eps;
+        off_far_at_far_argmax[n] = anchor[n * D + far_argmax[n]] - negative[n * D + far_argmax[n]] +
                 eps;
-        far[n] = R(fabs)(far_argmax_off_far[n]);
-        between_argmax_off_between[n] = positive[n * D + between_argmax[n]] -
+        far[n] = R(fabs)(off_far_at_far_argmax[n]);
+        off_between_at_between_argmax[n] = positive[n * D + between_argmax[n]] -
                 negative[n * D + between_argmax[n]] + eps;
-        between[n] = R(fabs)(between_argmax_off_between[n]);
-        const real near = R(fabs)(near_argmax_off_near[n]);
+        between[n] = R(fabs)(off_between_at_between_argmax[n]);
+        const real near = R(fabs)(off_near_at_near_argmax[n]);
         const real other = between[n] <= far[n] ? between[n] : far[n];
-        near_total_[n] = near - other + margin;
-        loss[n] = near_total_[n] < 0 ? 0 : near_total_[n];
+        near_adjusted[n] = near - other + margin;
+        loss[n] = near_adjusted[n] < 0 ? 0 : near_adjusted[n];
     }
     return 0;
 }
 
-/* grad_anchor, grad_positive, grad_negative from grad_loss, near_argmax, near_argmax_off_near,
- * far_argmax, far_argmax_off_far, far, between_argmax, between_argmax_off_between, between,
- * near_total. */
+/* grad_anchor, grad_positive, grad_negative from grad_loss, near_argmax, off_near_at_near_argmax,
+ * far_argmax, off_far_at_far_argmax, far, between_argmax, off_between_at_between_argmax, between,
+ * near_adjusted. */
 int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax,
-             const real *restrict near_argmax_off_near, const int64_t *restrict far_argmax,
-             const real *restrict far_argmax_off_far, const real *restrict far,
+             const real *restrict off_near_at_near_argmax, const int64_t *restrict far_argmax,
+             const real *restrict off_far_at_far_argmax, const real *restrict far,
              const int64_t *restrict between_argmax,
-             const real *restrict between_argmax_off_between, const real *restrict between,
-             const real *restrict near_total_, real *restrict grad_anchor,
+             const real *restrict off_between_at_between_argmax, const real *restrict between,
+             const real *restrict near_adjusted, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              int threads) {
     for (int64_t i = 0; i < N; i++)
@@ -2059,25 +2079,25 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
     const int grad_anchor_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real grad_near = near_total_[n] < 0 ? 0 : grad_loss[n];
+        const real grad_near = near_adjusted[n] < 0 ? 0 : grad_loss[n];
         const real between_mask = between[n] <= far[n];
-        const real sign_between_argmax_off_between_masked = between_mask ?
-                sign(between_argmax_off_between[n]) : 0;
-        const real sign_far_argmax_off_far = sign(far_argmax_off_far[n]);
-        const real sign_near_argmax_off_near = sign(near_argmax_off_near[n]);
+        const real sign_off_between_at_between_argmax_masked = between_mask ?
+                sign(off_between_at_between_argmax[n]) : 0;
+        const real sign_off_far_at_far_argmax = sign(off_far_at_far_argmax[n]);
+        const real sign_off_near_at_near_argmax = sign(off_near_at_near_argmax[n]);
         /* grad_negative[n,d] = grad_near[n]
-                                *(sign_between_argmax_off_between_masked[n]
+                                *(sign_off_between_at_between_argmax_masked[n]
                                   *delta(d, between_argmax[n])
                                   + delta(d, far_argmax[n])
-                                  *where(between_mask[n], 0, sign_far_argmax_off_far[n])) */
+                                  *where(between_mask[n], 0, sign_off_far_at_far_argmax[n])) */
         /* grad_positive[n,d] = -grad_near[n]
-                                *(sign_between_argmax_off_between_masked[n]
+                                *(sign_off_between_at_between_argmax_masked[n]
                                   *delta(d, between_argmax[n])
-                                  + sign_near_argmax_off_near[n]*delta(d, near_argmax[n])) */
+                                  + sign_off_near_at_near_argmax[n]*delta(d, near_argmax[n])) */
         /* grad_anchor[n,d] = grad_near[n]
-                              *(sign_near_argmax_off_near[n]*delta(d, near_argmax[n])
+                              *(sign_off_near_at_near_argmax[n]*delta(d, near_argmax[n])
                                 + delta(d, far_argmax[n])
-                                *where(between_mask[n], 0, -sign_far_argmax_off_far[n])) */
+                                *where(between_mask[n], 0, -sign_off_far_at_far_argmax[n])) */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
             real grad_negative_line[LINE];
@@ -2091,15 +2111,15 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
                     &grad_anchor[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
-                grad_negative_here[d - d_line] = grad_near * (sign_between_argmax_off_between_masked
-                        * (d == between_argmax[n]) + (between_mask ? 0 : sign_far_argmax_off_far) *
-                        (d == far_argmax[n]));
+                grad_negative_here[d - d_line] = grad_near *
+                        (sign_off_between_at_between_argmax_masked * (d == between_argmax[n]) +
+                        (between_mask ? 0 : sign_off_far_at_far_argmax) * (d == far_argmax[n]));
                 grad_positive_here[d - d_line] = -grad_near *
-                        (sign_between_argmax_off_between_masked * (d == between_argmax[n]) +
-                        sign_near_argmax_off_near * (d == near_argmax[n]));
+                        (sign_off_between_at_between_argmax_masked * (d == between_argmax[n]) +
+                        sign_off_near_at_near_argmax * (d == near_argmax[n]));
                 grad_anchor_here[d - d_line] = grad_near * ((between_mask ? 0 :
-                        -sign_far_argmax_off_far) * (d == far_argmax[n]) + sign_near_argmax_off_near
-                        * (d == near_argmax[n]));
+                        -sign_off_far_at_far_argmax) * (d == far_argmax[n]) +
+                        sign_off_near_at_near_argmax * (d == near_argmax[n]));
             }
             if (grad_negative_past)
                 stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
@@ -2116,83 +2136,89 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
 
 #if VARIANT == 18 /* p */
 
-/* loss, off_near_sum, off_far_sum, far_total from anchor, positive, negative. */
+/* loss, abs_off_near_power_sum, abs_off_far_power_sum, near_adjusted from anchor, positive,
+ * negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
-            const real *restrict negative, real *restrict loss, real *restrict off_near_sum,
-            real *restrict off_far_sum, real *restrict far_total_, int64_t D, int64_t N,
-            real margin, real p, real eps, int threads) {
+            const real *restrict negative, real *restrict loss,
+            real *restrict abs_off_near_power_sum, real *restrict abs_off_far_power_sum,
+            real *restrict near_adjusted, int64_t D, int64_t N, real margin, real p, real eps,
+            int threads) {
     const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict far_total_sum_parts = (wide *)workspace;
+    wide *const restrict near_adjusted_masked_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide far_total_sum_total = 0;
+        wide near_adjusted_masked_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
-            /* off_near_power[n,d] = abs_off_near[n,d]**p */
-            /* off_near_sum[n] = sum_d(off_near_power[n,d]) */
-            /* off_far_power[n,d] = abs_off_far[n,d]**p */
-            /* off_far_sum[n] = sum_d(off_far_power[n,d]) */
-            wide off_near_sum_total = 0;
-            wide off_far_sum_total = 0;
+            /* abs_off_near_power[n,d] = abs_off_near[n,d]**p */
+            /* abs_off_near_power_sum[n] = sum_d(abs_off_near_power[n,d]) */
+            /* abs_off_far_power[n,d] = abs_off_far[n,d]**p */
+            /* abs_off_far_power_sum[n] = sum_d(abs_off_far_power[n,d]) */
+            wide abs_off_near_power_sum_total = 0;
+            wide abs_off_far_power_sum_total = 0;
             for (int64_t d_block = 0; d_block < D; d_block += SPAN) {
                 const int64_t d_end = least(d_block + SPAN, D);
-                real off_near_sum_span = 0;
-                real off_far_sum_span = 0;
-                #pragma omp simd reduction(+ : off_near_sum_span, off_far_sum_span)
+                real abs_off_near_power_sum_span = 0;
+                real abs_off_far_power_sum_span = 0;
+                #pragma omp simd reduction(+ : abs_off_near_power_sum_span, abs_off_far_power_sum_span)
                 for (int64_t d = d_block; d < d_end; d++) {
                     const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                     const real abs_off_near = R(fabs)(off_near);
-                    const real off_near_power = R(pow)(abs_off_near, p);
-                    off_near_sum_span += off_near_power;
+                    const real abs_off_near_power = R(pow)(abs_off_near, p);
+                    abs_off_near_power_sum_span += abs_off_near_power;
                     const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
                     const real abs_off_far = R(fabs)(off_far);
-                    const real off_far_power = R(pow)(abs_off_far, p);
-                    off_far_sum_span += off_far_power;
+                    const real abs_off_far_power = R(pow)(abs_off_far, p);
+                    abs_off_far_power_sum_span += abs_off_far_power;
                 }
-                off_near_sum_total += off_near_sum_span;
-                off_far_sum_total += off_far_sum_span;
+                abs_off_near_power_sum_total += abs_off_near_power_sum_span;
+                abs_off_far_power_sum_total += abs_off_far_power_sum_span;
             }
-            off_near_sum[n] = off_near_sum_total;
-            off_far_sum[n] = off_far_sum_total;
-            const real near = off_near_sum[n] == 0 ? 0 : R(pow)(off_near_sum[n], 1 / p);
-            const real far = off_far_sum[n] == 0 ? 0 : R(pow)(off_far_sum[n], 1 / p);
-            far_total_[n] = near - far + margin;
-            far_total_sum_total += far_total_[n] < 0 ? 0 : far_total_[n];
+            abs_off_near_power_sum[n] = abs_off_near_power_sum_total;
+            abs_off_far_power_sum[n] = abs_off_far_power_sum_total;
+            const real near = abs_off_near_power_sum[n] == 0 ? 0 : R(pow)(abs_off_near_power_sum[n],
+                    1 / p);
+            const real far = abs_off_far_power_sum[n] == 0 ? 0 : R(pow)(abs_off_far_power_sum[n], 1
+                    / p);
+            near_adjusted[n] = near - far + margin;
+            near_adjusted_masked_sum_total += near_adjusted[n] < 0 ? 0 : near_adjusted[n];
         }
-        far_total_sum_parts[block] = far_total_sum_total;
+        near_adjusted_masked_sum_parts[block] = near_adjusted_masked_sum_total;
     }
-    wide far_total_sum_total = 0;
+    wide near_adjusted_masked_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        far_total_sum_total += far_total_sum_parts[block];
-    const real far_total_sum = far_total_sum_total;
-    loss[0] = far_total_sum / N;
+        near_adjusted_masked_sum_total += near_adjusted_masked_sum_parts[block];
+    const real near_adjusted_masked_sum = near_adjusted_masked_sum_total;
+    loss[0] = near_adjusted_masked_sum / N;
     free(workspace);
     return 0;
 }
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative,
- * off_near_sum, off_far_sum, far_total. */
+ * abs_off_near_power_sum, abs_off_far_power_sum, near_adjusted. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
-             const real *restrict off_near_sum, const real *restrict off_far_sum,
-             const real *restrict far_total_, real *restrict grad_anchor,
-             real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
-             real p, real eps, int threads) {
+             const real *restrict abs_off_near_power_sum,
+             const real *restrict abs_off_far_power_sum, const real *restrict near_adjusted,
+             real *restrict grad_anchor, real *restrict grad_positive,
+             real *restrict grad_negative, int64_t D, int64_t N, real p, real eps, int threads) {
     const int grad_anchor_past = past_caches(N * D);
     const real grad_loss_scaled = grad_loss[0] / N;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real far_total_negative = far_total_[n] < 0;
-        /* grad_negative[n,d] = where(far_total_negative[n], 0, grad_loss_scaled)
-                                *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
+        const real near_adjusted_negative = near_adjusted[n] < 0;
+        /* grad_negative[n,d] = where(near_adjusted_negative[n], 0, grad_loss_scaled)
+                                *where(abs_off_far_power_sum[n] == 0, 0,
+                                       abs_off_far_power_sum[n]**(1/p - 1)
                                        *where(abs_off_far[n,d] == 0, 0, sign(off_far[n,d])
                                               *abs_off_far[n,d]**(p - 1))) */
-        /* grad_positive[n,d] = where(far_total_negative[n], 0, -grad_loss_scaled)
-                                *where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+        /* grad_positive[n,d] = where(near_adjusted_negative[n], 0, -grad_loss_scaled)
+                                *where(abs_off_near_power_sum[n] == 0, 0,
+                                       abs_off_near_power_sum[n]**(1/p - 1)
                                        *where(abs_off_near[n,d] == 0, 0, sign(off_near[n,d])
                                               *abs_off_near[n,d]**(p - 1))) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
@@ -2205,14 +2231,16 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
             for (int64_t d = d_line; d < d_stop; d++) {
                 const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
                 const real abs_off_far = R(fabs)(off_far);
-                grad_negative[n * D + d] = (far_total_negative ? 0 : grad_loss_scaled) *
-                        choose(off_far_sum[n] == 0, 0, R(pow)(off_far_sum[n], 1 / p - 1) *
-                        (abs_off_far == 0 ? 0 : R(pow)(abs_off_far, p - 1) * sign(off_far)));
+                grad_negative[n * D + d] = (near_adjusted_negative ? 0 : grad_loss_scaled) *
+                        choose(abs_off_far_power_sum[n] == 0, 0, R(pow)(abs_off_far_power_sum[n], 1
+                        / p - 1) * (abs_off_far == 0 ? 0 : R(pow)(abs_off_far, p - 1) *
+                        sign(off_far)));
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                 const real abs_off_near = R(fabs)(off_near);
-                grad_positive[n * D + d] = (far_total_negative ? 0 : -grad_loss_scaled) *
-                        choose(off_near_sum[n] == 0, 0, R(pow)(off_near_sum[n], 1 / p - 1) *
-                        (abs_off_near == 0 ? 0 : R(pow)(abs_off_near, p - 1) * sign(off_near)));
+                grad_positive[n * D + d] = (near_adjusted_negative ? 0 : -grad_loss_scaled) *
+                        choose(abs_off_near_power_sum[n] == 0, 0, R(pow)(abs_off_near_power_sum[n],
+                        1 / p - 1) * (abs_off_near == 0 ? 0 : R(pow)(abs_off_near, p - 1) *
+                        sign(off_near)));
                 grad_anchor_here[d - d_line] = -grad_negative[n * D + d] - grad_positive[n * D + d];
             }
             if (grad_anchor_past)
@@ -2226,11 +2254,13 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 19 /* p_sum */
 
-/* loss, off_near_sum, off_far_sum, far_total from anchor, positive, negative. */
+/* loss, abs_off_near_power_sum, abs_off_far_power_sum, near_adjusted from anchor, positive,
+ * negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
-            const real *restrict negative, real *restrict loss, real *restrict off_near_sum,
-            real *restrict off_far_sum, real *restrict far_total_, int64_t D, int64_t N,
-            real margin, real p, real eps, int threads) {
+            const real *restrict negative, real *restrict loss,
+            real *restrict abs_off_near_power_sum, real *restrict abs_off_far_power_sum,
+            real *restrict near_adjusted, int64_t D, int64_t N, real margin, real p, real eps,
+            int threads) {
     const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
@@ -2242,36 +2272,38 @@ int forward(const real *restrict anchor, const real *restrict positive,
         const int64_t n_end = least(n_start + BLOCK, N);
         wide loss_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
-            /* off_near_power[n,d] = abs_off_near[n,d]**p */
-            /* off_near_sum[n] = sum_d(off_near_power[n,d]) */
-            /* off_far_power[n,d] = abs_off_far[n,d]**p */
-            /* off_far_sum[n] = sum_d(off_far_power[n,d]) */
-            wide off_near_sum_total = 0;
-            wide off_far_sum_total = 0;
+            /* abs_off_near_power[n,d] = abs_off_near[n,d]**p */
+            /* abs_off_near_power_sum[n] = sum_d(abs_off_near_power[n,d]) */
+            /* abs_off_far_power[n,d] = abs_off_far[n,d]**p */
+            /* abs_off_far_power_sum[n] = sum_d(abs_off_far_power[n,d]) */
+            wide abs_off_near_power_sum_total = 0;
+            wide abs_off_far_power_sum_total = 0;
             for (int64_t d_block = 0; d_block < D; d_block += SPAN) {
                 const int64_t d_end = least(d_block + SPAN, D);
-                real off_near_sum_span = 0;
-                real off_far_sum_span = 0;
-                #pragma omp simd reduction(+ : off_near_sum_span, off_far_sum_span)
+                real abs_off_near_power_sum_span = 0;
+                real abs_off_far_power_sum_span = 0;
+                #pragma omp simd reduction(+ : abs_off_near_power_sum_span, abs_off_far_power_sum_span)
                 for (int64_t d = d_block; d < d_end; d++) {
                     const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                     const real abs_off_near = R(fabs)(off_near);
-                    const real off_near_power = R(pow)(abs_off_near, p);
-                    off_near_sum_span += off_near_power;
+                    const real abs_off_near_power = R(pow)(abs_off_near, p);
+                    abs_off_near_power_sum_span += abs_off_near_power;
                     const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
                     const real abs_off_far = R(fabs)(off_far);
-                    const real off_far_power = R(pow)(abs_off_far, p);
-                    off_far_sum_span += off_far_power;
+                    const real abs_off_far_power = R(pow)(abs_off_far, p);
+                    abs_off_far_power_sum_span += abs_off_far_power;
                 }
-                off_near_sum_total += off_near_sum_span;
-                off_far_sum_total += off_far_sum_span;
+                abs_off_near_power_sum_total += abs_off_near_power_sum_span;
+                abs_off_far_power_sum_total += abs_off_far_power_sum_span;
             }
-            off_near_sum[n] = off_near_sum_total;
-            off_far_sum[n] = off_far_sum_total;
-            const real near = off_near_sum[n] == 0 ? 0 : R(pow)(off_near_sum[n], 1 / p);
-            const real far = off_far_sum[n] == 0 ? 0 : R(pow)(off_far_sum[n], 1 / p);
-            far_total_[n] = near - far + margin;
-            loss_total += far_total_[n] < 0 ? 0 : far_total_[n];
+            abs_off_near_power_sum[n] = abs_off_near_power_sum_total;
+            abs_off_far_power_sum[n] = abs_off_far_power_sum_total;
+            const real near = abs_off_near_power_sum[n] == 0 ? 0 : R(pow)(abs_off_near_power_sum[n],
+                    1 / p);
+            const real far = abs_off_far_power_sum[n] == 0 ? 0 : R(pow)(abs_off_far_power_sum[n], 1
+                    / p);
+            near_adjusted[n] = near - far + margin;
+            loss_total += near_adjusted[n] < 0 ? 0 : near_adjusted[n];
         }
         loss_parts[block] = loss_total;
     }
@@ -2284,23 +2316,25 @@ int forward(const real *restrict anchor, const real *restrict positive,
 }
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative,
- * off_near_sum, off_far_sum, far_total. */
+ * abs_off_near_power_sum, abs_off_far_power_sum, near_adjusted. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
-             const real *restrict off_near_sum, const real *restrict off_far_sum,
-             const real *restrict far_total_, real *restrict grad_anchor,
-             real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
-             real p, real eps, int threads) {
+             const real *restrict abs_off_near_power_sum,
+             const real *restrict abs_off_far_power_sum, const real *restrict near_adjusted,
+             real *restrict grad_anchor, real *restrict grad_positive,
+             real *restrict grad_negative, int64_t D, int64_t N, real p, real eps, int threads) {
     const int grad_anchor_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real far_total_negative = far_total_[n] < 0;
-        /* grad_negative[n,d] = where(far_total_negative[n], 0, grad_loss)
-                                *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
+        const real near_adjusted_negative = near_adjusted[n] < 0;
+        /* grad_negative[n,d] = where(near_adjusted_negative[n], 0, grad_loss)
+                                *where(abs_off_far_power_sum[n] == 0, 0,
+                                       abs_off_far_power_sum[n]**(1/p - 1)
                                        *where(abs_off_far[n,d] == 0, 0, sign(off_far[n,d])
                                               *abs_off_far[n,d]**(p - 1))) */
-        /* grad_positive[n,d] = where(far_total_negative[n], 0, -grad_loss)
-                                *where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+        /* grad_positive[n,d] = where(near_adjusted_negative[n], 0, -grad_loss)
+                                *where(abs_off_near_power_sum[n] == 0, 0,
+                                       abs_off_near_power_sum[n]**(1/p - 1)
                                        *where(abs_off_near[n,d] == 0, 0, sign(off_near[n,d])
                                               *abs_off_near[n,d]**(p - 1))) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
@@ -2313,14 +2347,16 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
             for (int64_t d = d_line; d < d_stop; d++) {
                 const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
                 const real abs_off_far = R(fabs)(off_far);
-                grad_negative[n * D + d] = (far_total_negative ? 0 : grad_loss[0]) *
-                        choose(off_far_sum[n] == 0, 0, R(pow)(off_far_sum[n], 1 / p - 1) *
-                        (abs_off_far == 0 ? 0 : R(pow)(abs_off_far, p - 1) * sign(off_far)));
+                grad_negative[n * D + d] = (near_adjusted_negative ? 0 : grad_loss[0]) *
+                        choose(abs_off_far_power_sum[n] == 0, 0, R(pow)(abs_off_far_power_sum[n], 1
+                        / p - 1) * (abs_off_far == 0 ? 0 : R(pow)(abs_off_far, p - 1) *
+                        sign(off_far)));
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                 const real abs_off_near = R(fabs)(off_near);
-                grad_positive[n * D + d] = (far_total_negative ? 0 : -grad_loss[0]) *
-                        choose(off_near_sum[n] == 0, 0, R(pow)(off_near_sum[n], 1 / p - 1) *
-                        (abs_off_near == 0 ? 0 : R(pow)(abs_off_near, p - 1) * sign(off_near)));
+                grad_positive[n * D + d] = (near_adjusted_negative ? 0 : -grad_loss[0]) *
+                        choose(abs_off_near_power_sum[n] == 0, 0, R(pow)(abs_off_near_power_sum[n],
+                        1 / p - 1) * (abs_off_near == 0 ? 0 : R(pow)(abs_off_near, p - 1) *
+                        sign(off_near)));
                 grad_anchor_here[d - d_line] = -grad_negative[n * D + d] - grad_positive[n * D + d];
             }
             if (grad_anchor_past)
@@ -2334,65 +2370,71 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 20 /* p_none */
 
-/* loss, off_near_sum, off_far_sum, far_total from anchor, positive, negative. */
+/* loss, abs_off_near_power_sum, abs_off_far_power_sum, near_adjusted from anchor, positive,
+ * negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
-            const real *restrict negative, real *restrict loss, real *restrict off_near_sum,
-            real *restrict off_far_sum, real *restrict far_total_, int64_t D, int64_t N,
-            real margin, real p, real eps, int threads) {
+            const real *restrict negative, real *restrict loss,
+            real *restrict abs_off_near_power_sum, real *restrict abs_off_far_power_sum,
+            real *restrict near_adjusted, int64_t D, int64_t N, real margin, real p, real eps,
+            int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* off_near_power[n,d] = abs_off_near[n,d]**p */
-        /* off_near_sum[n] = sum_d(off_near_power[n,d]) */
-        /* off_far_power[n,d] = abs_off_far[n,d]**p */
-        /* off_far_sum[n] = sum_d(off_far_power[n,d]) */
-        wide off_near_sum_total = 0;
-        wide off_far_sum_total = 0;
+        /* abs_off_near_power[n,d] = abs_off_near[n,d]**p */
+        /* abs_off_near_power_sum[n] = sum_d(abs_off_near_power[n,d]) */
+        /* abs_off_far_power[n,d] = abs_off_far[n,d]**p */
+        /* abs_off_far_power_sum[n] = sum_d(abs_off_far_power[n,d]) */
+        wide abs_off_near_power_sum_total = 0;
+        wide abs_off_far_power_sum_total = 0;
         for (int64_t d_block = 0; d_block < D; d_block += SPAN) {
             const int64_t d_end = least(d_block + SPAN, D);
-            real off_near_sum_span = 0;
-            real off_far_sum_span = 0;
-            #pragma omp simd reduction(+ : off_near_sum_span, off_far_sum_span)
+            real abs_off_near_power_sum_span = 0;
+            real abs_off_far_power_sum_span = 0;
+            #pragma omp simd reduction(+ : abs_off_near_power_sum_span, abs_off_far_power_sum_span)
             for (int64_t d = d_block; d < d_end; d++) {
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                 const real abs_off_near = R(fabs)(off_near);
-                const real off_near_power = R(pow)(abs_off_near, p);
-                off_near_sum_span += off_near_power;
+                const real abs_off_near_power = R(pow)(abs_off_near, p);
+                abs_off_near_power_sum_span += abs_off_near_power;
                 const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
                 const real abs_off_far = R(fabs)(off_far);
-                const real off_far_power = R(pow)(abs_off_far, p);
-                off_far_sum_span += off_far_power;
+                const real abs_off_far_power = R(pow)(abs_off_far, p);
+                abs_off_far_power_sum_span += abs_off_far_power;
             }
-            off_near_sum_total += off_near_sum_span;
-            off_far_sum_total += off_far_sum_span;
+            abs_off_near_power_sum_total += abs_off_near_power_sum_span;
+            abs_off_far_power_sum_total += abs_off_far_power_sum_span;
         }
-        off_near_sum[n] = off_near_sum_total;
-        off_far_sum[n] = off_far_sum_total;
-        const real near = off_near_sum[n] == 0 ? 0 : R(pow)(off_near_sum[n], 1 / p);
-        const real far = off_far_sum[n] == 0 ? 0 : R(pow)(off_far_sum[n], 1 / p);
-        far_total_[n] = near - far + margin;
-        loss[n] = far_total_[n] < 0 ? 0 : far_total_[n];
+        abs_off_near_power_sum[n] = abs_off_near_power_sum_total;
+        abs_off_far_power_sum[n] = abs_off_far_power_sum_total;
+        const real near = abs_off_near_power_sum[n] == 0 ? 0 : R(pow)(abs_off_near_power_sum[n], 1 /
+                p);
+        const real far = abs_off_far_power_sum[n] == 0 ? 0 : R(pow)(abs_off_far_power_sum[n], 1 /
+                p);
+        near_adjusted[n] = near - far + margin;
+        loss[n] = near_adjusted[n] < 0 ? 0 : near_adjusted[n];
     }
     return 0;
 }
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative,
- * off_near_sum, off_far_sum, far_total. */
+ * abs_off_near_power_sum, abs_off_far_power_sum, near_adjusted. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
-             const real *restrict off_near_sum, const real *restrict off_far_sum,
-             const real *restrict far_total_, real *restrict grad_anchor,
-             real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
-             real p, real eps, int threads) {
+             const real *restrict abs_off_near_power_sum,
+             const real *restrict abs_off_far_power_sum, const real *restrict near_adjusted,
+             real *restrict grad_anchor, real *restrict grad_positive,
+             real *restrict grad_negative, int64_t D, int64_t N, real p, real eps, int threads) {
     const int grad_anchor_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real grad_near = far_total_[n] < 0 ? 0 : grad_loss[n];
+        const real grad_near = near_adjusted[n] < 0 ? 0 : grad_loss[n];
         /* grad_negative[n,d] = grad_near[n]
-                                *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
+                                *where(abs_off_far_power_sum[n] == 0, 0,
+                                       abs_off_far_power_sum[n]**(1/p - 1)
                                        *where(abs_off_far[n,d] == 0, 0, sign(off_far[n,d])
                                               *abs_off_far[n,d]**(p - 1))) */
         /* grad_positive[n,d] = -grad_near[n]
-                                *where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+                                *where(abs_off_near_power_sum[n] == 0, 0,
+                                       abs_off_near_power_sum[n]**(1/p - 1)
                                        *where(abs_off_near[n,d] == 0, 0, sign(off_near[n,d])
                                               *abs_off_near[n,d]**(p - 1))) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
@@ -2405,13 +2447,13 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
             for (int64_t d = d_line; d < d_stop; d++) {
                 const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
                 const real abs_off_far = R(fabs)(off_far);
-                grad_negative[n * D + d] = grad_near * choose(off_far_sum[n] == 0, 0,
-                        R(pow)(off_far_sum[n], 1 / p - 1) * (abs_off_far == 0 ? 0 :
+                grad_negative[n * D + d] = grad_near * choose(abs_off_far_power_sum[n] == 0, 0,
+                        R(pow)(abs_off_far_power_sum[n], 1 / p - 1) * (abs_off_far == 0 ? 0 :
                         R(pow)(abs_off_far, p - 1) * sign(off_far)));
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                 const real abs_off_near = R(fabs)(off_near);
-                grad_positive[n * D + d] = -grad_near * choose(off_near_sum[n] == 0, 0,
-                        R(pow)(off_near_sum[n], 1 / p - 1) * (abs_off_near == 0 ? 0 :
+                grad_positive[n * D + d] = -grad_near * choose(abs_off_near_power_sum[n] == 0, 0,
+                        R(pow)(abs_off_near_power_sum[n], 1 / p - 1) * (abs_off_near == 0 ? 0 :
                         R(pow)(abs_off_near, p - 1) * sign(off_near)));
                 grad_anchor_here[d - d_line] = -grad_negative[n * D + d] - grad_positive[n * D + d];
             }
@@ -2426,108 +2468,116 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 21 /* p_swap */
 
-/* loss, off_near_sum, off_far_sum, far, off_between_sum, between, near_total from anchor,
- * positive, negative. */
+/* loss, abs_off_near_power_sum, abs_off_far_power_sum, far, abs_off_between_power_sum, between,
+ * near_adjusted from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
-            const real *restrict negative, real *restrict loss, real *restrict off_near_sum,
-            real *restrict off_far_sum, real *restrict far, real *restrict off_between_sum,
-            real *restrict between, real *restrict near_total_, int64_t D, int64_t N,
+            const real *restrict negative, real *restrict loss,
+            real *restrict abs_off_near_power_sum, real *restrict abs_off_far_power_sum,
+            real *restrict far, real *restrict abs_off_between_power_sum,
+            real *restrict between, real *restrict near_adjusted, int64_t D, int64_t N,
             real margin, real p, real eps, int threads) {
     const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
-    wide *const restrict near_total_sum_parts = (wide *)workspace;
+    wide *const restrict near_adjusted_masked_sum_parts = (wide *)workspace;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        wide near_total_sum_total = 0;
+        wide near_adjusted_masked_sum_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
-            /* off_near_power[n,d] = abs_off_near[n,d]**p */
-            /* off_near_sum[n] = sum_d(off_near_power[n,d]) */
-            /* off_far_power[n,d] = abs_off_far[n,d]**p */
-            /* off_far_sum[n] = sum_d(off_far_power[n,d]) */
-            /* off_between_power[n,d] = abs_off_between[n,d]**p */
-            /* off_between_sum[n] = sum_d(off_between_power[n,d]) */
-            wide off_near_sum_total = 0;
-            wide off_far_sum_total = 0;
-            wide off_between_sum_total = 0;
+            /* abs_off_near_power[n,d] = abs_off_near[n,d]**p */
+            /* abs_off_near_power_sum[n] = sum_d(abs_off_near_power[n,d]) */
+            /* abs_off_far_power[n,d] = abs_off_far[n,d]**p */
+            /* abs_off_far_power_sum[n] = sum_d(abs_off_far_power[n,d]) */
+            /* abs_off_between_power[n,d] = abs_off_between[n,d]**p */
+            /* abs_off_between_power_sum[n] = sum_d(abs_off_between_power[n,d]) */
+            wide abs_off_near_power_sum_total = 0;
+            wide abs_off_far_power_sum_total = 0;
+            wide abs_off_between_power_sum_total = 0;
             for (int64_t d_block = 0; d_block < D; d_block += SPAN) {
                 const int64_t d_end = least(d_block + SPAN, D);
-                real off_near_sum_span = 0;
-                real off_far_sum_span = 0;
-                real off_between_sum_span = 0;
-                #pragma omp simd reduction(+ : off_near_sum_span, off_far_sum_span, off_between_sum_span)
+                real abs_off_near_power_sum_span = 0;
+                real abs_off_far_power_sum_span = 0;
+                real abs_off_between_power_sum_span = 0;
+                #pragma omp simd reduction(+ : abs_off_near_power_sum_span, abs_off_far_power_sum_span, abs_off_between_power_sum_span)
                 for (int64_t d = d_block; d < d_end; d++) {
                     const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                     const real abs_off_near = R(fabs)(off_near);
-                    const real off_near_power = R(pow)(abs_off_near, p);
-                    off_near_sum_span += off_near_power;
+                    const real abs_off_near_power = R(pow)(abs_off_near, p);
+                    abs_off_near_power_sum_span += abs_off_near_power;
                     const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
                     const real abs_off_far = R(fabs)(off_far);
-                    const real off_far_power = R(pow)(abs_off_far, p);
-                    off_far_sum_span += off_far_power;
+                    const real abs_off_far_power = R(pow)(abs_off_far, p);
+                    abs_off_far_power_sum_span += abs_off_far_power;
                     const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
                     const real abs_off_between = R(fabs)(off_between);
-                    const real off_between_power = R(pow)(abs_off_between, p);
-                    off_between_sum_span += off_between_power;
+                    const real abs_off_between_power = R(pow)(abs_off_between, p);
+                    abs_off_between_power_sum_span += abs_off_between_power;
                 }
-                off_near_sum_total += off_near_sum_span;
-                off_far_sum_total += off_far_sum_span;
-                off_between_sum_total += off_between_sum_span;
+                abs_off_near_power_sum_total += abs_off_near_power_sum_span;
+                abs_off_far_power_sum_total += abs_off_far_power_sum_span;
+                abs_off_between_power_sum_total += abs_off_between_power_sum_span;
             }
-            off_near_sum[n] = off_near_sum_total;
-            off_far_sum[n] = off_far_sum_total;
-            off_between_sum[n] = off_between_sum_total;
-            const real near = off_near_sum[n] == 0 ? 0 : R(pow)(off_near_sum[n], 1 / p);
-            far[n] = off_far_sum[n] == 0 ? 0 : R(pow)(off_far_sum[n], 1 / p);
-            between[n] = off_between_sum[n] == 0 ? 0 : R(pow)(off_between_sum[n], 1 / p);
+            abs_off_near_power_sum[n] = abs_off_near_power_sum_total;
+            abs_off_far_power_sum[n] = abs_off_far_power_sum_total;
+            abs_off_between_power_sum[n] = abs_off_between_power_sum_total;
+            const real near = abs_off_near_power_sum[n] == 0 ? 0 : R(pow)(abs_off_near_power_sum[n],
+                    1 / p);
+            far[n] = abs_off_far_power_sum[n] == 0 ? 0 : R(pow)(abs_off_far_power_sum[n], 1 / p);
+            between[n] = abs_off_between_power_sum[n] == 0 ? 0 :
+                    R(pow)(abs_off_between_power_sum[n], 1 / p);
             const real other = between[n] <= far[n] ? between[n] : far[n];
-            near_total_[n] = near - other + margin;
-            near_total_sum_total += near_total_[n] < 0 ? 0 : near_total_[n];
+            near_adjusted[n] = near - other + margin;
+            near_adjusted_masked_sum_total += near_adjusted[n] < 0 ? 0 : near_adjusted[n];
         }
-        near_total_sum_parts[block] = near_total_sum_total;
+        near_adjusted_masked_sum_parts[block] = near_adjusted_masked_sum_total;
     }
-    wide near_total_sum_total = 0;
+    wide near_adjusted_masked_sum_total = 0;
     for (int64_t block = 0; block < n_blocks; block++)
-        near_total_sum_total += near_total_sum_parts[block];
-    const real near_total_sum = near_total_sum_total;
-    loss[0] = near_total_sum / N;
+        near_adjusted_masked_sum_total += near_adjusted_masked_sum_parts[block];
+    const real near_adjusted_masked_sum = near_adjusted_masked_sum_total;
+    loss[0] = near_adjusted_masked_sum / N;
     free(workspace);
     return 0;
 }
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative,
- * off_near_sum, off_far_sum, far, off_between_sum, between, near_total. */
+ * abs_off_near_power_sum, abs_off_far_power_sum, far, abs_off_between_power_sum, between,
+ * near_adjusted. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
-             const real *restrict off_near_sum, const real *restrict off_far_sum,
-             const real *restrict far, const real *restrict off_between_sum,
-             const real *restrict between, const real *restrict near_total_,
-             real *restrict grad_anchor, real *restrict grad_positive,
-             real *restrict grad_negative, int64_t D, int64_t N, real p, real eps, int threads) {
+             const real *restrict abs_off_near_power_sum,
+             const real *restrict abs_off_far_power_sum, const real *restrict far,
+             const real *restrict abs_off_between_power_sum, const real *restrict between,
+             const real *restrict near_adjusted, real *restrict grad_anchor,
+             real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
+             real p, real eps, int threads) {
     const int grad_negative_past = past_caches(N * D);
     const int grad_positive_past = past_caches(N * D);
     const int grad_anchor_past = past_caches(N * D);
     const real grad_loss_scaled = grad_loss[0] / N;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real near_total_negative = near_total_[n] < 0;
+        const real near_adjusted_negative = near_adjusted[n] < 0;
         const real between_mask = between[n] <= far[n];
-        /* grad_off_between[n,d] = where(near_total_negative[n], 0,
+        /* grad_off_between[n,d] = where(near_adjusted_negative[n], 0,
                                          where(between_mask[n], -grad_loss_scaled, 0))
-                                   *where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p - 1)
+                                   *where(abs_off_between_power_sum[n] == 0, 0,
+                                          abs_off_between_power_sum[n]**(1/p - 1)
                                           *where(abs_off_between[n,d] == 0, 0,
                                                  sign(off_between[n,d])
                                                  *abs_off_between[n,d]**(p - 1))) */
-        /* grad_off_far[n,d] = where(near_total_negative[n], 0,
+        /* grad_off_far[n,d] = where(near_adjusted_negative[n], 0,
                                      where(between_mask[n], 0, -grad_loss_scaled))
-                               *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
+                               *where(abs_off_far_power_sum[n] == 0, 0,
+                                      abs_off_far_power_sum[n]**(1/p - 1)
                                       *where(abs_off_far[n,d] == 0, 0, sign(off_far[n,d])
                                              *abs_off_far[n,d]**(p - 1))) */
-        /* grad_off_near[n,d] = where(near_total_negative[n], 0, grad_loss_scaled)
-                                *where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+        /* grad_off_near[n,d] = where(near_adjusted_negative[n], 0, grad_loss_scaled)
+                                *where(abs_off_near_power_sum[n] == 0, 0,
+                                       abs_off_near_power_sum[n]**(1/p - 1)
                                        *where(abs_off_near[n,d] == 0, 0, sign(off_near[n,d])
                                               *abs_off_near[n,d]**(p - 1))) */
         /* grad_negative[n,d] = -grad_off_between[n,d] - grad_off_far[n,d] */
@@ -2548,21 +2598,22 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
             for (int64_t d = d_line; d < d_stop; d++) {
                 const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
                 const real abs_off_between = R(fabs)(off_between);
-                const real grad_off_between = choose(near_total_negative, 0, between_mask ?
-                        -grad_loss_scaled : 0) * choose(off_between_sum[n] == 0, 0,
-                        R(pow)(off_between_sum[n], 1 / p - 1) * (abs_off_between == 0 ? 0 :
-                        R(pow)(abs_off_between, p - 1) * sign(off_between)));
+                const real grad_off_between = choose(near_adjusted_negative, 0, between_mask ?
+                        -grad_loss_scaled : 0) * choose(abs_off_between_power_sum[n] == 0, 0,
+                        R(pow)(abs_off_between_power_sum[n], 1 / p - 1) * (abs_off_between == 0 ? 0
+                        : R(pow)(abs_off_between, p - 1) * sign(off_between)));
                 const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
                 const real abs_off_far = R(fabs)(off_far);
-                const real grad_off_far = choose(near_total_negative, 0, between_mask ? 0 :
-                        -grad_loss_scaled) * choose(off_far_sum[n] == 0, 0, R(pow)(off_far_sum[n], 1
-                        / p - 1) * (abs_off_far == 0 ? 0 : R(pow)(abs_off_far, p - 1) *
-                        sign(off_far)));
+                const real grad_off_far = choose(near_adjusted_negative, 0, between_mask ? 0 :
+                        -grad_loss_scaled) * choose(abs_off_far_power_sum[n] == 0, 0,
+                        R(pow)(abs_off_far_power_sum[n], 1 / p - 1) * (abs_off_far == 0 ? 0 :
+                        R(pow)(abs_off_far, p - 1) * sign(off_far)));
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                 const real abs_off_near = R(fabs)(off_near);
-                const real grad_off_near = (near_total_negative ? 0 : grad_loss_scaled) *
-                        choose(off_near_sum[n] == 0, 0, R(pow)(off_near_sum[n], 1 / p - 1) *
-                        (abs_off_near == 0 ? 0 : R(pow)(abs_off_near, p - 1) * sign(off_near)));
+                const real grad_off_near = (near_adjusted_negative ? 0 : grad_loss_scaled) *
+                        choose(abs_off_near_power_sum[n] == 0, 0, R(pow)(abs_off_near_power_sum[n],
+                        1 / p - 1) * (abs_off_near == 0 ? 0 : R(pow)(abs_off_near, p - 1) *
+                        sign(off_near)));
                 grad_negative_here[d - d_line] = -grad_off_between - grad_off_far;
                 grad_positive_here[d - d_line] = grad_off_between - grad_off_near;
                 grad_anchor_here[d - d_line] = grad_off_far + grad_off_near;
@@ -2582,12 +2633,13 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 22 /* p_swap_sum */
 
-/* loss, off_near_sum, off_far_sum, far, off_between_sum, between, near_total from anchor,
- * positive, negative. */
+/* loss, abs_off_near_power_sum, abs_off_far_power_sum, far, abs_off_between_power_sum, between,
+ * near_adjusted from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
-            const real *restrict negative, real *restrict loss, real *restrict off_near_sum,
-            real *restrict off_far_sum, real *restrict far, real *restrict off_between_sum,
-            real *restrict between, real *restrict near_total_, int64_t D, int64_t N,
+            const real *restrict negative, real *restrict loss,
+            real *restrict abs_off_near_power_sum, real *restrict abs_off_far_power_sum,
+            real *restrict far, real *restrict abs_off_between_power_sum,
+            real *restrict between, real *restrict near_adjusted, int64_t D, int64_t N,
             real margin, real p, real eps, int threads) {
     const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
@@ -2600,48 +2652,50 @@ int forward(const real *restrict anchor, const real *restrict positive,
         const int64_t n_end = least(n_start + BLOCK, N);
         wide loss_total = 0;
         for (int64_t n = n_start; n < n_end; n++) {
-            /* off_near_power[n,d] = abs_off_near[n,d]**p */
-            /* off_near_sum[n] = sum_d(off_near_power[n,d]) */
-            /* off_far_power[n,d] = abs_off_far[n,d]**p */
-            /* off_far_sum[n] = sum_d(off_far_power[n,d]) */
-            /* off_between_power[n,d] = abs_off_between[n,d]**p */
-            /* off_between_sum[n] = sum_d(off_between_power[n,d]) */
-            wide off_near_sum_total = 0;
-            wide off_far_sum_total = 0;
-            wide off_between_sum_total = 0;
+            /* abs_off_near_power[n,d] = abs_off_near[n,d]**p */
+            /* abs_off_near_power_sum[n] = sum_d(abs_off_near_power[n,d]) */
+            /* abs_off_far_power[n,d] = abs_off_far[n,d]**p */
+            /* abs_off_far_power_sum[n] = sum_d(abs_off_far_power[n,d]) */
+            /* abs_off_between_power[n,d] = abs_off_between[n,d]**p */
+            /* abs_off_between_power_sum[n] = sum_d(abs_off_between_power[n,d]) */
+            wide abs_off_near_power_sum_total = 0;
+            wide abs_off_far_power_sum_total = 0;
+            wide abs_off_between_power_sum_total = 0;
             for (int64_t d_block = 0; d_block < D; d_block += SPAN) {
                 const int64_t d_end = least(d_block + SPAN, D);
-                real off_near_sum_span = 0;
-                real off_far_sum_span = 0;
-                real off_between_sum_span = 0;
-                #pragma omp simd reduction(+ : off_near_sum_span, off_far_sum_span, off_between_sum_span)
+                real abs_off_near_power_sum_span = 0;
+                real abs_off_far_power_sum_span = 0;
+                real abs_off_between_power_sum_span = 0;
+                #pragma omp simd reduction(+ : abs_off_near_power_sum_span, abs_off_far_power_sum_span, abs_off_between_power_sum_span)
                 for (int64_t d = d_block; d < d_end; d++) {
                     const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                     const real abs_off_near = R(fabs)(off_near);
-                    const real off_near_power = R(pow)(abs_off_near, p);
-                    off_near_sum_span += off_near_power;
+                    const real abs_off_near_power = R(pow)(abs_off_near, p);
+                    abs_off_near_power_sum_span += abs_off_near_power;
                     const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
                     const real abs_off_far = R(fabs)(off_far);
-                    const real off_far_power = R(pow)(abs_off_far, p);
-                    off_far_sum_span += off_far_power;
+                    const real abs_off_far_power = R(pow)(abs_off_far, p);
+                    abs_off_far_power_sum_span += abs_off_far_power;
                     const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
                     const real abs_off_between = R(fabs)(off_between);
-                    const real off_between_power = R(pow)(abs_off_between, p);
-                    off_between_sum_span += off_between_power;
+                    const real abs_off_between_power = R(pow)(abs_off_between, p);
+                    abs_off_between_power_sum_span += abs_off_between_power;
                 }
-                off_near_sum_total += off_near_sum_span;
-                off_far_sum_total += off_far_sum_span;
-                off_between_sum_total += off_between_sum_span;
+                abs_off_near_power_sum_total += abs_off_near_power_sum_span;
+                abs_off_far_power_sum_total += abs_off_far_power_sum_span;
+                abs_off_between_power_sum_total += abs_off_between_power_sum_span;
             }
-            off_near_sum[n] = off_near_sum_total;
-            off_far_sum[n] = off_far_sum_total;
-            off_between_sum[n] = off_between_sum_total;
-            const real near = off_near_sum[n] == 0 ? 0 : R(pow)(off_near_sum[n], 1 / p);
-            far[n] = off_far_sum[n] == 0 ? 0 : R(pow)(off_far_sum[n], 1 / p);
-            between[n] = off_between_sum[n] == 0 ? 0 : R(pow)(off_between_sum[n], 1 / p);
+            abs_off_near_power_sum[n] = abs_off_near_power_sum_total;
+            abs_off_far_power_sum[n] = abs_off_far_power_sum_total;
+            abs_off_between_power_sum[n] = abs_off_between_power_sum_total;
+            const real near = abs_off_near_power_sum[n] == 0 ? 0 : R(pow)(abs_off_near_power_sum[n],
+                    1 / p);
+            far[n] = abs_off_far_power_sum[n] == 0 ? 0 : R(pow)(abs_off_far_power_sum[n], 1 / p);
+            between[n] = abs_off_between_power_sum[n] == 0 ? 0 :
+                    R(pow)(abs_off_between_power_sum[n], 1 / p);
             const real other = between[n] <= far[n] ? between[n] : far[n];
-            near_total_[n] = near - other + margin;
-            loss_total += near_total_[n] < 0 ? 0 : near_total_[n];
+            near_adjusted[n] = near - other + margin;
+            loss_total += near_adjusted[n] < 0 ? 0 : near_adjusted[n];
         }
         loss_parts[block] = loss_total;
     }
@@ -2654,34 +2708,39 @@ int forward(const real *restrict anchor, const real *restrict positive,
 }
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative,
- * off_near_sum, off_far_sum, far, off_between_sum, between, near_total. */
+ * abs_off_near_power_sum, abs_off_far_power_sum, far, abs_off_between_power_sum, between,
+ * near_adjusted. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
-             const real *restrict off_near_sum, const real *restrict off_far_sum,
-             const real *restrict far, const real *restrict off_between_sum,
-             const real *restrict between, const real *restrict near_total_,
-             real *restrict grad_anchor, real *restrict grad_positive,
-             real *restrict grad_negative, int64_t D, int64_t N, real p, real eps, int threads) {
+             const real *restrict abs_off_near_power_sum,
+             const real *restrict abs_off_far_power_sum, const real *restrict far,
+             const real *restrict abs_off_between_power_sum, const real *restrict between,
+             const real *restrict near_adjusted, real *restrict grad_anchor,
+             real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
+             real p, real eps, int threads) {
     const int grad_negative_past = past_caches(N * D);
     const int grad_positive_past = past_caches(N * D);
     const int grad_anchor_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real near_total_negative = near_total_[n] < 0;
+        const real near_adjusted_negative = near_adjusted[n] < 0;
         const real between_mask = between[n] <= far[n];
-        /* grad_off_between[n,d] = where(near_total_negative[n], 0,
+        /* grad_off_between[n,d] = where(near_adjusted_negative[n], 0,
                                          where(between_mask[n], -grad_loss, 0))
-                                   *where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p - 1)
+                                   *where(abs_off_between_power_sum[n] == 0, 0,
+                                          abs_off_between_power_sum[n]**(1/p - 1)
                                           *where(abs_off_between[n,d] == 0, 0,
                                                  sign(off_between[n,d])
                                                  *abs_off_between[n,d]**(p - 1))) */
-        /* grad_off_far[n,d] = where(near_total_negative[n], 0,
+        /* grad_off_far[n,d] = where(near_adjusted_negative[n], 0,
                                      where(between_mask[n], 0, -grad_loss))
-                               *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
+                               *where(abs_off_far_power_sum[n] == 0, 0,
+                                      abs_off_far_power_sum[n]**(1/p - 1)
                                       *where(abs_off_far[n,d] == 0, 0, sign(off_far[n,d])
                                              *abs_off_far[n,d]**(p - 1))) */
-        /* grad_off_near[n,d] = where(near_total_negative[n], 0, grad_loss)
-                                *where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+        /* grad_off_near[n,d] = where(near_adjusted_negative[n], 0, grad_loss)
+                                *where(abs_off_near_power_sum[n] == 0, 0,
+                                       abs_off_near_power_sum[n]**(1/p - 1)
                                        *where(abs_off_near[n,d] == 0, 0, sign(off_near[n,d])
                                               *abs_off_near[n,d]**(p - 1))) */
         /* grad_negative[n,d] = -grad_off_between[n,d] - grad_off_far[n,d] */
@@ -2702,20 +2761,22 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
             for (int64_t d = d_line; d < d_stop; d++) {
                 const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
                 const real abs_off_between = R(fabs)(off_between);
-                const real grad_off_between = choose(near_total_negative, 0, between_mask ?
-                        -grad_loss[0] : 0) * choose(off_between_sum[n] == 0, 0,
-                        R(pow)(off_between_sum[n], 1 / p - 1) * (abs_off_between == 0 ? 0 :
-                        R(pow)(abs_off_between, p - 1) * sign(off_between)));
+                const real grad_off_between = choose(near_adjusted_negative, 0, between_mask ?
+                        -grad_loss[0] : 0) * choose(abs_off_between_power_sum[n] == 0, 0,
+                        R(pow)(abs_off_between_power_sum[n], 1 / p - 1) * (abs_off_between == 0 ? 0
+                        : R(pow)(abs_off_between, p - 1) * sign(off_between)));
                 const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
                 const real abs_off_far = R(fabs)(off_far);
-                const real grad_off_far = choose(near_total_negative, 0, between_mask ? 0 :
-                        -grad_loss[0]) * choose(off_far_sum[n] == 0, 0, R(pow)(off_far_sum[n], 1 / p
-                        - 1) * (abs_off_far == 0 ? 0 : R(pow)(abs_off_far, p - 1) * sign(off_far)));
+                const real grad_off_far = choose(near_adjusted_negative, 0, between_mask ? 0 :
+                        -grad_loss[0]) * choose(abs_off_far_power_sum[n] == 0, 0,
+                        R(pow)(abs_off_far_power_sum[n], 1 / p - 1) * (abs_off_far == 0 ? 0 :
+                        R(pow)(abs_off_far, p - 1) * sign(off_far)));
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                 const real abs_off_near = R(fabs)(off_near);
-                const real grad_off_near = (near_total_negative ? 0 : grad_loss[0]) *
-                        choose(off_near_sum[n] == 0, 0, R(pow)(off_near_sum[n], 1 / p - 1) *
-                        (abs_off_near == 0 ? 0 : R(pow)(abs_off_near, p - 1) * sign(off_near)));
+                const real grad_off_near = (near_adjusted_negative ? 0 : grad_loss[0]) *
+                        choose(abs_off_near_power_sum[n] == 0, 0, R(pow)(abs_off_near_power_sum[n],
+                        1 / p - 1) * (abs_off_near == 0 ? 0 : R(pow)(abs_off_near, p - 1) *
+                        sign(off_near)));
                 grad_negative_here[d - d_line] = -grad_off_between - grad_off_far;
                 grad_positive_here[d - d_line] = grad_off_between - grad_off_near;
                 grad_anchor_here[d - d_line] = grad_off_far + grad_off_near;
@@ -2735,88 +2796,96 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
 
 #if VARIANT == 23 /* p_swap_none */
 
-/* loss, off_near_sum, off_far_sum, far, off_between_sum, between, near_total from anchor,
- * positive, negative. */
+/* loss, abs_off_near_power_sum, abs_off_far_power_sum, far, abs_off_between_power_sum, between,
+ * near_adjusted from anchor, positive, negative. */
 int forward(const real *restrict anchor, const real *restrict positive,
-            const real *restrict negative, real *restrict loss, real *restrict off_near_sum,
-            real *restrict off_far_sum, real *restrict far, real *restrict off_between_sum,
-            real *restrict between, real *restrict near_total_, int64_t D, int64_t N,
+            const real *restrict negative, real *restrict loss,
+            real *restrict abs_off_near_power_sum, real *restrict abs_off_far_power_sum,
+            real *restrict far, real *restrict abs_off_between_power_sum,
+            real *restrict between, real *restrict near_adjusted, int64_t D, int64_t N,
             real margin, real p, real eps, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* off_near_power[n,d] = abs_off_near[n,d]**p */
-        /* off_near_sum[n] = sum_d(off_near_power[n,d]) */
-        /* off_far_power[n,d] = abs_off_far[n,d]**p */
-        /* off_far_sum[n] = sum_d(off_far_power[n,d]) */
-        /* off_between_power[n,d] = abs_off_between[n,d]**p */
-        /* off_between_sum[n] = sum_d(off_between_power[n,d]) */
-        wide off_near_sum_total = 0;
-        wide off_far_sum_total = 0;
-        wide off_between_sum_total = 0;
+        /* abs_off_near_power[n,d] = abs_off_near[n,d]**p */
+        /* abs_off_near_power_sum[n] = sum_d(abs_off_near_power[n,d]) */
+        /* abs_off_far_power[n,d] = abs_off_far[n,d]**p */
+        /* abs_off_far_power_sum[n] = sum_d(abs_off_far_power[n,d]) */
+        /* abs_off_between_power[n,d] = abs_off_between[n,d]**p */
+        /* abs_off_between_power_sum[n] = sum_d(abs_off_between_power[n,d]) */
+        wide abs_off_near_power_sum_total = 0;
+        wide abs_off_far_power_sum_total = 0;
+        wide abs_off_between_power_sum_total = 0;
         for (int64_t d_block = 0; d_block < D; d_block += SPAN) {
             const int64_t d_end = least(d_block + SPAN, D);
-            real off_near_sum_span = 0;
-            real off_far_sum_span = 0;
-            real off_between_sum_span = 0;
-            #pragma omp simd reduction(+ : off_near_sum_span, off_far_sum_span, off_between_sum_span)
+            real abs_off_near_power_sum_span = 0;
+            real abs_off_far_power_sum_span = 0;
+            real abs_off_between_power_sum_span = 0;
+            #pragma omp simd reduction(+ : abs_off_near_power_sum_span, abs_off_far_power_sum_span, abs_off_between_power_sum_span)
             for (int64_t d = d_block; d < d_end; d++) {
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                 const real abs_off_near = R(fabs)(off_near);
-                const real off_near_power = R(pow)(abs_off_near, p);
-                off_near_sum_span += off_near_power;
+                const real abs_off_near_power = R(pow)(abs_off_near, p);
+                abs_off_near_power_sum_span += abs_off_near_power;
                 const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
                 const real abs_off_far = R(fabs)(off_far);
-                const real off_far_power = R(pow)(abs_off_far, p);
-                off_far_sum_span += off_far_power;
+                const real abs_off_far_power = R(pow)(abs_off_far, p);
+                abs_off_far_power_sum_span += abs_off_far_power;
                 const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
                 const real abs_off_between = R(fabs)(off_between);
-                const real off_between_power = R(pow)(abs_off_between, p);
-                off_between_sum_span += off_between_power;
+                const real abs_off_between_power = R(pow)(abs_off_between, p);
+                abs_off_between_power_sum_span += abs_off_between_power;
             }
-            off_near_sum_total += off_near_sum_span;
-            off_far_sum_total += off_far_sum_span;
-            off_between_sum_total += off_between_sum_span;
+            abs_off_near_power_sum_total += abs_off_near_power_sum_span;
+            abs_off_far_power_sum_total += abs_off_far_power_sum_span;
+            abs_off_between_power_sum_total += abs_off_between_power_sum_span;
         }
-        off_near_sum[n] = off_near_sum_total;
-        off_far_sum[n] = off_far_sum_total;
-        off_between_sum[n] = off_between_sum_total;
-        const real near = off_near_sum[n] == 0 ? 0 : R(pow)(off_near_sum[n], 1 / p);
-        far[n] = off_far_sum[n] == 0 ? 0 : R(pow)(off_far_sum[n], 1 / p);
-        between[n] = off_between_sum[n] == 0 ? 0 : R(pow)(off_between_sum[n], 1 / p);
+        abs_off_near_power_sum[n] = abs_off_near_power_sum_total;
+        abs_off_far_power_sum[n] = abs_off_far_power_sum_total;
+        abs_off_between_power_sum[n] = abs_off_between_power_sum_total;
+        const real near = abs_off_near_power_sum[n] == 0 ? 0 : R(pow)(abs_off_near_power_sum[n], 1 /
+                p);
+        far[n] = abs_off_far_power_sum[n] == 0 ? 0 : R(pow)(abs_off_far_power_sum[n], 1 / p);
+        between[n] = abs_off_between_power_sum[n] == 0 ? 0 : R(pow)(abs_off_between_power_sum[n], 1
+                / p);
         const real other = between[n] <= far[n] ? between[n] : far[n];
-        near_total_[n] = near - other + margin;
-        loss[n] = near_total_[n] < 0 ? 0 : near_total_[n];
+        near_adjusted[n] = near - other + margin;
+        loss[n] = near_adjusted[n] < 0 ? 0 : near_adjusted[n];
     }
     return 0;
 }
 
 /* grad_anchor, grad_positive, grad_negative from grad_loss, anchor, positive, negative,
- * off_near_sum, off_far_sum, far, off_between_sum, between, near_total. */
+ * abs_off_near_power_sum, abs_off_far_power_sum, far, abs_off_between_power_sum, between,
+ * near_adjusted. */
 int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict positive, const real *restrict negative,
-             const real *restrict off_near_sum, const real *restrict off_far_sum,
-             const real *restrict far, const real *restrict off_between_sum,
-             const real *restrict between, const real *restrict near_total_,
-             real *restrict grad_anchor, real *restrict grad_positive,
-             real *restrict grad_negative, int64_t D, int64_t N, real p, real eps, int threads) {
+             const real *restrict abs_off_near_power_sum,
+             const real *restrict abs_off_far_power_sum, const real *restrict far,
+             const real *restrict abs_off_between_power_sum, const real *restrict between,
+             const real *restrict near_adjusted, real *restrict grad_anchor,
+             real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
+             real p, real eps, int threads) {
     const int grad_negative_past = past_caches(N * D);
     const int grad_positive_past = past_caches(N * D);
     const int grad_anchor_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real grad_near = near_total_[n] < 0 ? 0 : grad_loss[n];
+        const real grad_near = near_adjusted[n] < 0 ? 0 : grad_loss[n];
         const real between_mask = between[n] <= far[n];
         /* grad_off_between[n,d] = where(between_mask[n], -grad_near[n], 0)
-                                   *where(off_between_sum[n] == 0, 0, off_between_sum[n]**(1/p - 1)
+                                   *where(abs_off_between_power_sum[n] == 0, 0,
+                                          abs_off_between_power_sum[n]**(1/p - 1)
                                           *where(abs_off_between[n,d] == 0, 0,
                                                  sign(off_between[n,d])
                                                  *abs_off_between[n,d]**(p - 1))) */
         /* grad_off_far[n,d] = where(between_mask[n], 0, -grad_near[n])
-                               *where(off_far_sum[n] == 0, 0, off_far_sum[n]**(1/p - 1)
+                               *where(abs_off_far_power_sum[n] == 0, 0,
+                                      abs_off_far_power_sum[n]**(1/p - 1)
                                       *where(abs_off_far[n,d] == 0, 0, sign(off_far[n,d])
                                              *abs_off_far[n,d]**(p - 1))) */
         /* grad_off_near[n,d] = grad_near[n]
-                                *where(off_near_sum[n] == 0, 0, off_near_sum[n]**(1/p - 1)
+                                *where(abs_off_near_power_sum[n] == 0, 0,
+                                       abs_off_near_power_sum[n]**(1/p - 1)
                                        *where(abs_off_near[n,d] == 0, 0, sign(off_near[n,d])
                                               *abs_off_near[n,d]**(p - 1))) */
         /* grad_negative[n,d] = -grad_off_between[n,d] - grad_off_far[n,d] */
@@ -2838,18 +2907,19 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
                 const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
                 const real abs_off_between = R(fabs)(off_between);
                 const real grad_off_between = (between_mask ? -grad_near : 0) *
-                        choose(off_between_sum[n] == 0, 0, R(pow)(off_between_sum[n], 1 / p - 1) *
-                        (abs_off_between == 0 ? 0 : R(pow)(abs_off_between, p - 1) *
-                        sign(off_between)));
+                        choose(abs_off_between_power_sum[n] == 0, 0,
+                        R(pow)(abs_off_between_power_sum[n], 1 / p - 1) * (abs_off_between == 0 ? 0
+                        : R(pow)(abs_off_between, p - 1) * sign(off_between)));
                 const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
                 const real abs_off_far = R(fabs)(off_far);
-                const real grad_off_far = (between_mask ? 0 : -grad_near) * choose(off_far_sum[n] ==
-                        0, 0, R(pow)(off_far_sum[n], 1 / p - 1) * (abs_off_far == 0 ? 0 :
-                        R(pow)(abs_off_far, p - 1) * sign(off_far)));
+                const real grad_off_far = (between_mask ? 0 : -grad_near) *
+                        choose(abs_off_far_power_sum[n] == 0, 0, R(pow)(abs_off_far_power_sum[n], 1
+                        / p - 1) * (abs_off_far == 0 ? 0 : R(pow)(abs_off_far, p - 1) *
+                        sign(off_far)));
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                 const real abs_off_near = R(fabs)(off_near);
-                const real grad_off_near = grad_near * choose(off_near_sum[n] == 0, 0,
-                        R(pow)(off_near_sum[n], 1 / p - 1) * (abs_off_near == 0 ? 0 :
+                const real grad_off_near = grad_near * choose(abs_off_near_power_sum[n] == 0, 0,
+                        R(pow)(abs_off_near_power_sum[n], 1 / p - 1) * (abs_off_near == 0 ? 0 :
                         R(pow)(abs_off_near, p - 1) * sign(off_near)));
                 grad_negative_here[d - d_line] = -grad_off_between - grad_off_far;
                 grad_positive_here[d - d_line] = grad_off_between - grad_off_near;

@@ -555,7 +555,7 @@ class SwapResiduals(NamedTuple):
     near: Tensor
     far: Tensor
     between: Tensor
-    near_total: Tensor
+    near_adjusted: Tensor
     eps: float
 
 
@@ -565,7 +565,7 @@ _forward_swap = Function(
     _SOURCE,
     "forward",
     3,
-    ("anchor", "positive", "negative", "loss", "near", "far", "between", "near_total"),
+    ("anchor", "positive", "negative", "loss", "near", "far", "between", "near_adjusted"),
     2,
     ("margin", "eps"),
 )
@@ -581,7 +581,7 @@ _backward_swap = Function(
         "near",
         "far",
         "between",
-        "near_total",
+        "near_adjusted",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -604,7 +604,7 @@ def _computed_swap(
     near = empty(negative, (N,))
     far = empty(negative, (N,))
     between = empty(negative, (N,))
-    near_total = empty(negative, (N,))
+    near_adjusted = empty(negative, (N,))
     _forward_swap[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -613,14 +613,14 @@ def _computed_swap(
         near.data_ptr(),
         far.data_ptr(),
         between.data_ptr(),
-        near_total.data_ptr(),
+        near_adjusted.data_ptr(),
         D,
         N,
         margin,
         eps,
         torch.get_num_threads(),
     )
-    return loss, SwapResiduals(anchor, positive, negative, near, far, between, near_total, eps)
+    return loss, SwapResiduals(anchor, positive, negative, near, far, between, near_adjusted, eps)
 
 
 def forward_swap(
@@ -644,12 +644,12 @@ def backward_swap(
     """
     if isinstance(residuals, in_torch.SwapResiduals):
         return in_torch.backward_swap(grad_loss, residuals)
-    anchor, positive, negative, near, far, between, near_total, eps = residuals
-    check_gradient("grad_loss", grad_loss, near_total)
+    anchor, positive, negative, near, far, between, near_adjusted, eps = residuals
+    check_gradient("grad_loss", grad_loss, near_adjusted)
     N, D = negative.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    near_total = near_total.contiguous()
+    near_adjusted = near_adjusted.contiguous()
     between = between.contiguous()
     far = far.contiguous()
     near = near.contiguous()
@@ -657,10 +657,10 @@ def backward_swap(
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_total, (N, D))
-    grad_positive = empty(near_total, (N, D))
-    grad_negative = empty(near_total, (N, D))
-    _backward_swap[near_total.dtype](
+    grad_anchor = empty(near_adjusted, (N, D))
+    grad_positive = empty(near_adjusted, (N, D))
+    grad_negative = empty(near_adjusted, (N, D))
+    _backward_swap[near_adjusted.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -668,7 +668,7 @@ def backward_swap(
         near.data_ptr(),
         far.data_ptr(),
         between.data_ptr(),
-        near_total.data_ptr(),
+        near_adjusted.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -688,14 +688,14 @@ class _SwapFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = _computed_swap(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.near, residuals.far, residuals.between, residuals.near_total
+        return loss, residuals.near, residuals.far, residuals.between, residuals.near_adjusted
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, near, far, between, near_total = output
-        ctx.save_for_backward(anchor, positive, negative, near, far, between, near_total)
-        ctx.mark_non_differentiable(near, far, between, near_total)
+        _, near, far, between, near_adjusted = output
+        ctx.save_for_backward(anchor, positive, negative, near, far, between, near_adjusted)
+        ctx.mark_non_differentiable(near, far, between, near_adjusted)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -704,13 +704,15 @@ class _SwapFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, near, far, between, near_total = ctx.saved_tensors
+        anchor, positive, negative, near, far, between, near_adjusted = ctx.saved_tensors
         margin, eps = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_loss):
             inputs = (anchor, positive, negative, margin, eps)
             return in_torch_instead(in_torch._SwapFunction, inputs, (grad_loss,))
-        residuals = SwapResiduals(anchor, positive, negative, near, far, between, near_total, eps)
+        residuals = SwapResiduals(
+            anchor, positive, negative, near, far, between, near_adjusted, eps
+        )
         gradients = backward_swap(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
 
@@ -724,7 +726,7 @@ class SwapSumResiduals(NamedTuple):
     near: Tensor
     far: Tensor
     between: Tensor
-    near_total: Tensor
+    near_adjusted: Tensor
     eps: float
 
 
@@ -734,7 +736,7 @@ _forward_swap_sum = Function(
     _SOURCE,
     "forward",
     4,
-    ("anchor", "positive", "negative", "loss", "near", "far", "between", "near_total"),
+    ("anchor", "positive", "negative", "loss", "near", "far", "between", "near_adjusted"),
     2,
     ("margin", "eps"),
 )
@@ -750,7 +752,7 @@ _backward_swap_sum = Function(
         "near",
         "far",
         "between",
-        "near_total",
+        "near_adjusted",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -773,7 +775,7 @@ def _computed_swap_sum(
     near = empty(negative, (N,))
     far = empty(negative, (N,))
     between = empty(negative, (N,))
-    near_total = empty(negative, (N,))
+    near_adjusted = empty(negative, (N,))
     _forward_swap_sum[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -782,14 +784,16 @@ def _computed_swap_sum(
         near.data_ptr(),
         far.data_ptr(),
         between.data_ptr(),
-        near_total.data_ptr(),
+        near_adjusted.data_ptr(),
         D,
         N,
         margin,
         eps,
         torch.get_num_threads(),
     )
-    return loss, SwapSumResiduals(anchor, positive, negative, near, far, between, near_total, eps)
+    return loss, SwapSumResiduals(
+        anchor, positive, negative, near, far, between, near_adjusted, eps
+    )
 
 
 def forward_swap_sum(
@@ -813,12 +817,12 @@ def backward_swap_sum(
     """
     if isinstance(residuals, in_torch.SwapSumResiduals):
         return in_torch.backward_swap_sum(grad_loss, residuals)
-    anchor, positive, negative, near, far, between, near_total, eps = residuals
-    check_gradient("grad_loss", grad_loss, near_total)
+    anchor, positive, negative, near, far, between, near_adjusted, eps = residuals
+    check_gradient("grad_loss", grad_loss, near_adjusted)
     N, D = negative.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    near_total = near_total.contiguous()
+    near_adjusted = near_adjusted.contiguous()
     between = between.contiguous()
     far = far.contiguous()
     near = near.contiguous()
@@ -826,10 +830,10 @@ def backward_swap_sum(
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_total, (N, D))
-    grad_positive = empty(near_total, (N, D))
-    grad_negative = empty(near_total, (N, D))
-    _backward_swap_sum[near_total.dtype](
+    grad_anchor = empty(near_adjusted, (N, D))
+    grad_positive = empty(near_adjusted, (N, D))
+    grad_negative = empty(near_adjusted, (N, D))
+    _backward_swap_sum[near_adjusted.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -837,7 +841,7 @@ def backward_swap_sum(
         near.data_ptr(),
         far.data_ptr(),
         between.data_ptr(),
-        near_total.data_ptr(),
+        near_adjusted.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -857,14 +861,14 @@ class _SwapSumFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = _computed_swap_sum(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.near, residuals.far, residuals.between, residuals.near_total
+        return loss, residuals.near, residuals.far, residuals.between, residuals.near_adjusted
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, near, far, between, near_total = output
-        ctx.save_for_backward(anchor, positive, negative, near, far, between, near_total)
-        ctx.mark_non_differentiable(near, far, between, near_total)
+        _, near, far, between, near_adjusted = output
+        ctx.save_for_backward(anchor, positive, negative, near, far, between, near_adjusted)
+        ctx.mark_non_differentiable(near, far, between, near_adjusted)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -873,14 +877,14 @@ class _SwapSumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, near, far, between, near_total = ctx.saved_tensors
+        anchor, positive, negative, near, far, between, near_adjusted = ctx.saved_tensors
         margin, eps = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_loss):
             inputs = (anchor, positive, negative, margin, eps)
             return in_torch_instead(in_torch._SwapSumFunction, inputs, (grad_loss,))
         residuals = SwapSumResiduals(
-            anchor, positive, negative, near, far, between, near_total, eps
+            anchor, positive, negative, near, far, between, near_adjusted, eps
         )
         gradients = backward_swap_sum(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -895,7 +899,7 @@ class SwapNoneResiduals(NamedTuple):
     near: Tensor
     far: Tensor
     between: Tensor
-    near_total: Tensor
+    near_adjusted: Tensor
     eps: float
 
 
@@ -905,7 +909,7 @@ _forward_swap_none = Function(
     _SOURCE,
     "forward",
     5,
-    ("anchor", "positive", "negative", "loss", "near", "far", "between", "near_total"),
+    ("anchor", "positive", "negative", "loss", "near", "far", "between", "near_adjusted"),
     2,
     ("margin", "eps"),
 )
@@ -921,7 +925,7 @@ _backward_swap_none = Function(
         "near",
         "far",
         "between",
-        "near_total",
+        "near_adjusted",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -944,7 +948,7 @@ def _computed_swap_none(
     near = empty(negative, (N,))
     far = empty(negative, (N,))
     between = empty(negative, (N,))
-    near_total = empty(negative, (N,))
+    near_adjusted = empty(negative, (N,))
     _forward_swap_none[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -953,14 +957,16 @@ def _computed_swap_none(
         near.data_ptr(),
         far.data_ptr(),
         between.data_ptr(),
-        near_total.data_ptr(),
+        near_adjusted.data_ptr(),
         D,
         N,
         margin,
         eps,
         torch.get_num_threads(),
     )
-    return loss, SwapNoneResiduals(anchor, positive, negative, near, far, between, near_total, eps)
+    return loss, SwapNoneResiduals(
+        anchor, positive, negative, near, far, between, near_adjusted, eps
+    )
 
 
 def forward_swap_none(
@@ -984,14 +990,14 @@ def backward_swap_none(
     """
     if isinstance(residuals, in_torch.SwapNoneResiduals):
         return in_torch.backward_swap_none(grad_loss, residuals)
-    anchor, positive, negative, near, far, between, near_total, eps = residuals
-    check_gradient("grad_loss", grad_loss, near_total)
+    anchor, positive, negative, near, far, between, near_adjusted, eps = residuals
+    check_gradient("grad_loss", grad_loss, near_adjusted)
     N, D = negative.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    near_total = near_total.contiguous()
+    near_adjusted = near_adjusted.contiguous()
     between = between.contiguous()
     far = far.contiguous()
     near = near.contiguous()
@@ -999,10 +1005,10 @@ def backward_swap_none(
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_total, (N, D))
-    grad_positive = empty(near_total, (N, D))
-    grad_negative = empty(near_total, (N, D))
-    _backward_swap_none[near_total.dtype](
+    grad_anchor = empty(near_adjusted, (N, D))
+    grad_positive = empty(near_adjusted, (N, D))
+    grad_negative = empty(near_adjusted, (N, D))
+    _backward_swap_none[near_adjusted.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -1010,7 +1016,7 @@ def backward_swap_none(
         near.data_ptr(),
         far.data_ptr(),
         between.data_ptr(),
-        near_total.data_ptr(),
+        near_adjusted.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -1030,14 +1036,14 @@ class _SwapNoneFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = _computed_swap_none(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.near, residuals.far, residuals.between, residuals.near_total
+        return loss, residuals.near, residuals.far, residuals.between, residuals.near_adjusted
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, near, far, between, near_total = output
-        ctx.save_for_backward(anchor, positive, negative, near, far, between, near_total)
-        ctx.mark_non_differentiable(near, far, between, near_total)
+        _, near, far, between, near_adjusted = output
+        ctx.save_for_backward(anchor, positive, negative, near, far, between, near_adjusted)
+        ctx.mark_non_differentiable(near, far, between, near_adjusted)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -1046,14 +1052,14 @@ class _SwapNoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, near, far, between, near_total = ctx.saved_tensors
+        anchor, positive, negative, near, far, between, near_adjusted = ctx.saved_tensors
         margin, eps = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_loss):
             inputs = (anchor, positive, negative, margin, eps)
             return in_torch_instead(in_torch._SwapNoneFunction, inputs, (grad_loss,))
         residuals = SwapNoneResiduals(
-            anchor, positive, negative, near, far, between, near_total, eps
+            anchor, positive, negative, near, far, between, near_adjusted, eps
         )
         gradients = backward_swap_none(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -1065,7 +1071,7 @@ class P1Residuals(NamedTuple):
     anchor: Tensor
     positive: Tensor
     negative: Tensor
-    far_total: Tensor
+    near_adjusted: Tensor
     eps: float
 
 
@@ -1075,7 +1081,7 @@ _forward_p_1 = Function(
     _SOURCE,
     "forward",
     6,
-    ("anchor", "positive", "negative", "loss", "far_total"),
+    ("anchor", "positive", "negative", "loss", "near_adjusted"),
     2,
     ("margin", "eps"),
 )
@@ -1088,7 +1094,7 @@ _backward_p_1 = Function(
         "anchor",
         "positive",
         "negative",
-        "far_total",
+        "near_adjusted",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -1108,20 +1114,20 @@ def _computed_p_1(
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     loss = empty(negative, ())
-    far_total = empty(negative, (N,))
+    near_adjusted = empty(negative, (N,))
     _forward_p_1[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
         loss.data_ptr(),
-        far_total.data_ptr(),
+        near_adjusted.data_ptr(),
         D,
         N,
         margin,
         eps,
         torch.get_num_threads(),
     )
-    return loss, P1Residuals(anchor, positive, negative, far_total, eps)
+    return loss, P1Residuals(anchor, positive, negative, near_adjusted, eps)
 
 
 def forward_p_1(
@@ -1143,25 +1149,25 @@ def backward_p_1(grad_loss: Tensor, residuals: P1Residuals | in_torch.P1Residual
     """
     if isinstance(residuals, in_torch.P1Residuals):
         return in_torch.backward_p_1(grad_loss, residuals)
-    anchor, positive, negative, far_total, eps = residuals
-    check_gradient("grad_loss", grad_loss, far_total)
+    anchor, positive, negative, near_adjusted, eps = residuals
+    check_gradient("grad_loss", grad_loss, near_adjusted)
     N, D = negative.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    far_total = far_total.contiguous()
+    near_adjusted = near_adjusted.contiguous()
     negative = negative.contiguous()
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(far_total, (N, D))
-    grad_positive = empty(far_total, (N, D))
-    grad_negative = empty(far_total, (N, D))
-    _backward_p_1[far_total.dtype](
+    grad_anchor = empty(near_adjusted, (N, D))
+    grad_positive = empty(near_adjusted, (N, D))
+    grad_negative = empty(near_adjusted, (N, D))
+    _backward_p_1[near_adjusted.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
-        far_total.data_ptr(),
+        near_adjusted.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -1181,14 +1187,14 @@ class _P1Function(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = _computed_p_1(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.far_total
+        return loss, residuals.near_adjusted
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, far_total = output
-        ctx.save_for_backward(anchor, positive, negative, far_total)
-        ctx.mark_non_differentiable(far_total)
+        _, near_adjusted = output
+        ctx.save_for_backward(anchor, positive, negative, near_adjusted)
+        ctx.mark_non_differentiable(near_adjusted)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -1197,13 +1203,13 @@ class _P1Function(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, far_total = ctx.saved_tensors
+        anchor, positive, negative, near_adjusted = ctx.saved_tensors
         margin, eps = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_loss):
             inputs = (anchor, positive, negative, margin, eps)
             return in_torch_instead(in_torch._P1Function, inputs, (grad_loss,))
-        residuals = P1Residuals(anchor, positive, negative, far_total, eps)
+        residuals = P1Residuals(anchor, positive, negative, near_adjusted, eps)
         gradients = backward_p_1(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
 
@@ -1214,7 +1220,7 @@ class P1SumResiduals(NamedTuple):
     anchor: Tensor
     positive: Tensor
     negative: Tensor
-    far_total: Tensor
+    near_adjusted: Tensor
     eps: float
 
 
@@ -1224,7 +1230,7 @@ _forward_p_1_sum = Function(
     _SOURCE,
     "forward",
     7,
-    ("anchor", "positive", "negative", "loss", "far_total"),
+    ("anchor", "positive", "negative", "loss", "near_adjusted"),
     2,
     ("margin", "eps"),
 )
@@ -1237,7 +1243,7 @@ _backward_p_1_sum = Function(
         "anchor",
         "positive",
         "negative",
-        "far_total",
+        "near_adjusted",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -1257,20 +1263,20 @@ def _computed_p_1_sum(
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     loss = empty(negative, ())
-    far_total = empty(negative, (N,))
+    near_adjusted = empty(negative, (N,))
     _forward_p_1_sum[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
         loss.data_ptr(),
-        far_total.data_ptr(),
+        near_adjusted.data_ptr(),
         D,
         N,
         margin,
         eps,
         torch.get_num_threads(),
     )
-    return loss, P1SumResiduals(anchor, positive, negative, far_total, eps)
+    return loss, P1SumResiduals(anchor, positive, negative, near_adjusted, eps)
 
 
 def forward_p_1_sum(
@@ -1294,25 +1300,25 @@ def backward_p_1_sum(
     """
     if isinstance(residuals, in_torch.P1SumResiduals):
         return in_torch.backward_p_1_sum(grad_loss, residuals)
-    anchor, positive, negative, far_total, eps = residuals
-    check_gradient("grad_loss", grad_loss, far_total)
+    anchor, positive, negative, near_adjusted, eps = residuals
+    check_gradient("grad_loss", grad_loss, near_adjusted)
     N, D = negative.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    far_total = far_total.contiguous()
+    near_adjusted = near_adjusted.contiguous()
     negative = negative.contiguous()
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(far_total, (N, D))
-    grad_positive = empty(far_total, (N, D))
-    grad_negative = empty(far_total, (N, D))
-    _backward_p_1_sum[far_total.dtype](
+    grad_anchor = empty(near_adjusted, (N, D))
+    grad_positive = empty(near_adjusted, (N, D))
+    grad_negative = empty(near_adjusted, (N, D))
+    _backward_p_1_sum[near_adjusted.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
-        far_total.data_ptr(),
+        near_adjusted.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -1332,14 +1338,14 @@ class _P1SumFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = _computed_p_1_sum(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.far_total
+        return loss, residuals.near_adjusted
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, far_total = output
-        ctx.save_for_backward(anchor, positive, negative, far_total)
-        ctx.mark_non_differentiable(far_total)
+        _, near_adjusted = output
+        ctx.save_for_backward(anchor, positive, negative, near_adjusted)
+        ctx.mark_non_differentiable(near_adjusted)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -1348,13 +1354,13 @@ class _P1SumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, far_total = ctx.saved_tensors
+        anchor, positive, negative, near_adjusted = ctx.saved_tensors
         margin, eps = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_loss):
             inputs = (anchor, positive, negative, margin, eps)
             return in_torch_instead(in_torch._P1SumFunction, inputs, (grad_loss,))
-        residuals = P1SumResiduals(anchor, positive, negative, far_total, eps)
+        residuals = P1SumResiduals(anchor, positive, negative, near_adjusted, eps)
         gradients = backward_p_1_sum(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
 
@@ -1365,7 +1371,7 @@ class P1NoneResiduals(NamedTuple):
     anchor: Tensor
     positive: Tensor
     negative: Tensor
-    far_total: Tensor
+    near_adjusted: Tensor
     eps: float
 
 
@@ -1375,7 +1381,7 @@ _forward_p_1_none = Function(
     _SOURCE,
     "forward",
     8,
-    ("anchor", "positive", "negative", "loss", "far_total"),
+    ("anchor", "positive", "negative", "loss", "near_adjusted"),
     2,
     ("margin", "eps"),
 )
@@ -1388,7 +1394,7 @@ _backward_p_1_none = Function(
         "anchor",
         "positive",
         "negative",
-        "far_total",
+        "near_adjusted",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -1408,20 +1414,20 @@ def _computed_p_1_none(
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     loss = empty(negative, (N,))
-    far_total = empty(negative, (N,))
+    near_adjusted = empty(negative, (N,))
     _forward_p_1_none[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
         loss.data_ptr(),
-        far_total.data_ptr(),
+        near_adjusted.data_ptr(),
         D,
         N,
         margin,
         eps,
         torch.get_num_threads(),
     )
-    return loss, P1NoneResiduals(anchor, positive, negative, far_total, eps)
+    return loss, P1NoneResiduals(anchor, positive, negative, near_adjusted, eps)
 
 
 def forward_p_1_none(
@@ -1445,27 +1451,27 @@ def backward_p_1_none(
     """
     if isinstance(residuals, in_torch.P1NoneResiduals):
         return in_torch.backward_p_1_none(grad_loss, residuals)
-    anchor, positive, negative, far_total, eps = residuals
-    check_gradient("grad_loss", grad_loss, far_total)
+    anchor, positive, negative, near_adjusted, eps = residuals
+    check_gradient("grad_loss", grad_loss, near_adjusted)
     N, D = negative.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    far_total = far_total.contiguous()
+    near_adjusted = near_adjusted.contiguous()
     negative = negative.contiguous()
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(far_total, (N, D))
-    grad_positive = empty(far_total, (N, D))
-    grad_negative = empty(far_total, (N, D))
-    _backward_p_1_none[far_total.dtype](
+    grad_anchor = empty(near_adjusted, (N, D))
+    grad_positive = empty(near_adjusted, (N, D))
+    grad_negative = empty(near_adjusted, (N, D))
+    _backward_p_1_none[near_adjusted.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
-        far_total.data_ptr(),
+        near_adjusted.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -1485,14 +1491,14 @@ class _P1NoneFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = _computed_p_1_none(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.far_total
+        return loss, residuals.near_adjusted
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, far_total = output
-        ctx.save_for_backward(anchor, positive, negative, far_total)
-        ctx.mark_non_differentiable(far_total)
+        _, near_adjusted = output
+        ctx.save_for_backward(anchor, positive, negative, near_adjusted)
+        ctx.mark_non_differentiable(near_adjusted)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -1501,13 +1507,13 @@ class _P1NoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, far_total = ctx.saved_tensors
+        anchor, positive, negative, near_adjusted = ctx.saved_tensors
         margin, eps = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_loss):
             inputs = (anchor, positive, negative, margin, eps)
             return in_torch_instead(in_torch._P1NoneFunction, inputs, (grad_loss,))
-        residuals = P1NoneResiduals(anchor, positive, negative, far_total, eps)
+        residuals = P1NoneResiduals(anchor, positive, negative, near_adjusted, eps)
         gradients = backward_p_1_none(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
 
@@ -1520,7 +1526,7 @@ class P1SwapResiduals(NamedTuple):
     negative: Tensor
     far: Tensor
     between: Tensor
-    near_total: Tensor
+    near_adjusted: Tensor
     eps: float
 
 
@@ -1530,7 +1536,7 @@ _forward_p_1_swap = Function(
     _SOURCE,
     "forward",
     9,
-    ("anchor", "positive", "negative", "loss", "far", "between", "near_total"),
+    ("anchor", "positive", "negative", "loss", "far", "between", "near_adjusted"),
     2,
     ("margin", "eps"),
 )
@@ -1545,7 +1551,7 @@ _backward_p_1_swap = Function(
         "negative",
         "far",
         "between",
-        "near_total",
+        "near_adjusted",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -1567,7 +1573,7 @@ def _computed_p_1_swap(
     loss = empty(negative, ())
     far = empty(negative, (N,))
     between = empty(negative, (N,))
-    near_total = empty(negative, (N,))
+    near_adjusted = empty(negative, (N,))
     _forward_p_1_swap[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -1575,14 +1581,14 @@ def _computed_p_1_swap(
         loss.data_ptr(),
         far.data_ptr(),
         between.data_ptr(),
-        near_total.data_ptr(),
+        near_adjusted.data_ptr(),
         D,
         N,
         margin,
         eps,
         torch.get_num_threads(),
     )
-    return loss, P1SwapResiduals(anchor, positive, negative, far, between, near_total, eps)
+    return loss, P1SwapResiduals(anchor, positive, negative, far, between, near_adjusted, eps)
 
 
 def forward_p_1_swap(
@@ -1606,29 +1612,29 @@ def backward_p_1_swap(
     """
     if isinstance(residuals, in_torch.P1SwapResiduals):
         return in_torch.backward_p_1_swap(grad_loss, residuals)
-    anchor, positive, negative, far, between, near_total, eps = residuals
-    check_gradient("grad_loss", grad_loss, near_total)
+    anchor, positive, negative, far, between, near_adjusted, eps = residuals
+    check_gradient("grad_loss", grad_loss, near_adjusted)
     N, D = negative.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    near_total = near_total.contiguous()
+    near_adjusted = near_adjusted.contiguous()
     between = between.contiguous()
     far = far.contiguous()
     negative = negative.contiguous()
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_total, (N, D))
-    grad_positive = empty(near_total, (N, D))
-    grad_negative = empty(near_total, (N, D))
-    _backward_p_1_swap[near_total.dtype](
+    grad_anchor = empty(near_adjusted, (N, D))
+    grad_positive = empty(near_adjusted, (N, D))
+    grad_negative = empty(near_adjusted, (N, D))
+    _backward_p_1_swap[near_adjusted.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
         far.data_ptr(),
         between.data_ptr(),
-        near_total.data_ptr(),
+        near_adjusted.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -1648,14 +1654,14 @@ class _P1SwapFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = _computed_p_1_swap(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.far, residuals.between, residuals.near_total
+        return loss, residuals.far, residuals.between, residuals.near_adjusted
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, far, between, near_total = output
-        ctx.save_for_backward(anchor, positive, negative, far, between, near_total)
-        ctx.mark_non_differentiable(far, between, near_total)
+        _, far, between, near_adjusted = output
+        ctx.save_for_backward(anchor, positive, negative, far, between, near_adjusted)
+        ctx.mark_non_differentiable(far, between, near_adjusted)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -1664,13 +1670,13 @@ class _P1SwapFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, far, between, near_total = ctx.saved_tensors
+        anchor, positive, negative, far, between, near_adjusted = ctx.saved_tensors
         margin, eps = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_loss):
             inputs = (anchor, positive, negative, margin, eps)
             return in_torch_instead(in_torch._P1SwapFunction, inputs, (grad_loss,))
-        residuals = P1SwapResiduals(anchor, positive, negative, far, between, near_total, eps)
+        residuals = P1SwapResiduals(anchor, positive, negative, far, between, near_adjusted, eps)
         gradients = backward_p_1_swap(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
 
@@ -1683,7 +1689,7 @@ class P1SwapSumResiduals(NamedTuple):
     negative: Tensor
     far: Tensor
     between: Tensor
-    near_total: Tensor
+    near_adjusted: Tensor
     eps: float
 
 
@@ -1693,7 +1699,7 @@ _forward_p_1_swap_sum = Function(
     _SOURCE,
     "forward",
     10,
-    ("anchor", "positive", "negative", "loss", "far", "between", "near_total"),
+    ("anchor", "positive", "negative", "loss", "far", "between", "near_adjusted"),
     2,
     ("margin", "eps"),
 )
@@ -1708,7 +1714,7 @@ _backward_p_1_swap_sum = Function(
         "negative",
         "far",
         "between",
-        "near_total",
+        "near_adjusted",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -1730,7 +1736,7 @@ def _computed_p_1_swap_sum(
     loss = empty(negative, ())
     far = empty(negative, (N,))
     between = empty(negative, (N,))
-    near_total = empty(negative, (N,))
+    near_adjusted = empty(negative, (N,))
     _forward_p_1_swap_sum[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -1738,14 +1744,14 @@ def _computed_p_1_swap_sum(
         loss.data_ptr(),
         far.data_ptr(),
         between.data_ptr(),
-        near_total.data_ptr(),
+        near_adjusted.data_ptr(),
         D,
         N,
         margin,
         eps,
         torch.get_num_threads(),
     )
-    return loss, P1SwapSumResiduals(anchor, positive, negative, far, between, near_total, eps)
+    return loss, P1SwapSumResiduals(anchor, positive, negative, far, between, near_adjusted, eps)
 
 
 def forward_p_1_swap_sum(
@@ -1769,29 +1775,29 @@ def backward_p_1_swap_sum(
     """
     if isinstance(residuals, in_torch.P1SwapSumResiduals):
         return in_torch.backward_p_1_swap_sum(grad_loss, residuals)
-    anchor, positive, negative, far, between, near_total, eps = residuals
-    check_gradient("grad_loss", grad_loss, near_total)
+    anchor, positive, negative, far, between, near_adjusted, eps = residuals
+    check_gradient("grad_loss", grad_loss, near_adjusted)
     N, D = negative.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    near_total = near_total.contiguous()
+    near_adjusted = near_adjusted.contiguous()
     between = between.contiguous()
     far = far.contiguous()
     negative = negative.contiguous()
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_total, (N, D))
-    grad_positive = empty(near_total, (N, D))
-    grad_negative = empty(near_total, (N, D))
-    _backward_p_1_swap_sum[near_total.dtype](
+    grad_anchor = empty(near_adjusted, (N, D))
+    grad_positive = empty(near_adjusted, (N, D))
+    grad_negative = empty(near_adjusted, (N, D))
+    _backward_p_1_swap_sum[near_adjusted.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
         far.data_ptr(),
         between.data_ptr(),
-        near_total.data_ptr(),
+        near_adjusted.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -1811,14 +1817,14 @@ class _P1SwapSumFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = _computed_p_1_swap_sum(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.far, residuals.between, residuals.near_total
+        return loss, residuals.far, residuals.between, residuals.near_adjusted
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, far, between, near_total = output
-        ctx.save_for_backward(anchor, positive, negative, far, between, near_total)
-        ctx.mark_non_differentiable(far, between, near_total)
+        _, far, between, near_adjusted = output
+        ctx.save_for_backward(anchor, positive, negative, far, between, near_adjusted)
+        ctx.mark_non_differentiable(far, between, near_adjusted)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -1827,13 +1833,13 @@ class _P1SwapSumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, far, between, near_total = ctx.saved_tensors
+        anchor, positive, negative, far, between, near_adjusted = ctx.saved_tensors
         margin, eps = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_loss):
             inputs = (anchor, positive, negative, margin, eps)
             return in_torch_instead(in_torch._P1SwapSumFunction, inputs, (grad_loss,))
-        residuals = P1SwapSumResiduals(anchor, positive, negative, far, between, near_total, eps)
+        residuals = P1SwapSumResiduals(anchor, positive, negative, far, between, near_adjusted, eps)
         gradients = backward_p_1_swap_sum(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
 
@@ -1846,7 +1852,7 @@ class P1SwapNoneResiduals(NamedTuple):
     negative: Tensor
     far: Tensor
     between: Tensor
-    near_total: Tensor
+    near_adjusted: Tensor
     eps: float
 
 
@@ -1856,7 +1862,7 @@ _forward_p_1_swap_none = Function(
     _SOURCE,
     "forward",
     11,
-    ("anchor", "positive", "negative", "loss", "far", "between", "near_total"),
+    ("anchor", "positive", "negative", "loss", "far", "between", "near_adjusted"),
     2,
     ("margin", "eps"),
 )
@@ -1871,7 +1877,7 @@ _backward_p_1_swap_none = Function(
         "negative",
         "far",
         "between",
-        "near_total",
+        "near_adjusted",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -1893,7 +1899,7 @@ def _computed_p_1_swap_none(
     loss = empty(negative, (N,))
     far = empty(negative, (N,))
     between = empty(negative, (N,))
-    near_total = empty(negative, (N,))
+    near_adjusted = empty(negative, (N,))
     _forward_p_1_swap_none[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
@@ -1901,14 +1907,14 @@ def _computed_p_1_swap_none(
         loss.data_ptr(),
         far.data_ptr(),
         between.data_ptr(),
-        near_total.data_ptr(),
+        near_adjusted.data_ptr(),
         D,
         N,
         margin,
         eps,
         torch.get_num_threads(),
     )
-    return loss, P1SwapNoneResiduals(anchor, positive, negative, far, between, near_total, eps)
+    return loss, P1SwapNoneResiduals(anchor, positive, negative, far, between, near_adjusted, eps)
 
 
 def forward_p_1_swap_none(
@@ -1932,31 +1938,31 @@ def backward_p_1_swap_none(
     """
     if isinstance(residuals, in_torch.P1SwapNoneResiduals):
         return in_torch.backward_p_1_swap_none(grad_loss, residuals)
-    anchor, positive, negative, far, between, near_total, eps = residuals
-    check_gradient("grad_loss", grad_loss, near_total)
+    anchor, positive, negative, far, between, near_adjusted, eps = residuals
+    check_gradient("grad_loss", grad_loss, near_adjusted)
     N, D = negative.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    near_total = near_total.contiguous()
+    near_adjusted = near_adjusted.contiguous()
     between = between.contiguous()
     far = far.contiguous()
     negative = negative.contiguous()
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_total, (N, D))
-    grad_positive = empty(near_total, (N, D))
-    grad_negative = empty(near_total, (N, D))
-    _backward_p_1_swap_none[near_total.dtype](
+    grad_anchor = empty(near_adjusted, (N, D))
+    grad_positive = empty(near_adjusted, (N, D))
+    grad_negative = empty(near_adjusted, (N, D))
+    _backward_p_1_swap_none[near_adjusted.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
         far.data_ptr(),
         between.data_ptr(),
-        near_total.data_ptr(),
+        near_adjusted.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -1978,14 +1984,14 @@ class _P1SwapNoneFunction(torch.autograd.Function):
         loss, residuals = _computed_p_1_swap_none(
             anchor, positive, negative, margin=margin, eps=eps
         )
-        return loss, residuals.far, residuals.between, residuals.near_total
+        return loss, residuals.far, residuals.between, residuals.near_adjusted
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, far, between, near_total = output
-        ctx.save_for_backward(anchor, positive, negative, far, between, near_total)
-        ctx.mark_non_differentiable(far, between, near_total)
+        _, far, between, near_adjusted = output
+        ctx.save_for_backward(anchor, positive, negative, far, between, near_adjusted)
+        ctx.mark_non_differentiable(far, between, near_adjusted)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
 
@@ -1994,13 +2000,15 @@ class _P1SwapNoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 5
-        anchor, positive, negative, far, between, near_total = ctx.saved_tensors
+        anchor, positive, negative, far, between, near_adjusted = ctx.saved_tensors
         margin, eps = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_loss):
             inputs = (anchor, positive, negative, margin, eps)
             return in_torch_instead(in_torch._P1SwapNoneFunction, inputs, (grad_loss,))
-        residuals = P1SwapNoneResiduals(anchor, positive, negative, far, between, near_total, eps)
+        residuals = P1SwapNoneResiduals(
+            anchor, positive, negative, far, between, near_adjusted, eps
+        )
         gradients = backward_p_1_swap_none(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
 
@@ -2009,10 +2017,10 @@ class PInfResiduals(NamedTuple):
     """What the forward pass keeps for the backward pass."""
 
     near_argmax: Tensor
-    near_argmax_off_near: Tensor
+    off_near_at_near_argmax: Tensor
     far_argmax: Tensor
-    far_argmax_off_far: Tensor
-    far_total: Tensor
+    off_far_at_far_argmax: Tensor
+    near_adjusted: Tensor
     D: int
 
 
@@ -2028,10 +2036,10 @@ _forward_p_inf = Function(
         "negative",
         "loss",
         "near_argmax",
-        "near_argmax_off_near",
+        "off_near_at_near_argmax",
         "far_argmax",
-        "far_argmax_off_far",
-        "far_total",
+        "off_far_at_far_argmax",
+        "near_adjusted",
     ),
     2,
     ("margin", "eps"),
@@ -2043,10 +2051,10 @@ _backward_p_inf = Function(
     (
         "grad_loss",
         "near_argmax",
-        "near_argmax_off_near",
+        "off_near_at_near_argmax",
         "far_argmax",
-        "far_argmax_off_far",
-        "far_total",
+        "off_far_at_far_argmax",
+        "near_adjusted",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -2067,20 +2075,20 @@ def _computed_p_inf(
     anchor = anchor.contiguous()
     loss = empty(negative, ())
     near_argmax = empty(negative, (N,), torch.int64)
-    near_argmax_off_near = empty(negative, (N,))
+    off_near_at_near_argmax = empty(negative, (N,))
     far_argmax = empty(negative, (N,), torch.int64)
-    far_argmax_off_far = empty(negative, (N,))
-    far_total = empty(negative, (N,))
+    off_far_at_far_argmax = empty(negative, (N,))
+    near_adjusted = empty(negative, (N,))
     _forward_p_inf[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
         loss.data_ptr(),
         near_argmax.data_ptr(),
-        near_argmax_off_near.data_ptr(),
+        off_near_at_near_argmax.data_ptr(),
         far_argmax.data_ptr(),
-        far_argmax_off_far.data_ptr(),
-        far_total.data_ptr(),
+        off_far_at_far_argmax.data_ptr(),
+        near_adjusted.data_ptr(),
         D,
         N,
         margin,
@@ -2088,7 +2096,7 @@ def _computed_p_inf(
         torch.get_num_threads(),
     )
     return loss, PInfResiduals(
-        near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total, D
+        near_argmax, off_near_at_near_argmax, far_argmax, off_far_at_far_argmax, near_adjusted, D
     )
 
 
@@ -2113,27 +2121,29 @@ def backward_p_inf(
     """
     if isinstance(residuals, in_torch.PInfResiduals):
         return in_torch.backward_p_inf(grad_loss, residuals)
-    near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total, D = residuals
-    check_gradient("grad_loss", grad_loss, far_total)
-    (N,) = far_total.shape
+    near_argmax, off_near_at_near_argmax, far_argmax, off_far_at_far_argmax, near_adjusted, D = (
+        residuals
+    )
+    check_gradient("grad_loss", grad_loss, near_adjusted)
+    (N,) = near_adjusted.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    far_total = far_total.contiguous()
-    far_argmax_off_far = far_argmax_off_far.contiguous()
+    near_adjusted = near_adjusted.contiguous()
+    off_far_at_far_argmax = off_far_at_far_argmax.contiguous()
     far_argmax = far_argmax.contiguous()
-    near_argmax_off_near = near_argmax_off_near.contiguous()
+    off_near_at_near_argmax = off_near_at_near_argmax.contiguous()
     near_argmax = near_argmax.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(far_total, (N, D))
-    grad_positive = empty(far_total, (N, D))
-    grad_negative = empty(far_total, (N, D))
-    _backward_p_inf[far_total.dtype](
+    grad_anchor = empty(near_adjusted, (N, D))
+    grad_positive = empty(near_adjusted, (N, D))
+    grad_negative = empty(near_adjusted, (N, D))
+    _backward_p_inf[near_adjusted.dtype](
         grad_loss.data_ptr(),
         near_argmax.data_ptr(),
-        near_argmax_off_near.data_ptr(),
+        off_near_at_near_argmax.data_ptr(),
         far_argmax.data_ptr(),
-        far_argmax_off_far.data_ptr(),
-        far_total.data_ptr(),
+        off_far_at_far_argmax.data_ptr(),
+        near_adjusted.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -2155,28 +2165,35 @@ class _PInfFunction(torch.autograd.Function):
         return (
             loss,
             residuals.near_argmax,
-            residuals.near_argmax_off_near,
+            residuals.off_near_at_near_argmax,
             residuals.far_argmax,
-            residuals.far_argmax_off_far,
-            residuals.far_total,
+            residuals.off_far_at_far_argmax,
+            residuals.near_adjusted,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total = output
+        (
+            _,
+            near_argmax,
+            off_near_at_near_argmax,
+            far_argmax,
+            off_far_at_far_argmax,
+            near_adjusted,
+        ) = output
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
             near_argmax,
-            near_argmax_off_near,
+            off_near_at_near_argmax,
             far_argmax,
-            far_argmax_off_far,
-            far_total,
+            off_far_at_far_argmax,
+            near_adjusted,
         )
         ctx.mark_non_differentiable(
-            near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total
+            near_argmax, off_near_at_near_argmax, far_argmax, off_far_at_far_argmax, near_adjusted
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
@@ -2191,10 +2208,10 @@ class _PInfFunction(torch.autograd.Function):
             positive,
             negative,
             near_argmax,
-            near_argmax_off_near,
+            off_near_at_near_argmax,
             far_argmax,
-            far_argmax_off_far,
-            far_total,
+            off_far_at_far_argmax,
+            near_adjusted,
         ) = ctx.saved_tensors
         margin, eps = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
@@ -2203,7 +2220,12 @@ class _PInfFunction(torch.autograd.Function):
             return in_torch_instead(in_torch._PInfFunction, inputs, (grad_loss,))
         D = anchor.shape[1]
         residuals = PInfResiduals(
-            near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total, D
+            near_argmax,
+            off_near_at_near_argmax,
+            far_argmax,
+            off_far_at_far_argmax,
+            near_adjusted,
+            D,
         )
         gradients = backward_p_inf(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -2213,10 +2235,10 @@ class PInfSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward pass."""
 
     near_argmax: Tensor
-    near_argmax_off_near: Tensor
+    off_near_at_near_argmax: Tensor
     far_argmax: Tensor
-    far_argmax_off_far: Tensor
-    far_total: Tensor
+    off_far_at_far_argmax: Tensor
+    near_adjusted: Tensor
     D: int
 
 
@@ -2232,10 +2254,10 @@ _forward_p_inf_sum = Function(
         "negative",
         "loss",
         "near_argmax",
-        "near_argmax_off_near",
+        "off_near_at_near_argmax",
         "far_argmax",
-        "far_argmax_off_far",
-        "far_total",
+        "off_far_at_far_argmax",
+        "near_adjusted",
     ),
     2,
     ("margin", "eps"),
@@ -2247,10 +2269,10 @@ _backward_p_inf_sum = Function(
     (
         "grad_loss",
         "near_argmax",
-        "near_argmax_off_near",
+        "off_near_at_near_argmax",
         "far_argmax",
-        "far_argmax_off_far",
-        "far_total",
+        "off_far_at_far_argmax",
+        "near_adjusted",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -2271,20 +2293,20 @@ def _computed_p_inf_sum(
     anchor = anchor.contiguous()
     loss = empty(negative, ())
     near_argmax = empty(negative, (N,), torch.int64)
-    near_argmax_off_near = empty(negative, (N,))
+    off_near_at_near_argmax = empty(negative, (N,))
     far_argmax = empty(negative, (N,), torch.int64)
-    far_argmax_off_far = empty(negative, (N,))
-    far_total = empty(negative, (N,))
+    off_far_at_far_argmax = empty(negative, (N,))
+    near_adjusted = empty(negative, (N,))
     _forward_p_inf_sum[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
         loss.data_ptr(),
         near_argmax.data_ptr(),
-        near_argmax_off_near.data_ptr(),
+        off_near_at_near_argmax.data_ptr(),
         far_argmax.data_ptr(),
-        far_argmax_off_far.data_ptr(),
-        far_total.data_ptr(),
+        off_far_at_far_argmax.data_ptr(),
+        near_adjusted.data_ptr(),
         D,
         N,
         margin,
@@ -2292,7 +2314,7 @@ def _computed_p_inf_sum(
         torch.get_num_threads(),
     )
     return loss, PInfSumResiduals(
-        near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total, D
+        near_argmax, off_near_at_near_argmax, far_argmax, off_far_at_far_argmax, near_adjusted, D
     )
 
 
@@ -2317,27 +2339,29 @@ def backward_p_inf_sum(
     """
     if isinstance(residuals, in_torch.PInfSumResiduals):
         return in_torch.backward_p_inf_sum(grad_loss, residuals)
-    near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total, D = residuals
-    check_gradient("grad_loss", grad_loss, far_total)
-    (N,) = far_total.shape
+    near_argmax, off_near_at_near_argmax, far_argmax, off_far_at_far_argmax, near_adjusted, D = (
+        residuals
+    )
+    check_gradient("grad_loss", grad_loss, near_adjusted)
+    (N,) = near_adjusted.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    far_total = far_total.contiguous()
-    far_argmax_off_far = far_argmax_off_far.contiguous()
+    near_adjusted = near_adjusted.contiguous()
+    off_far_at_far_argmax = off_far_at_far_argmax.contiguous()
     far_argmax = far_argmax.contiguous()
-    near_argmax_off_near = near_argmax_off_near.contiguous()
+    off_near_at_near_argmax = off_near_at_near_argmax.contiguous()
     near_argmax = near_argmax.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(far_total, (N, D))
-    grad_positive = empty(far_total, (N, D))
-    grad_negative = empty(far_total, (N, D))
-    _backward_p_inf_sum[far_total.dtype](
+    grad_anchor = empty(near_adjusted, (N, D))
+    grad_positive = empty(near_adjusted, (N, D))
+    grad_negative = empty(near_adjusted, (N, D))
+    _backward_p_inf_sum[near_adjusted.dtype](
         grad_loss.data_ptr(),
         near_argmax.data_ptr(),
-        near_argmax_off_near.data_ptr(),
+        off_near_at_near_argmax.data_ptr(),
         far_argmax.data_ptr(),
-        far_argmax_off_far.data_ptr(),
-        far_total.data_ptr(),
+        off_far_at_far_argmax.data_ptr(),
+        near_adjusted.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -2359,28 +2383,35 @@ class _PInfSumFunction(torch.autograd.Function):
         return (
             loss,
             residuals.near_argmax,
-            residuals.near_argmax_off_near,
+            residuals.off_near_at_near_argmax,
             residuals.far_argmax,
-            residuals.far_argmax_off_far,
-            residuals.far_total,
+            residuals.off_far_at_far_argmax,
+            residuals.near_adjusted,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total = output
+        (
+            _,
+            near_argmax,
+            off_near_at_near_argmax,
+            far_argmax,
+            off_far_at_far_argmax,
+            near_adjusted,
+        ) = output
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
             near_argmax,
-            near_argmax_off_near,
+            off_near_at_near_argmax,
             far_argmax,
-            far_argmax_off_far,
-            far_total,
+            off_far_at_far_argmax,
+            near_adjusted,
         )
         ctx.mark_non_differentiable(
-            near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total
+            near_argmax, off_near_at_near_argmax, far_argmax, off_far_at_far_argmax, near_adjusted
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
@@ -2395,10 +2426,10 @@ class _PInfSumFunction(torch.autograd.Function):
             positive,
             negative,
             near_argmax,
-            near_argmax_off_near,
+            off_near_at_near_argmax,
             far_argmax,
-            far_argmax_off_far,
-            far_total,
+            off_far_at_far_argmax,
+            near_adjusted,
         ) = ctx.saved_tensors
         margin, eps = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
@@ -2407,7 +2438,12 @@ class _PInfSumFunction(torch.autograd.Function):
             return in_torch_instead(in_torch._PInfSumFunction, inputs, (grad_loss,))
         D = anchor.shape[1]
         residuals = PInfSumResiduals(
-            near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total, D
+            near_argmax,
+            off_near_at_near_argmax,
+            far_argmax,
+            off_far_at_far_argmax,
+            near_adjusted,
+            D,
         )
         gradients = backward_p_inf_sum(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -2417,10 +2453,10 @@ class PInfNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward pass."""
 
     near_argmax: Tensor
-    near_argmax_off_near: Tensor
+    off_near_at_near_argmax: Tensor
     far_argmax: Tensor
-    far_argmax_off_far: Tensor
-    far_total: Tensor
+    off_far_at_far_argmax: Tensor
+    near_adjusted: Tensor
     D: int
 
 
@@ -2436,10 +2472,10 @@ _forward_p_inf_none = Function(
         "negative",
         "loss",
         "near_argmax",
-        "near_argmax_off_near",
+        "off_near_at_near_argmax",
         "far_argmax",
-        "far_argmax_off_far",
-        "far_total",
+        "off_far_at_far_argmax",
+        "near_adjusted",
     ),
     2,
     ("margin", "eps"),
@@ -2451,10 +2487,10 @@ _backward_p_inf_none = Function(
     (
         "grad_loss",
         "near_argmax",
-        "near_argmax_off_near",
+        "off_near_at_near_argmax",
         "far_argmax",
-        "far_argmax_off_far",
-        "far_total",
+        "off_far_at_far_argmax",
+        "near_adjusted",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -2475,20 +2511,20 @@ def _computed_p_inf_none(
     anchor = anchor.contiguous()
     loss = empty(negative, (N,))
     near_argmax = empty(negative, (N,), torch.int64)
-    near_argmax_off_near = empty(negative, (N,))
+    off_near_at_near_argmax = empty(negative, (N,))
     far_argmax = empty(negative, (N,), torch.int64)
-    far_argmax_off_far = empty(negative, (N,))
-    far_total = empty(negative, (N,))
+    off_far_at_far_argmax = empty(negative, (N,))
+    near_adjusted = empty(negative, (N,))
     _forward_p_inf_none[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
         loss.data_ptr(),
         near_argmax.data_ptr(),
-        near_argmax_off_near.data_ptr(),
+        off_near_at_near_argmax.data_ptr(),
         far_argmax.data_ptr(),
-        far_argmax_off_far.data_ptr(),
-        far_total.data_ptr(),
+        off_far_at_far_argmax.data_ptr(),
+        near_adjusted.data_ptr(),
         D,
         N,
         margin,
@@ -2496,7 +2532,7 @@ def _computed_p_inf_none(
         torch.get_num_threads(),
     )
     return loss, PInfNoneResiduals(
-        near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total, D
+        near_argmax, off_near_at_near_argmax, far_argmax, off_far_at_far_argmax, near_adjusted, D
     )
 
 
@@ -2521,29 +2557,31 @@ def backward_p_inf_none(
     """
     if isinstance(residuals, in_torch.PInfNoneResiduals):
         return in_torch.backward_p_inf_none(grad_loss, residuals)
-    near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total, D = residuals
-    check_gradient("grad_loss", grad_loss, far_total)
-    (N,) = far_total.shape
+    near_argmax, off_near_at_near_argmax, far_argmax, off_far_at_far_argmax, near_adjusted, D = (
+        residuals
+    )
+    check_gradient("grad_loss", grad_loss, near_adjusted)
+    (N,) = near_adjusted.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    far_total = far_total.contiguous()
-    far_argmax_off_far = far_argmax_off_far.contiguous()
+    near_adjusted = near_adjusted.contiguous()
+    off_far_at_far_argmax = off_far_at_far_argmax.contiguous()
     far_argmax = far_argmax.contiguous()
-    near_argmax_off_near = near_argmax_off_near.contiguous()
+    off_near_at_near_argmax = off_near_at_near_argmax.contiguous()
     near_argmax = near_argmax.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(far_total, (N, D))
-    grad_positive = empty(far_total, (N, D))
-    grad_negative = empty(far_total, (N, D))
-    _backward_p_inf_none[far_total.dtype](
+    grad_anchor = empty(near_adjusted, (N, D))
+    grad_positive = empty(near_adjusted, (N, D))
+    grad_negative = empty(near_adjusted, (N, D))
+    _backward_p_inf_none[near_adjusted.dtype](
         grad_loss.data_ptr(),
         near_argmax.data_ptr(),
-        near_argmax_off_near.data_ptr(),
+        off_near_at_near_argmax.data_ptr(),
         far_argmax.data_ptr(),
-        far_argmax_off_far.data_ptr(),
-        far_total.data_ptr(),
+        off_far_at_far_argmax.data_ptr(),
+        near_adjusted.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -2565,28 +2603,35 @@ class _PInfNoneFunction(torch.autograd.Function):
         return (
             loss,
             residuals.near_argmax,
-            residuals.near_argmax_off_near,
+            residuals.off_near_at_near_argmax,
             residuals.far_argmax,
-            residuals.far_argmax_off_far,
-            residuals.far_total,
+            residuals.off_far_at_far_argmax,
+            residuals.near_adjusted,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, eps = inputs
-        _, near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total = output
+        (
+            _,
+            near_argmax,
+            off_near_at_near_argmax,
+            far_argmax,
+            off_far_at_far_argmax,
+            near_adjusted,
+        ) = output
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
             near_argmax,
-            near_argmax_off_near,
+            off_near_at_near_argmax,
             far_argmax,
-            far_argmax_off_far,
-            far_total,
+            off_far_at_far_argmax,
+            near_adjusted,
         )
         ctx.mark_non_differentiable(
-            near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total
+            near_argmax, off_near_at_near_argmax, far_argmax, off_far_at_far_argmax, near_adjusted
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
@@ -2601,10 +2646,10 @@ class _PInfNoneFunction(torch.autograd.Function):
             positive,
             negative,
             near_argmax,
-            near_argmax_off_near,
+            off_near_at_near_argmax,
             far_argmax,
-            far_argmax_off_far,
-            far_total,
+            off_far_at_far_argmax,
+            near_adjusted,
         ) = ctx.saved_tensors
         margin, eps = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
@@ -2613,7 +2658,12 @@ class _PInfNoneFunction(torch.autograd.Function):
             return in_torch_instead(in_torch._PInfNoneFunction, inputs, (grad_loss,))
         D = anchor.shape[1]
         residuals = PInfNoneResiduals(
-            near_argmax, near_argmax_off_near, far_argmax, far_argmax_off_far, far_total, D
+            near_argmax,
+            off_near_at_near_argmax,
+            far_argmax,
+            off_far_at_far_argmax,
+            near_adjusted,
+            D,
         )
         gradients = backward_p_inf_none(grad_loss, residuals)
         return gradients.grad_anchor, gradients.grad_positive, gradients.grad_negative, None, None
@@ -2623,14 +2673,14 @@ class PInfSwapResiduals(NamedTuple):
     """What the forward pass keeps for the backward pass."""
 
     near_argmax: Tensor
-    near_argmax_off_near: Tensor
+    off_near_at_near_argmax: Tensor
     far_argmax: Tensor
-    far_argmax_off_far: Tensor
+    off_far_at_far_argmax: Tensor
     far: Tensor
     between_argmax: Tensor
-    between_argmax_off_between: Tensor
+    off_between_at_between_argmax: Tensor
     between: Tensor
-    near_total: Tensor
+    near_adjusted: Tensor
     D: int
 
 
@@ -2646,14 +2696,14 @@ _forward_p_inf_swap = Function(
         "negative",
         "loss",
         "near_argmax",
-        "near_argmax_off_near",
+        "off_near_at_near_argmax",
         "far_argmax",
-        "far_argmax_off_far",
+        "off_far_at_far_argmax",
         "far",
         "between_argmax",
-        "between_argmax_off_between",
+        "off_between_at_between_argmax",
         "between",
-        "near_total",
+        "near_adjusted",
     ),
     2,
     ("margin", "eps"),
@@ -2665,14 +2715,14 @@ _backward_p_inf_swap = Function(
     (
         "grad_loss",
         "near_argmax",
-        "near_argmax_off_near",
+        "off_near_at_near_argmax",
         "far_argmax",
-        "far_argmax_off_far",
+        "off_far_at_far_argmax",
         "far",
         "between_argmax",
-        "between_argmax_off_between",
+        "off_between_at_between_argmax",
         "between",
-        "near_total",
+        "near_adjusted",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -2693,28 +2743,28 @@ def _computed_p_inf_swap(
     anchor = anchor.contiguous()
     loss = empty(negative, ())
     near_argmax = empty(negative, (N,), torch.int64)
-    near_argmax_off_near = empty(negative, (N,))
+    off_near_at_near_argmax = empty(negative, (N,))
     far_argmax = empty(negative, (N,), torch.int64)
-    far_argmax_off_far = empty(negative, (N,))
+    off_far_at_far_argmax = empty(negative, (N,))
     far = empty(negative, (N,))
     between_argmax = empty(negative, (N,), torch.int64)
-    between_argmax_off_between = empty(negative, (N,))
+    off_between_at_between_argmax = empty(negative, (N,))
     between = empty(negative, (N,))
-    near_total = empty(negative, (N,))
+    near_adjusted = empty(negative, (N,))
     _forward_p_inf_swap[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
         loss.data_ptr(),
         near_argmax.data_ptr(),
-        near_argmax_off_near.data_ptr(),
+        off_near_at_near_argmax.data_ptr(),
         far_argmax.data_ptr(),
-        far_argmax_off_far.data_ptr(),
+        off_far_at_far_argmax.data_ptr(),
         far.data_ptr(),
         between_argmax.data_ptr(),
-        between_argmax_off_between.data_ptr(),
+        off_between_at_between_argmax.data_ptr(),
         between.data_ptr(),
-        near_total.data_ptr(),
+        near_adjusted.data_ptr(),
         D,
         N,
         margin,
@@ -2723,14 +2773,14 @@ def _computed_p_inf_swap(
     )
     return loss, PInfSwapResiduals(
         near_argmax,
-        near_argmax_off_near,
+        off_near_at_near_argmax,
         far_argmax,
-        far_argmax_off_far,
+        off_far_at_far_argmax,
         far,
         between_argmax,
-        between_argmax_off_between,
+        off_between_at_between_argmax,
         between,
-        near_total,
+        near_adjusted,
         D,
     )
 
@@ -2758,44 +2808,44 @@ def backward_p_inf_swap(
         return in_torch.backward_p_inf_swap(grad_loss, residuals)
     (
         near_argmax,
-        near_argmax_off_near,
+        off_near_at_near_argmax,
         far_argmax,
-        far_argmax_off_far,
+        off_far_at_far_argmax,
         far,
         between_argmax,
-        between_argmax_off_between,
+        off_between_at_between_argmax,
         between,
-        near_total,
+        near_adjusted,
         D,
     ) = residuals
-    check_gradient("grad_loss", grad_loss, near_total)
-    (N,) = near_total.shape
+    check_gradient("grad_loss", grad_loss, near_adjusted)
+    (N,) = near_adjusted.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    near_total = near_total.contiguous()
+    near_adjusted = near_adjusted.contiguous()
     between = between.contiguous()
-    between_argmax_off_between = between_argmax_off_between.contiguous()
+    off_between_at_between_argmax = off_between_at_between_argmax.contiguous()
     between_argmax = between_argmax.contiguous()
     far = far.contiguous()
-    far_argmax_off_far = far_argmax_off_far.contiguous()
+    off_far_at_far_argmax = off_far_at_far_argmax.contiguous()
     far_argmax = far_argmax.contiguous()
-    near_argmax_off_near = near_argmax_off_near.contiguous()
+    off_near_at_near_argmax = off_near_at_near_argmax.contiguous()
     near_argmax = near_argmax.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_total, (N, D))
-    grad_positive = empty(near_total, (N, D))
-    grad_negative = empty(near_total, (N, D))
-    _backward_p_inf_swap[near_total.dtype](
+    grad_anchor = empty(near_adjusted, (N, D))
+    grad_positive = empty(near_adjusted, (N, D))
+    grad_negative = empty(near_adjusted, (N, D))
+    _backward_p_inf_swap[near_adjusted.dtype](
         grad_loss.data_ptr(),
         near_argmax.data_ptr(),
-        near_argmax_off_near.data_ptr(),
+        off_near_at_near_argmax.data_ptr(),
         far_argmax.data_ptr(),
-        far_argmax_off_far.data_ptr(),
+        off_far_at_far_argmax.data_ptr(),
         far.data_ptr(),
         between_argmax.data_ptr(),
-        between_argmax_off_between.data_ptr(),
+        off_between_at_between_argmax.data_ptr(),
         between.data_ptr(),
-        near_total.data_ptr(),
+        near_adjusted.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -2817,14 +2867,14 @@ class _PInfSwapFunction(torch.autograd.Function):
         return (
             loss,
             residuals.near_argmax,
-            residuals.near_argmax_off_near,
+            residuals.off_near_at_near_argmax,
             residuals.far_argmax,
-            residuals.far_argmax_off_far,
+            residuals.off_far_at_far_argmax,
             residuals.far,
             residuals.between_argmax,
-            residuals.between_argmax_off_between,
+            residuals.off_between_at_between_argmax,
             residuals.between,
-            residuals.near_total,
+            residuals.near_adjusted,
         )
 
     @staticmethod
@@ -2833,39 +2883,39 @@ class _PInfSwapFunction(torch.autograd.Function):
         (
             _,
             near_argmax,
-            near_argmax_off_near,
+            off_near_at_near_argmax,
             far_argmax,
-            far_argmax_off_far,
+            off_far_at_far_argmax,
             far,
             between_argmax,
-            between_argmax_off_between,
+            off_between_at_between_argmax,
             between,
-            near_total,
+            near_adjusted,
         ) = output
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
             near_argmax,
-            near_argmax_off_near,
+            off_near_at_near_argmax,
             far_argmax,
-            far_argmax_off_far,
+            off_far_at_far_argmax,
             far,
             between_argmax,
-            between_argmax_off_between,
+            off_between_at_between_argmax,
             between,
-            near_total,
+            near_adjusted,
         )
         ctx.mark_non_differentiable(
             near_argmax,
-            near_argmax_off_near,
+            off_near_at_near_argmax,
             far_argmax,
-            far_argmax_off_far,
+            off_far_at_far_argmax,
             far,
             between_argmax,
-            between_argmax_off_between,
+            off_between_at_between_argmax,
             between,
-            near_total,
+            near_adjusted,
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
@@ -2880,14 +2930,14 @@ class _PInfSwapFunction(torch.autograd.Function):
             positive,
             negative,
             near_argmax,
-            near_argmax_off_near,
+            off_near_at_near_argmax,
             far_argmax,
-            far_argmax_off_far,
+            off_far_at_far_argmax,
             far,
             between_argmax,
-            between_argmax_off_between,
+            off_between_at_between_argmax,
             between,
-            near_total,
+            near_adjusted,
         ) = ctx.saved_tensors
         margin, eps = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
@@ -2897,14 +2947,14 @@ class _PInfSwapFunction(torch.autograd.Function):
         D = anchor.shape[1]
         residuals = PInfSwapResiduals(
             near_argmax,
-            near_argmax_off_near,
+            off_near_at_near_argmax,
             far_argmax,
-            far_argmax_off_far,
+            off_far_at_far_argmax,
             far,
             between_argmax,
-            between_argmax_off_between,
+            off_between_at_between_argmax,
             between,
-            near_total,
+            near_adjusted,
             D,
         )
         gradients = backward_p_inf_swap(grad_loss, residuals)
@@ -2915,14 +2965,14 @@ class PInfSwapSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward pass."""
 
     near_argmax: Tensor
-    near_argmax_off_near: Tensor
+    off_near_at_near_argmax: Tensor
     far_argmax: Tensor
-    far_argmax_off_far: Tensor
+    off_far_at_far_argmax: Tensor
     far: Tensor
     between_argmax: Tensor
-    between_argmax_off_between: Tensor
+    off_between_at_between_argmax: Tensor
     between: Tensor
-    near_total: Tensor
+    near_adjusted: Tensor
     D: int
 
 
@@ -2938,14 +2988,14 @@ _forward_p_inf_swap_sum = Function(
         "negative",
         "loss",
         "near_argmax",
-        "near_argmax_off_near",
+        "off_near_at_near_argmax",
         "far_argmax",
-        "far_argmax_off_far",
+        "off_far_at_far_argmax",
         "far",
         "between_argmax",
-        "between_argmax_off_between",
+        "off_between_at_between_argmax",
         "between",
-        "near_total",
+        "near_adjusted",
     ),
     2,
     ("margin", "eps"),
@@ -2957,14 +3007,14 @@ _backward_p_inf_swap_sum = Function(
     (
         "grad_loss",
         "near_argmax",
-        "near_argmax_off_near",
+        "off_near_at_near_argmax",
         "far_argmax",
-        "far_argmax_off_far",
+        "off_far_at_far_argmax",
         "far",
         "between_argmax",
-        "between_argmax_off_between",
+        "off_between_at_between_argmax",
         "between",
-        "near_total",
+        "near_adjusted",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -2985,28 +3035,28 @@ def _computed_p_inf_swap_sum(
     anchor = anchor.contiguous()
     loss = empty(negative, ())
     near_argmax = empty(negative, (N,), torch.int64)
-    near_argmax_off_near = empty(negative, (N,))
+    off_near_at_near_argmax = empty(negative, (N,))
     far_argmax = empty(negative, (N,), torch.int64)
-    far_argmax_off_far = empty(negative, (N,))
+    off_far_at_far_argmax = empty(negative, (N,))
     far = empty(negative, (N,))
     between_argmax = empty(negative, (N,), torch.int64)
-    between_argmax_off_between = empty(negative, (N,))
+    off_between_at_between_argmax = empty(negative, (N,))
     between = empty(negative, (N,))
-    near_total = empty(negative, (N,))
+    near_adjusted = empty(negative, (N,))
     _forward_p_inf_swap_sum[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
         loss.data_ptr(),
         near_argmax.data_ptr(),
-        near_argmax_off_near.data_ptr(),
+        off_near_at_near_argmax.data_ptr(),
         far_argmax.data_ptr(),
-        far_argmax_off_far.data_ptr(),
+        off_far_at_far_argmax.data_ptr(),
         far.data_ptr(),
         between_argmax.data_ptr(),
-        between_argmax_off_between.data_ptr(),
+        off_between_at_between_argmax.data_ptr(),
         between.data_ptr(),
-        near_total.data_ptr(),
+        near_adjusted.data_ptr(),
         D,
         N,
         margin,
@@ -3015,14 +3065,14 @@ def _computed_p_inf_swap_sum(
     )
     return loss, PInfSwapSumResiduals(
         near_argmax,
-        near_argmax_off_near,
+        off_near_at_near_argmax,
         far_argmax,
-        far_argmax_off_far,
+        off_far_at_far_argmax,
         far,
         between_argmax,
-        between_argmax_off_between,
+        off_between_at_between_argmax,
         between,
-        near_total,
+        near_adjusted,
         D,
     )
 
@@ -3050,44 +3100,44 @@ def backward_p_inf_swap_sum(
         return in_torch.backward_p_inf_swap_sum(grad_loss, residuals)
     (
         near_argmax,
-        near_argmax_off_near,
+        off_near_at_near_argmax,
         far_argmax,
-        far_argmax_off_far,
+        off_far_at_far_argmax,
         far,
         between_argmax,
-        between_argmax_off_between,
+        off_between_at_between_argmax,
         between,
-        near_total,
+        near_adjusted,
         D,
     ) = residuals
-    check_gradient("grad_loss", grad_loss, near_total)
-    (N,) = near_total.shape
+    check_gradient("grad_loss", grad_loss, near_adjusted)
+    (N,) = near_adjusted.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    near_total = near_total.contiguous()
+    near_adjusted = near_adjusted.contiguous()
     between = between.contiguous()
-    between_argmax_off_between = between_argmax_off_between.contiguous()
+    off_between_at_between_argmax = off_between_at_between_argmax.contiguous()
     between_argmax = between_argmax.contiguous()
     far = far.contiguous()
-    far_argmax_off_far = far_argmax_off_far.contiguous()
+    off_far_at_far_argmax = off_far_at_far_argmax.contiguous()
     far_argmax = far_argmax.contiguous()
-    near_argmax_off_near = near_argmax_off_near.contiguous()
+    off_near_at_near_argmax = off_near_at_near_argmax.contiguous()
     near_argmax = near_argmax.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_total, (N, D))
-    grad_positive = empty(near_total, (N, D))
-    grad_negative = empty(near_total, (N, D))
-    _backward_p_inf_swap_sum[near_total.dtype](
+    grad_anchor = empty(near_adjusted, (N, D))
+    grad_positive = empty(near_adjusted, (N, D))
+    grad_negative = empty(near_adjusted, (N, D))
+    _backward_p_inf_swap_sum[near_adjusted.dtype](
         grad_loss.data_ptr(),
         near_argmax.data_ptr(),
-        near_argmax_off_near.data_ptr(),
+        off_near_at_near_argmax.data_ptr(),
         far_argmax.data_ptr(),
-        far_argmax_off_far.data_ptr(),
+        off_far_at_far_argmax.data_ptr(),
         far.data_ptr(),
         between_argmax.data_ptr(),
-        between_argmax_off_between.data_ptr(),
+        off_between_at_between_argmax.data_ptr(),
         between.data_ptr(),
-        near_total.data_ptr(),
+        near_adjusted.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -3111,14 +3161,14 @@ class _PInfSwapSumFunction(torch.autograd.Function):
         return (
             loss,
             residuals.near_argmax,
-            residuals.near_argmax_off_near,
+            residuals.off_near_at_near_argmax,
             residuals.far_argmax,
-            residuals.far_argmax_off_far,
+            residuals.off_far_at_far_argmax,
             residuals.far,
             residuals.between_argmax,
-            residuals.between_argmax_off_between,
+            residuals.off_between_at_between_argmax,
             residuals.between,
-            residuals.near_total,
+            residuals.near_adjusted,
         )
 
     @staticmethod
@@ -3127,39 +3177,39 @@ class _PInfSwapSumFunction(torch.autograd.Function):
         (
             _,
             near_argmax,
-            near_argmax_off_near,
+            off_near_at_near_argmax,
             far_argmax,
-            far_argmax_off_far,
+            off_far_at_far_argmax,
             far,
             between_argmax,
-            between_argmax_off_between,
+            off_between_at_between_argmax,
             between,
-            near_total,
+            near_adjusted,
         ) = output
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
             near_argmax,
-            near_argmax_off_near,
+            off_near_at_near_argmax,
             far_argmax,
-            far_argmax_off_far,
+            off_far_at_far_argmax,
             far,
             between_argmax,
-            between_argmax_off_between,
+            off_between_at_between_argmax,
             between,
-            near_total,
+            near_adjusted,
         )
         ctx.mark_non_differentiable(
             near_argmax,
-            near_argmax_off_near,
+            off_near_at_near_argmax,
             far_argmax,
-            far_argmax_off_far,
+            off_far_at_far_argmax,
             far,
             between_argmax,
-            between_argmax_off_between,
+            off_between_at_between_argmax,
             between,
-            near_total,
+            near_adjusted,
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
@@ -3174,14 +3224,14 @@ class _PInfSwapSumFunction(torch.autograd.Function):
             positive,
             negative,
             near_argmax,
-            near_argmax_off_near,
+            off_near_at_near_argmax,
             far_argmax,
-            far_argmax_off_far,
+            off_far_at_far_argmax,
             far,
             between_argmax,
-            between_argmax_off_between,
+            off_between_at_between_argmax,
             between,
-            near_total,
+            near_adjusted,
         ) = ctx.saved_tensors
         margin, eps = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
@@ -3191,14 +3241,14 @@ class _PInfSwapSumFunction(torch.autograd.Function):
         D = anchor.shape[1]
         residuals = PInfSwapSumResiduals(
             near_argmax,
-            near_argmax_off_near,
+            off_near_at_near_argmax,
             far_argmax,
-            far_argmax_off_far,
+            off_far_at_far_argmax,
             far,
             between_argmax,
-            between_argmax_off_between,
+            off_between_at_between_argmax,
             between,
-            near_total,
+            near_adjusted,
             D,
         )
         gradients = backward_p_inf_swap_sum(grad_loss, residuals)
@@ -3209,14 +3259,14 @@ class PInfSwapNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward pass."""
 
     near_argmax: Tensor
-    near_argmax_off_near: Tensor
+    off_near_at_near_argmax: Tensor
     far_argmax: Tensor
-    far_argmax_off_far: Tensor
+    off_far_at_far_argmax: Tensor
     far: Tensor
     between_argmax: Tensor
-    between_argmax_off_between: Tensor
+    off_between_at_between_argmax: Tensor
     between: Tensor
-    near_total: Tensor
+    near_adjusted: Tensor
     D: int
 
 
@@ -3232,14 +3282,14 @@ _forward_p_inf_swap_none = Function(
         "negative",
         "loss",
         "near_argmax",
-        "near_argmax_off_near",
+        "off_near_at_near_argmax",
         "far_argmax",
-        "far_argmax_off_far",
+        "off_far_at_far_argmax",
         "far",
         "between_argmax",
-        "between_argmax_off_between",
+        "off_between_at_between_argmax",
         "between",
-        "near_total",
+        "near_adjusted",
     ),
     2,
     ("margin", "eps"),
@@ -3251,14 +3301,14 @@ _backward_p_inf_swap_none = Function(
     (
         "grad_loss",
         "near_argmax",
-        "near_argmax_off_near",
+        "off_near_at_near_argmax",
         "far_argmax",
-        "far_argmax_off_far",
+        "off_far_at_far_argmax",
         "far",
         "between_argmax",
-        "between_argmax_off_between",
+        "off_between_at_between_argmax",
         "between",
-        "near_total",
+        "near_adjusted",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -3279,28 +3329,28 @@ def _computed_p_inf_swap_none(
     anchor = anchor.contiguous()
     loss = empty(negative, (N,))
     near_argmax = empty(negative, (N,), torch.int64)
-    near_argmax_off_near = empty(negative, (N,))
+    off_near_at_near_argmax = empty(negative, (N,))
     far_argmax = empty(negative, (N,), torch.int64)
-    far_argmax_off_far = empty(negative, (N,))
+    off_far_at_far_argmax = empty(negative, (N,))
     far = empty(negative, (N,))
     between_argmax = empty(negative, (N,), torch.int64)
-    between_argmax_off_between = empty(negative, (N,))
+    off_between_at_between_argmax = empty(negative, (N,))
     between = empty(negative, (N,))
-    near_total = empty(negative, (N,))
+    near_adjusted = empty(negative, (N,))
     _forward_p_inf_swap_none[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
         loss.data_ptr(),
         near_argmax.data_ptr(),
-        near_argmax_off_near.data_ptr(),
+        off_near_at_near_argmax.data_ptr(),
         far_argmax.data_ptr(),
-        far_argmax_off_far.data_ptr(),
+        off_far_at_far_argmax.data_ptr(),
         far.data_ptr(),
         between_argmax.data_ptr(),
-        between_argmax_off_between.data_ptr(),
+        off_between_at_between_argmax.data_ptr(),
         between.data_ptr(),
-        near_total.data_ptr(),
+        near_adjusted.data_ptr(),
         D,
         N,
         margin,
@@ -3309,14 +3359,14 @@ def _computed_p_inf_swap_none(
     )
     return loss, PInfSwapNoneResiduals(
         near_argmax,
-        near_argmax_off_near,
+        off_near_at_near_argmax,
         far_argmax,
-        far_argmax_off_far,
+        off_far_at_far_argmax,
         far,
         between_argmax,
-        between_argmax_off_between,
+        off_between_at_between_argmax,
         between,
-        near_total,
+        near_adjusted,
         D,
     )
 
@@ -3344,46 +3394,46 @@ def backward_p_inf_swap_none(
         return in_torch.backward_p_inf_swap_none(grad_loss, residuals)
     (
         near_argmax,
-        near_argmax_off_near,
+        off_near_at_near_argmax,
         far_argmax,
-        far_argmax_off_far,
+        off_far_at_far_argmax,
         far,
         between_argmax,
-        between_argmax_off_between,
+        off_between_at_between_argmax,
         between,
-        near_total,
+        near_adjusted,
         D,
     ) = residuals
-    check_gradient("grad_loss", grad_loss, near_total)
-    (N,) = near_total.shape
+    check_gradient("grad_loss", grad_loss, near_adjusted)
+    (N,) = near_adjusted.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    near_total = near_total.contiguous()
+    near_adjusted = near_adjusted.contiguous()
     between = between.contiguous()
-    between_argmax_off_between = between_argmax_off_between.contiguous()
+    off_between_at_between_argmax = off_between_at_between_argmax.contiguous()
     between_argmax = between_argmax.contiguous()
     far = far.contiguous()
-    far_argmax_off_far = far_argmax_off_far.contiguous()
+    off_far_at_far_argmax = off_far_at_far_argmax.contiguous()
     far_argmax = far_argmax.contiguous()
-    near_argmax_off_near = near_argmax_off_near.contiguous()
+    off_near_at_near_argmax = off_near_at_near_argmax.contiguous()
     near_argmax = near_argmax.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_total, (N, D))
-    grad_positive = empty(near_total, (N, D))
-    grad_negative = empty(near_total, (N, D))
-    _backward_p_inf_swap_none[near_total.dtype](
+    grad_anchor = empty(near_adjusted, (N, D))
+    grad_positive = empty(near_adjusted, (N, D))
+    grad_negative = empty(near_adjusted, (N, D))
+    _backward_p_inf_swap_none[near_adjusted.dtype](
         grad_loss.data_ptr(),
         near_argmax.data_ptr(),
-        near_argmax_off_near.data_ptr(),
+        off_near_at_near_argmax.data_ptr(),
         far_argmax.data_ptr(),
-        far_argmax_off_far.data_ptr(),
+        off_far_at_far_argmax.data_ptr(),
         far.data_ptr(),
         between_argmax.data_ptr(),
-        between_argmax_off_between.data_ptr(),
+        off_between_at_between_argmax.data_ptr(),
         between.data_ptr(),
-        near_total.data_ptr(),
+        near_adjusted.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -3407,14 +3457,14 @@ class _PInfSwapNoneFunction(torch.autograd.Function):
         return (
             loss,
             residuals.near_argmax,
-            residuals.near_argmax_off_near,
+            residuals.off_near_at_near_argmax,
             residuals.far_argmax,
-            residuals.far_argmax_off_far,
+            residuals.off_far_at_far_argmax,
             residuals.far,
             residuals.between_argmax,
-            residuals.between_argmax_off_between,
+            residuals.off_between_at_between_argmax,
             residuals.between,
-            residuals.near_total,
+            residuals.near_adjusted,
         )
 
     @staticmethod
@@ -3423,39 +3473,39 @@ class _PInfSwapNoneFunction(torch.autograd.Function):
         (
             _,
             near_argmax,
-            near_argmax_off_near,
+            off_near_at_near_argmax,
             far_argmax,
-            far_argmax_off_far,
+            off_far_at_far_argmax,
             far,
             between_argmax,
-            between_argmax_off_between,
+            off_between_at_between_argmax,
             between,
-            near_total,
+            near_adjusted,
         ) = output
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
             near_argmax,
-            near_argmax_off_near,
+            off_near_at_near_argmax,
             far_argmax,
-            far_argmax_off_far,
+            off_far_at_far_argmax,
             far,
             between_argmax,
-            between_argmax_off_between,
+            off_between_at_between_argmax,
             between,
-            near_total,
+            near_adjusted,
         )
         ctx.mark_non_differentiable(
             near_argmax,
-            near_argmax_off_near,
+            off_near_at_near_argmax,
             far_argmax,
-            far_argmax_off_far,
+            off_far_at_far_argmax,
             far,
             between_argmax,
-            between_argmax_off_between,
+            off_between_at_between_argmax,
             between,
-            near_total,
+            near_adjusted,
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, eps)
@@ -3470,14 +3520,14 @@ class _PInfSwapNoneFunction(torch.autograd.Function):
             positive,
             negative,
             near_argmax,
-            near_argmax_off_near,
+            off_near_at_near_argmax,
             far_argmax,
-            far_argmax_off_far,
+            off_far_at_far_argmax,
             far,
             between_argmax,
-            between_argmax_off_between,
+            off_between_at_between_argmax,
             between,
-            near_total,
+            near_adjusted,
         ) = ctx.saved_tensors
         margin, eps = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
@@ -3487,14 +3537,14 @@ class _PInfSwapNoneFunction(torch.autograd.Function):
         D = anchor.shape[1]
         residuals = PInfSwapNoneResiduals(
             near_argmax,
-            near_argmax_off_near,
+            off_near_at_near_argmax,
             far_argmax,
-            far_argmax_off_far,
+            off_far_at_far_argmax,
             far,
             between_argmax,
-            between_argmax_off_between,
+            off_between_at_between_argmax,
             between,
-            near_total,
+            near_adjusted,
             D,
         )
         gradients = backward_p_inf_swap_none(grad_loss, residuals)
@@ -3507,9 +3557,9 @@ class PResiduals(NamedTuple):
     anchor: Tensor
     positive: Tensor
     negative: Tensor
-    off_near_sum: Tensor
-    off_far_sum: Tensor
-    far_total: Tensor
+    abs_off_near_power_sum: Tensor
+    abs_off_far_power_sum: Tensor
+    near_adjusted: Tensor
     p: float
     eps: float
 
@@ -3520,7 +3570,15 @@ _forward_p = Function(
     _SOURCE,
     "forward",
     18,
-    ("anchor", "positive", "negative", "loss", "off_near_sum", "off_far_sum", "far_total"),
+    (
+        "anchor",
+        "positive",
+        "negative",
+        "loss",
+        "abs_off_near_power_sum",
+        "abs_off_far_power_sum",
+        "near_adjusted",
+    ),
     2,
     ("margin", "p", "eps"),
 )
@@ -3533,9 +3591,9 @@ _backward_p = Function(
         "anchor",
         "positive",
         "negative",
-        "off_near_sum",
-        "off_far_sum",
-        "far_total",
+        "abs_off_near_power_sum",
+        "abs_off_far_power_sum",
+        "near_adjusted",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -3561,17 +3619,17 @@ def _computed_p(
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     loss = empty(negative, ())
-    off_near_sum = empty(negative, (N,))
-    off_far_sum = empty(negative, (N,))
-    far_total = empty(negative, (N,))
+    abs_off_near_power_sum = empty(negative, (N,))
+    abs_off_far_power_sum = empty(negative, (N,))
+    near_adjusted = empty(negative, (N,))
     _forward_p[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
         loss.data_ptr(),
-        off_near_sum.data_ptr(),
-        off_far_sum.data_ptr(),
-        far_total.data_ptr(),
+        abs_off_near_power_sum.data_ptr(),
+        abs_off_far_power_sum.data_ptr(),
+        near_adjusted.data_ptr(),
         D,
         N,
         margin,
@@ -3580,7 +3638,14 @@ def _computed_p(
         torch.get_num_threads(),
     )
     return loss, PResiduals(
-        anchor, positive, negative, off_near_sum, off_far_sum, far_total, p, eps
+        anchor,
+        positive,
+        negative,
+        abs_off_near_power_sum,
+        abs_off_far_power_sum,
+        near_adjusted,
+        p,
+        eps,
     )
 
 
@@ -3609,29 +3674,38 @@ def backward_p(grad_loss: Tensor, residuals: PResiduals | in_torch.PResiduals) -
     """
     if isinstance(residuals, in_torch.PResiduals):
         return in_torch.backward_p(grad_loss, residuals)
-    anchor, positive, negative, off_near_sum, off_far_sum, far_total, p, eps = residuals
-    check_gradient("grad_loss", grad_loss, far_total)
+    (
+        anchor,
+        positive,
+        negative,
+        abs_off_near_power_sum,
+        abs_off_far_power_sum,
+        near_adjusted,
+        p,
+        eps,
+    ) = residuals
+    check_gradient("grad_loss", grad_loss, near_adjusted)
     N, D = negative.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    far_total = far_total.contiguous()
-    off_far_sum = off_far_sum.contiguous()
-    off_near_sum = off_near_sum.contiguous()
+    near_adjusted = near_adjusted.contiguous()
+    abs_off_far_power_sum = abs_off_far_power_sum.contiguous()
+    abs_off_near_power_sum = abs_off_near_power_sum.contiguous()
     negative = negative.contiguous()
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(far_total, (N, D))
-    grad_positive = empty(far_total, (N, D))
-    grad_negative = empty(far_total, (N, D))
-    _backward_p[far_total.dtype](
+    grad_anchor = empty(near_adjusted, (N, D))
+    grad_positive = empty(near_adjusted, (N, D))
+    grad_negative = empty(near_adjusted, (N, D))
+    _backward_p[near_adjusted.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
-        off_near_sum.data_ptr(),
-        off_far_sum.data_ptr(),
-        far_total.data_ptr(),
+        abs_off_near_power_sum.data_ptr(),
+        abs_off_far_power_sum.data_ptr(),
+        near_adjusted.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -3652,14 +3726,21 @@ class _PFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, p: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = _computed_p(anchor, positive, negative, margin=margin, p=p, eps=eps)
-        return loss, residuals.off_near_sum, residuals.off_far_sum, residuals.far_total
+        return (
+            loss,
+            residuals.abs_off_near_power_sum,
+            residuals.abs_off_far_power_sum,
+            residuals.near_adjusted,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, p, eps = inputs
-        _, off_near_sum, off_far_sum, far_total = output
-        ctx.save_for_backward(anchor, positive, negative, off_near_sum, off_far_sum, far_total)
-        ctx.mark_non_differentiable(off_near_sum, off_far_sum, far_total)
+        _, abs_off_near_power_sum, abs_off_far_power_sum, near_adjusted = output
+        ctx.save_for_backward(
+            anchor, positive, negative, abs_off_near_power_sum, abs_off_far_power_sum, near_adjusted
+        )
+        ctx.mark_non_differentiable(abs_off_near_power_sum, abs_off_far_power_sum, near_adjusted)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, p, eps)
 
@@ -3668,14 +3749,23 @@ class _PFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 6
-        anchor, positive, negative, off_near_sum, off_far_sum, far_total = ctx.saved_tensors
+        anchor, positive, negative, abs_off_near_power_sum, abs_off_far_power_sum, near_adjusted = (
+            ctx.saved_tensors
+        )
         margin, p, eps = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_loss):
             inputs = (anchor, positive, negative, margin, p, eps)
             return in_torch_instead(in_torch._PFunction, inputs, (grad_loss,))
         residuals = PResiduals(
-            anchor, positive, negative, off_near_sum, off_far_sum, far_total, p, eps
+            anchor,
+            positive,
+            negative,
+            abs_off_near_power_sum,
+            abs_off_far_power_sum,
+            near_adjusted,
+            p,
+            eps,
         )
         gradients = backward_p(grad_loss, residuals)
         return (
@@ -3694,9 +3784,9 @@ class PSumResiduals(NamedTuple):
     anchor: Tensor
     positive: Tensor
     negative: Tensor
-    off_near_sum: Tensor
-    off_far_sum: Tensor
-    far_total: Tensor
+    abs_off_near_power_sum: Tensor
+    abs_off_far_power_sum: Tensor
+    near_adjusted: Tensor
     p: float
     eps: float
 
@@ -3707,7 +3797,15 @@ _forward_p_sum = Function(
     _SOURCE,
     "forward",
     19,
-    ("anchor", "positive", "negative", "loss", "off_near_sum", "off_far_sum", "far_total"),
+    (
+        "anchor",
+        "positive",
+        "negative",
+        "loss",
+        "abs_off_near_power_sum",
+        "abs_off_far_power_sum",
+        "near_adjusted",
+    ),
     2,
     ("margin", "p", "eps"),
 )
@@ -3720,9 +3818,9 @@ _backward_p_sum = Function(
         "anchor",
         "positive",
         "negative",
-        "off_near_sum",
-        "off_far_sum",
-        "far_total",
+        "abs_off_near_power_sum",
+        "abs_off_far_power_sum",
+        "near_adjusted",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -3748,17 +3846,17 @@ def _computed_p_sum(
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     loss = empty(negative, ())
-    off_near_sum = empty(negative, (N,))
-    off_far_sum = empty(negative, (N,))
-    far_total = empty(negative, (N,))
+    abs_off_near_power_sum = empty(negative, (N,))
+    abs_off_far_power_sum = empty(negative, (N,))
+    near_adjusted = empty(negative, (N,))
     _forward_p_sum[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
         loss.data_ptr(),
-        off_near_sum.data_ptr(),
-        off_far_sum.data_ptr(),
-        far_total.data_ptr(),
+        abs_off_near_power_sum.data_ptr(),
+        abs_off_far_power_sum.data_ptr(),
+        near_adjusted.data_ptr(),
         D,
         N,
         margin,
@@ -3767,7 +3865,14 @@ def _computed_p_sum(
         torch.get_num_threads(),
     )
     return loss, PSumResiduals(
-        anchor, positive, negative, off_near_sum, off_far_sum, far_total, p, eps
+        anchor,
+        positive,
+        negative,
+        abs_off_near_power_sum,
+        abs_off_far_power_sum,
+        near_adjusted,
+        p,
+        eps,
     )
 
 
@@ -3798,29 +3903,38 @@ def backward_p_sum(
     """
     if isinstance(residuals, in_torch.PSumResiduals):
         return in_torch.backward_p_sum(grad_loss, residuals)
-    anchor, positive, negative, off_near_sum, off_far_sum, far_total, p, eps = residuals
-    check_gradient("grad_loss", grad_loss, far_total)
+    (
+        anchor,
+        positive,
+        negative,
+        abs_off_near_power_sum,
+        abs_off_far_power_sum,
+        near_adjusted,
+        p,
+        eps,
+    ) = residuals
+    check_gradient("grad_loss", grad_loss, near_adjusted)
     N, D = negative.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    far_total = far_total.contiguous()
-    off_far_sum = off_far_sum.contiguous()
-    off_near_sum = off_near_sum.contiguous()
+    near_adjusted = near_adjusted.contiguous()
+    abs_off_far_power_sum = abs_off_far_power_sum.contiguous()
+    abs_off_near_power_sum = abs_off_near_power_sum.contiguous()
     negative = negative.contiguous()
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(far_total, (N, D))
-    grad_positive = empty(far_total, (N, D))
-    grad_negative = empty(far_total, (N, D))
-    _backward_p_sum[far_total.dtype](
+    grad_anchor = empty(near_adjusted, (N, D))
+    grad_positive = empty(near_adjusted, (N, D))
+    grad_negative = empty(near_adjusted, (N, D))
+    _backward_p_sum[near_adjusted.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
-        off_near_sum.data_ptr(),
-        off_far_sum.data_ptr(),
-        far_total.data_ptr(),
+        abs_off_near_power_sum.data_ptr(),
+        abs_off_far_power_sum.data_ptr(),
+        near_adjusted.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -3841,14 +3955,21 @@ class _PSumFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, p: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = _computed_p_sum(anchor, positive, negative, margin=margin, p=p, eps=eps)
-        return loss, residuals.off_near_sum, residuals.off_far_sum, residuals.far_total
+        return (
+            loss,
+            residuals.abs_off_near_power_sum,
+            residuals.abs_off_far_power_sum,
+            residuals.near_adjusted,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, p, eps = inputs
-        _, off_near_sum, off_far_sum, far_total = output
-        ctx.save_for_backward(anchor, positive, negative, off_near_sum, off_far_sum, far_total)
-        ctx.mark_non_differentiable(off_near_sum, off_far_sum, far_total)
+        _, abs_off_near_power_sum, abs_off_far_power_sum, near_adjusted = output
+        ctx.save_for_backward(
+            anchor, positive, negative, abs_off_near_power_sum, abs_off_far_power_sum, near_adjusted
+        )
+        ctx.mark_non_differentiable(abs_off_near_power_sum, abs_off_far_power_sum, near_adjusted)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, p, eps)
 
@@ -3857,14 +3978,23 @@ class _PSumFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 6
-        anchor, positive, negative, off_near_sum, off_far_sum, far_total = ctx.saved_tensors
+        anchor, positive, negative, abs_off_near_power_sum, abs_off_far_power_sum, near_adjusted = (
+            ctx.saved_tensors
+        )
         margin, p, eps = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_loss):
             inputs = (anchor, positive, negative, margin, p, eps)
             return in_torch_instead(in_torch._PSumFunction, inputs, (grad_loss,))
         residuals = PSumResiduals(
-            anchor, positive, negative, off_near_sum, off_far_sum, far_total, p, eps
+            anchor,
+            positive,
+            negative,
+            abs_off_near_power_sum,
+            abs_off_far_power_sum,
+            near_adjusted,
+            p,
+            eps,
         )
         gradients = backward_p_sum(grad_loss, residuals)
         return (
@@ -3883,9 +4013,9 @@ class PNoneResiduals(NamedTuple):
     anchor: Tensor
     positive: Tensor
     negative: Tensor
-    off_near_sum: Tensor
-    off_far_sum: Tensor
-    far_total: Tensor
+    abs_off_near_power_sum: Tensor
+    abs_off_far_power_sum: Tensor
+    near_adjusted: Tensor
     p: float
     eps: float
 
@@ -3896,7 +4026,15 @@ _forward_p_none = Function(
     _SOURCE,
     "forward",
     20,
-    ("anchor", "positive", "negative", "loss", "off_near_sum", "off_far_sum", "far_total"),
+    (
+        "anchor",
+        "positive",
+        "negative",
+        "loss",
+        "abs_off_near_power_sum",
+        "abs_off_far_power_sum",
+        "near_adjusted",
+    ),
     2,
     ("margin", "p", "eps"),
 )
@@ -3909,9 +4047,9 @@ _backward_p_none = Function(
         "anchor",
         "positive",
         "negative",
-        "off_near_sum",
-        "off_far_sum",
-        "far_total",
+        "abs_off_near_power_sum",
+        "abs_off_far_power_sum",
+        "near_adjusted",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -3937,17 +4075,17 @@ def _computed_p_none(
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     loss = empty(negative, (N,))
-    off_near_sum = empty(negative, (N,))
-    off_far_sum = empty(negative, (N,))
-    far_total = empty(negative, (N,))
+    abs_off_near_power_sum = empty(negative, (N,))
+    abs_off_far_power_sum = empty(negative, (N,))
+    near_adjusted = empty(negative, (N,))
     _forward_p_none[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
         loss.data_ptr(),
-        off_near_sum.data_ptr(),
-        off_far_sum.data_ptr(),
-        far_total.data_ptr(),
+        abs_off_near_power_sum.data_ptr(),
+        abs_off_far_power_sum.data_ptr(),
+        near_adjusted.data_ptr(),
         D,
         N,
         margin,
@@ -3956,7 +4094,14 @@ def _computed_p_none(
         torch.get_num_threads(),
     )
     return loss, PNoneResiduals(
-        anchor, positive, negative, off_near_sum, off_far_sum, far_total, p, eps
+        anchor,
+        positive,
+        negative,
+        abs_off_near_power_sum,
+        abs_off_far_power_sum,
+        near_adjusted,
+        p,
+        eps,
     )
 
 
@@ -3987,31 +4132,40 @@ def backward_p_none(
     """
     if isinstance(residuals, in_torch.PNoneResiduals):
         return in_torch.backward_p_none(grad_loss, residuals)
-    anchor, positive, negative, off_near_sum, off_far_sum, far_total, p, eps = residuals
-    check_gradient("grad_loss", grad_loss, far_total)
+    (
+        anchor,
+        positive,
+        negative,
+        abs_off_near_power_sum,
+        abs_off_far_power_sum,
+        near_adjusted,
+        p,
+        eps,
+    ) = residuals
+    check_gradient("grad_loss", grad_loss, near_adjusted)
     N, D = negative.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    far_total = far_total.contiguous()
-    off_far_sum = off_far_sum.contiguous()
-    off_near_sum = off_near_sum.contiguous()
+    near_adjusted = near_adjusted.contiguous()
+    abs_off_far_power_sum = abs_off_far_power_sum.contiguous()
+    abs_off_near_power_sum = abs_off_near_power_sum.contiguous()
     negative = negative.contiguous()
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(far_total, (N, D))
-    grad_positive = empty(far_total, (N, D))
-    grad_negative = empty(far_total, (N, D))
-    _backward_p_none[far_total.dtype](
+    grad_anchor = empty(near_adjusted, (N, D))
+    grad_positive = empty(near_adjusted, (N, D))
+    grad_negative = empty(near_adjusted, (N, D))
+    _backward_p_none[near_adjusted.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
-        off_near_sum.data_ptr(),
-        off_far_sum.data_ptr(),
-        far_total.data_ptr(),
+        abs_off_near_power_sum.data_ptr(),
+        abs_off_far_power_sum.data_ptr(),
+        near_adjusted.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -4032,14 +4186,21 @@ class _PNoneFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, p: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = _computed_p_none(anchor, positive, negative, margin=margin, p=p, eps=eps)
-        return loss, residuals.off_near_sum, residuals.off_far_sum, residuals.far_total
+        return (
+            loss,
+            residuals.abs_off_near_power_sum,
+            residuals.abs_off_far_power_sum,
+            residuals.near_adjusted,
+        )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, p, eps = inputs
-        _, off_near_sum, off_far_sum, far_total = output
-        ctx.save_for_backward(anchor, positive, negative, off_near_sum, off_far_sum, far_total)
-        ctx.mark_non_differentiable(off_near_sum, off_far_sum, far_total)
+        _, abs_off_near_power_sum, abs_off_far_power_sum, near_adjusted = output
+        ctx.save_for_backward(
+            anchor, positive, negative, abs_off_near_power_sum, abs_off_far_power_sum, near_adjusted
+        )
+        ctx.mark_non_differentiable(abs_off_near_power_sum, abs_off_far_power_sum, near_adjusted)
         ctx.set_materialize_grads(False)
         ctx.options = (margin, p, eps)
 
@@ -4048,14 +4209,23 @@ class _PNoneFunction(torch.autograd.Function):
         grad_loss, *_ = grad_outputs
         if grad_loss is None:  # nothing depends on loss
             return (None,) * 6
-        anchor, positive, negative, off_near_sum, off_far_sum, far_total = ctx.saved_tensors
+        anchor, positive, negative, abs_off_near_power_sum, abs_off_far_power_sum, near_adjusted = (
+            ctx.saved_tensors
+        )
         margin, p, eps = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_loss):
             inputs = (anchor, positive, negative, margin, p, eps)
             return in_torch_instead(in_torch._PNoneFunction, inputs, (grad_loss,))
         residuals = PNoneResiduals(
-            anchor, positive, negative, off_near_sum, off_far_sum, far_total, p, eps
+            anchor,
+            positive,
+            negative,
+            abs_off_near_power_sum,
+            abs_off_far_power_sum,
+            near_adjusted,
+            p,
+            eps,
         )
         gradients = backward_p_none(grad_loss, residuals)
         return (
@@ -4074,12 +4244,12 @@ class PSwapResiduals(NamedTuple):
     anchor: Tensor
     positive: Tensor
     negative: Tensor
-    off_near_sum: Tensor
-    off_far_sum: Tensor
+    abs_off_near_power_sum: Tensor
+    abs_off_far_power_sum: Tensor
     far: Tensor
-    off_between_sum: Tensor
+    abs_off_between_power_sum: Tensor
     between: Tensor
-    near_total: Tensor
+    near_adjusted: Tensor
     p: float
     eps: float
 
@@ -4095,12 +4265,12 @@ _forward_p_swap = Function(
         "positive",
         "negative",
         "loss",
-        "off_near_sum",
-        "off_far_sum",
+        "abs_off_near_power_sum",
+        "abs_off_far_power_sum",
         "far",
-        "off_between_sum",
+        "abs_off_between_power_sum",
         "between",
-        "near_total",
+        "near_adjusted",
     ),
     2,
     ("margin", "p", "eps"),
@@ -4114,12 +4284,12 @@ _backward_p_swap = Function(
         "anchor",
         "positive",
         "negative",
-        "off_near_sum",
-        "off_far_sum",
+        "abs_off_near_power_sum",
+        "abs_off_far_power_sum",
         "far",
-        "off_between_sum",
+        "abs_off_between_power_sum",
         "between",
-        "near_total",
+        "near_adjusted",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -4145,23 +4315,23 @@ def _computed_p_swap(
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     loss = empty(negative, ())
-    off_near_sum = empty(negative, (N,))
-    off_far_sum = empty(negative, (N,))
+    abs_off_near_power_sum = empty(negative, (N,))
+    abs_off_far_power_sum = empty(negative, (N,))
     far = empty(negative, (N,))
-    off_between_sum = empty(negative, (N,))
+    abs_off_between_power_sum = empty(negative, (N,))
     between = empty(negative, (N,))
-    near_total = empty(negative, (N,))
+    near_adjusted = empty(negative, (N,))
     _forward_p_swap[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
         loss.data_ptr(),
-        off_near_sum.data_ptr(),
-        off_far_sum.data_ptr(),
+        abs_off_near_power_sum.data_ptr(),
+        abs_off_far_power_sum.data_ptr(),
         far.data_ptr(),
-        off_between_sum.data_ptr(),
+        abs_off_between_power_sum.data_ptr(),
         between.data_ptr(),
-        near_total.data_ptr(),
+        near_adjusted.data_ptr(),
         D,
         N,
         margin,
@@ -4173,12 +4343,12 @@ def _computed_p_swap(
         anchor,
         positive,
         negative,
-        off_near_sum,
-        off_far_sum,
+        abs_off_near_power_sum,
+        abs_off_far_power_sum,
         far,
-        off_between_sum,
+        abs_off_between_power_sum,
         between,
-        near_total,
+        near_adjusted,
         p,
         eps,
     )
@@ -4215,43 +4385,43 @@ def backward_p_swap(
         anchor,
         positive,
         negative,
-        off_near_sum,
-        off_far_sum,
+        abs_off_near_power_sum,
+        abs_off_far_power_sum,
         far,
-        off_between_sum,
+        abs_off_between_power_sum,
         between,
-        near_total,
+        near_adjusted,
         p,
         eps,
     ) = residuals
-    check_gradient("grad_loss", grad_loss, near_total)
+    check_gradient("grad_loss", grad_loss, near_adjusted)
     N, D = negative.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    near_total = near_total.contiguous()
+    near_adjusted = near_adjusted.contiguous()
     between = between.contiguous()
-    off_between_sum = off_between_sum.contiguous()
+    abs_off_between_power_sum = abs_off_between_power_sum.contiguous()
     far = far.contiguous()
-    off_far_sum = off_far_sum.contiguous()
-    off_near_sum = off_near_sum.contiguous()
+    abs_off_far_power_sum = abs_off_far_power_sum.contiguous()
+    abs_off_near_power_sum = abs_off_near_power_sum.contiguous()
     negative = negative.contiguous()
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_total, (N, D))
-    grad_positive = empty(near_total, (N, D))
-    grad_negative = empty(near_total, (N, D))
-    _backward_p_swap[near_total.dtype](
+    grad_anchor = empty(near_adjusted, (N, D))
+    grad_positive = empty(near_adjusted, (N, D))
+    grad_negative = empty(near_adjusted, (N, D))
+    _backward_p_swap[near_adjusted.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
-        off_near_sum.data_ptr(),
-        off_far_sum.data_ptr(),
+        abs_off_near_power_sum.data_ptr(),
+        abs_off_far_power_sum.data_ptr(),
         far.data_ptr(),
-        off_between_sum.data_ptr(),
+        abs_off_between_power_sum.data_ptr(),
         between.data_ptr(),
-        near_total.data_ptr(),
+        near_adjusted.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -4274,31 +4444,44 @@ class _PSwapFunction(torch.autograd.Function):
         loss, residuals = _computed_p_swap(anchor, positive, negative, margin=margin, p=p, eps=eps)
         return (
             loss,
-            residuals.off_near_sum,
-            residuals.off_far_sum,
+            residuals.abs_off_near_power_sum,
+            residuals.abs_off_far_power_sum,
             residuals.far,
-            residuals.off_between_sum,
+            residuals.abs_off_between_power_sum,
             residuals.between,
-            residuals.near_total,
+            residuals.near_adjusted,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, p, eps = inputs
-        _, off_near_sum, off_far_sum, far, off_between_sum, between, near_total = output
+        (
+            _,
+            abs_off_near_power_sum,
+            abs_off_far_power_sum,
+            far,
+            abs_off_between_power_sum,
+            between,
+            near_adjusted,
+        ) = output
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
-            off_near_sum,
-            off_far_sum,
+            abs_off_near_power_sum,
+            abs_off_far_power_sum,
             far,
-            off_between_sum,
+            abs_off_between_power_sum,
             between,
-            near_total,
+            near_adjusted,
         )
         ctx.mark_non_differentiable(
-            off_near_sum, off_far_sum, far, off_between_sum, between, near_total
+            abs_off_near_power_sum,
+            abs_off_far_power_sum,
+            far,
+            abs_off_between_power_sum,
+            between,
+            near_adjusted,
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, p, eps)
@@ -4312,12 +4495,12 @@ class _PSwapFunction(torch.autograd.Function):
             anchor,
             positive,
             negative,
-            off_near_sum,
-            off_far_sum,
+            abs_off_near_power_sum,
+            abs_off_far_power_sum,
             far,
-            off_between_sum,
+            abs_off_between_power_sum,
             between,
-            near_total,
+            near_adjusted,
         ) = ctx.saved_tensors
         margin, p, eps = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
@@ -4328,12 +4511,12 @@ class _PSwapFunction(torch.autograd.Function):
             anchor,
             positive,
             negative,
-            off_near_sum,
-            off_far_sum,
+            abs_off_near_power_sum,
+            abs_off_far_power_sum,
             far,
-            off_between_sum,
+            abs_off_between_power_sum,
             between,
-            near_total,
+            near_adjusted,
             p,
             eps,
         )
@@ -4354,12 +4537,12 @@ class PSwapSumResiduals(NamedTuple):
     anchor: Tensor
     positive: Tensor
     negative: Tensor
-    off_near_sum: Tensor
-    off_far_sum: Tensor
+    abs_off_near_power_sum: Tensor
+    abs_off_far_power_sum: Tensor
     far: Tensor
-    off_between_sum: Tensor
+    abs_off_between_power_sum: Tensor
     between: Tensor
-    near_total: Tensor
+    near_adjusted: Tensor
     p: float
     eps: float
 
@@ -4375,12 +4558,12 @@ _forward_p_swap_sum = Function(
         "positive",
         "negative",
         "loss",
-        "off_near_sum",
-        "off_far_sum",
+        "abs_off_near_power_sum",
+        "abs_off_far_power_sum",
         "far",
-        "off_between_sum",
+        "abs_off_between_power_sum",
         "between",
-        "near_total",
+        "near_adjusted",
     ),
     2,
     ("margin", "p", "eps"),
@@ -4394,12 +4577,12 @@ _backward_p_swap_sum = Function(
         "anchor",
         "positive",
         "negative",
-        "off_near_sum",
-        "off_far_sum",
+        "abs_off_near_power_sum",
+        "abs_off_far_power_sum",
         "far",
-        "off_between_sum",
+        "abs_off_between_power_sum",
         "between",
-        "near_total",
+        "near_adjusted",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -4425,23 +4608,23 @@ def _computed_p_swap_sum(
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     loss = empty(negative, ())
-    off_near_sum = empty(negative, (N,))
-    off_far_sum = empty(negative, (N,))
+    abs_off_near_power_sum = empty(negative, (N,))
+    abs_off_far_power_sum = empty(negative, (N,))
     far = empty(negative, (N,))
-    off_between_sum = empty(negative, (N,))
+    abs_off_between_power_sum = empty(negative, (N,))
     between = empty(negative, (N,))
-    near_total = empty(negative, (N,))
+    near_adjusted = empty(negative, (N,))
     _forward_p_swap_sum[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
         loss.data_ptr(),
-        off_near_sum.data_ptr(),
-        off_far_sum.data_ptr(),
+        abs_off_near_power_sum.data_ptr(),
+        abs_off_far_power_sum.data_ptr(),
         far.data_ptr(),
-        off_between_sum.data_ptr(),
+        abs_off_between_power_sum.data_ptr(),
         between.data_ptr(),
-        near_total.data_ptr(),
+        near_adjusted.data_ptr(),
         D,
         N,
         margin,
@@ -4453,12 +4636,12 @@ def _computed_p_swap_sum(
         anchor,
         positive,
         negative,
-        off_near_sum,
-        off_far_sum,
+        abs_off_near_power_sum,
+        abs_off_far_power_sum,
         far,
-        off_between_sum,
+        abs_off_between_power_sum,
         between,
-        near_total,
+        near_adjusted,
         p,
         eps,
     )
@@ -4495,43 +4678,43 @@ def backward_p_swap_sum(
         anchor,
         positive,
         negative,
-        off_near_sum,
-        off_far_sum,
+        abs_off_near_power_sum,
+        abs_off_far_power_sum,
         far,
-        off_between_sum,
+        abs_off_between_power_sum,
         between,
-        near_total,
+        near_adjusted,
         p,
         eps,
     ) = residuals
-    check_gradient("grad_loss", grad_loss, near_total)
+    check_gradient("grad_loss", grad_loss, near_adjusted)
     N, D = negative.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    near_total = near_total.contiguous()
+    near_adjusted = near_adjusted.contiguous()
     between = between.contiguous()
-    off_between_sum = off_between_sum.contiguous()
+    abs_off_between_power_sum = abs_off_between_power_sum.contiguous()
     far = far.contiguous()
-    off_far_sum = off_far_sum.contiguous()
-    off_near_sum = off_near_sum.contiguous()
+    abs_off_far_power_sum = abs_off_far_power_sum.contiguous()
+    abs_off_near_power_sum = abs_off_near_power_sum.contiguous()
     negative = negative.contiguous()
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_total, (N, D))
-    grad_positive = empty(near_total, (N, D))
-    grad_negative = empty(near_total, (N, D))
-    _backward_p_swap_sum[near_total.dtype](
+    grad_anchor = empty(near_adjusted, (N, D))
+    grad_positive = empty(near_adjusted, (N, D))
+    grad_negative = empty(near_adjusted, (N, D))
+    _backward_p_swap_sum[near_adjusted.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
-        off_near_sum.data_ptr(),
-        off_far_sum.data_ptr(),
+        abs_off_near_power_sum.data_ptr(),
+        abs_off_far_power_sum.data_ptr(),
         far.data_ptr(),
-        off_between_sum.data_ptr(),
+        abs_off_between_power_sum.data_ptr(),
         between.data_ptr(),
-        near_total.data_ptr(),
+        near_adjusted.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -4556,31 +4739,44 @@ class _PSwapSumFunction(torch.autograd.Function):
         )
         return (
             loss,
-            residuals.off_near_sum,
-            residuals.off_far_sum,
+            residuals.abs_off_near_power_sum,
+            residuals.abs_off_far_power_sum,
             residuals.far,
-            residuals.off_between_sum,
+            residuals.abs_off_between_power_sum,
             residuals.between,
-            residuals.near_total,
+            residuals.near_adjusted,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, p, eps = inputs
-        _, off_near_sum, off_far_sum, far, off_between_sum, between, near_total = output
+        (
+            _,
+            abs_off_near_power_sum,
+            abs_off_far_power_sum,
+            far,
+            abs_off_between_power_sum,
+            between,
+            near_adjusted,
+        ) = output
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
-            off_near_sum,
-            off_far_sum,
+            abs_off_near_power_sum,
+            abs_off_far_power_sum,
             far,
-            off_between_sum,
+            abs_off_between_power_sum,
             between,
-            near_total,
+            near_adjusted,
         )
         ctx.mark_non_differentiable(
-            off_near_sum, off_far_sum, far, off_between_sum, between, near_total
+            abs_off_near_power_sum,
+            abs_off_far_power_sum,
+            far,
+            abs_off_between_power_sum,
+            between,
+            near_adjusted,
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, p, eps)
@@ -4594,12 +4790,12 @@ class _PSwapSumFunction(torch.autograd.Function):
             anchor,
             positive,
             negative,
-            off_near_sum,
-            off_far_sum,
+            abs_off_near_power_sum,
+            abs_off_far_power_sum,
             far,
-            off_between_sum,
+            abs_off_between_power_sum,
             between,
-            near_total,
+            near_adjusted,
         ) = ctx.saved_tensors
         margin, p, eps = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
@@ -4610,12 +4806,12 @@ class _PSwapSumFunction(torch.autograd.Function):
             anchor,
             positive,
             negative,
-            off_near_sum,
-            off_far_sum,
+            abs_off_near_power_sum,
+            abs_off_far_power_sum,
             far,
-            off_between_sum,
+            abs_off_between_power_sum,
             between,
-            near_total,
+            near_adjusted,
             p,
             eps,
         )
@@ -4636,12 +4832,12 @@ class PSwapNoneResiduals(NamedTuple):
     anchor: Tensor
     positive: Tensor
     negative: Tensor
-    off_near_sum: Tensor
-    off_far_sum: Tensor
+    abs_off_near_power_sum: Tensor
+    abs_off_far_power_sum: Tensor
     far: Tensor
-    off_between_sum: Tensor
+    abs_off_between_power_sum: Tensor
     between: Tensor
-    near_total: Tensor
+    near_adjusted: Tensor
     p: float
     eps: float
 
@@ -4657,12 +4853,12 @@ _forward_p_swap_none = Function(
         "positive",
         "negative",
         "loss",
-        "off_near_sum",
-        "off_far_sum",
+        "abs_off_near_power_sum",
+        "abs_off_far_power_sum",
         "far",
-        "off_between_sum",
+        "abs_off_between_power_sum",
         "between",
-        "near_total",
+        "near_adjusted",
     ),
     2,
     ("margin", "p", "eps"),
@@ -4676,12 +4872,12 @@ _backward_p_swap_none = Function(
         "anchor",
         "positive",
         "negative",
-        "off_near_sum",
-        "off_far_sum",
+        "abs_off_near_power_sum",
+        "abs_off_far_power_sum",
         "far",
-        "off_between_sum",
+        "abs_off_between_power_sum",
         "between",
-        "near_total",
+        "near_adjusted",
         "grad_anchor",
         "grad_positive",
         "grad_negative",
@@ -4707,23 +4903,23 @@ def _computed_p_swap_none(
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     loss = empty(negative, (N,))
-    off_near_sum = empty(negative, (N,))
-    off_far_sum = empty(negative, (N,))
+    abs_off_near_power_sum = empty(negative, (N,))
+    abs_off_far_power_sum = empty(negative, (N,))
     far = empty(negative, (N,))
-    off_between_sum = empty(negative, (N,))
+    abs_off_between_power_sum = empty(negative, (N,))
     between = empty(negative, (N,))
-    near_total = empty(negative, (N,))
+    near_adjusted = empty(negative, (N,))
     _forward_p_swap_none[negative.dtype](
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
         loss.data_ptr(),
-        off_near_sum.data_ptr(),
-        off_far_sum.data_ptr(),
+        abs_off_near_power_sum.data_ptr(),
+        abs_off_far_power_sum.data_ptr(),
         far.data_ptr(),
-        off_between_sum.data_ptr(),
+        abs_off_between_power_sum.data_ptr(),
         between.data_ptr(),
-        near_total.data_ptr(),
+        near_adjusted.data_ptr(),
         D,
         N,
         margin,
@@ -4735,12 +4931,12 @@ def _computed_p_swap_none(
         anchor,
         positive,
         negative,
-        off_near_sum,
-        off_far_sum,
+        abs_off_near_power_sum,
+        abs_off_far_power_sum,
         far,
-        off_between_sum,
+        abs_off_between_power_sum,
         between,
-        near_total,
+        near_adjusted,
         p,
         eps,
     )
@@ -4777,45 +4973,45 @@ def backward_p_swap_none(
         anchor,
         positive,
         negative,
-        off_near_sum,
-        off_far_sum,
+        abs_off_near_power_sum,
+        abs_off_far_power_sum,
         far,
-        off_between_sum,
+        abs_off_between_power_sum,
         between,
-        near_total,
+        near_adjusted,
         p,
         eps,
     ) = residuals
-    check_gradient("grad_loss", grad_loss, near_total)
+    check_gradient("grad_loss", grad_loss, near_adjusted)
     N, D = negative.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    near_total = near_total.contiguous()
+    near_adjusted = near_adjusted.contiguous()
     between = between.contiguous()
-    off_between_sum = off_between_sum.contiguous()
+    abs_off_between_power_sum = abs_off_between_power_sum.contiguous()
     far = far.contiguous()
-    off_far_sum = off_far_sum.contiguous()
-    off_near_sum = off_near_sum.contiguous()
+    abs_off_far_power_sum = abs_off_far_power_sum.contiguous()
+    abs_off_near_power_sum = abs_off_near_power_sum.contiguous()
     negative = negative.contiguous()
     positive = positive.contiguous()
     anchor = anchor.contiguous()
     grad_loss = grad_loss.contiguous()
-    grad_anchor = empty(near_total, (N, D))
-    grad_positive = empty(near_total, (N, D))
-    grad_negative = empty(near_total, (N, D))
-    _backward_p_swap_none[near_total.dtype](
+    grad_anchor = empty(near_adjusted, (N, D))
+    grad_positive = empty(near_adjusted, (N, D))
+    grad_negative = empty(near_adjusted, (N, D))
+    _backward_p_swap_none[near_adjusted.dtype](
         grad_loss.data_ptr(),
         anchor.data_ptr(),
         positive.data_ptr(),
         negative.data_ptr(),
-        off_near_sum.data_ptr(),
-        off_far_sum.data_ptr(),
+        abs_off_near_power_sum.data_ptr(),
+        abs_off_far_power_sum.data_ptr(),
         far.data_ptr(),
-        off_between_sum.data_ptr(),
+        abs_off_between_power_sum.data_ptr(),
         between.data_ptr(),
-        near_total.data_ptr(),
+        near_adjusted.data_ptr(),
         grad_anchor.data_ptr(),
         grad_positive.data_ptr(),
         grad_negative.data_ptr(),
@@ -4840,31 +5036,44 @@ class _PSwapNoneFunction(torch.autograd.Function):
         )
         return (
             loss,
-            residuals.off_near_sum,
-            residuals.off_far_sum,
+            residuals.abs_off_near_power_sum,
+            residuals.abs_off_far_power_sum,
             residuals.far,
-            residuals.off_between_sum,
+            residuals.abs_off_between_power_sum,
             residuals.between,
-            residuals.near_total,
+            residuals.near_adjusted,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         anchor, positive, negative, margin, p, eps = inputs
-        _, off_near_sum, off_far_sum, far, off_between_sum, between, near_total = output
+        (
+            _,
+            abs_off_near_power_sum,
+            abs_off_far_power_sum,
+            far,
+            abs_off_between_power_sum,
+            between,
+            near_adjusted,
+        ) = output
         ctx.save_for_backward(
             anchor,
             positive,
             negative,
-            off_near_sum,
-            off_far_sum,
+            abs_off_near_power_sum,
+            abs_off_far_power_sum,
             far,
-            off_between_sum,
+            abs_off_between_power_sum,
             between,
-            near_total,
+            near_adjusted,
         )
         ctx.mark_non_differentiable(
-            off_near_sum, off_far_sum, far, off_between_sum, between, near_total
+            abs_off_near_power_sum,
+            abs_off_far_power_sum,
+            far,
+            abs_off_between_power_sum,
+            between,
+            near_adjusted,
         )
         ctx.set_materialize_grads(False)
         ctx.options = (margin, p, eps)
@@ -4878,12 +5087,12 @@ class _PSwapNoneFunction(torch.autograd.Function):
             anchor,
             positive,
             negative,
-            off_near_sum,
-            off_far_sum,
+            abs_off_near_power_sum,
+            abs_off_far_power_sum,
             far,
-            off_between_sum,
+            abs_off_between_power_sum,
             between,
-            near_total,
+            near_adjusted,
         ) = ctx.saved_tensors
         margin, p, eps = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
@@ -4894,12 +5103,12 @@ class _PSwapNoneFunction(torch.autograd.Function):
             anchor,
             positive,
             negative,
-            off_near_sum,
-            off_far_sum,
+            abs_off_near_power_sum,
+            abs_off_far_power_sum,
             far,
-            off_between_sum,
+            abs_off_between_power_sum,
             between,
-            near_total,
+            near_adjusted,
             p,
             eps,
         )

@@ -214,9 +214,9 @@ int backward(const real *restrict grad_y, real *restrict grad_x, int64_t K, int6
 
 #if VARIANT == 3 /* ord_inf */
 
-/* y, y_argmax, x_y_argmax from x. */
+/* y, y_argmax, x_at_y_argmax from x. */
 int forward(const real *restrict x, real *restrict y, int64_t *restrict y_argmax,
-            real *restrict x_y_argmax, int64_t K, int64_t N, int threads) {
+            real *restrict x_at_y_argmax, int64_t K, int64_t N, int threads) {
     if (K == 0)
         return -1;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
@@ -230,15 +230,15 @@ int forward(const real *restrict x, real *restrict y, int64_t *restrict y_argmax
                 y_argmax[n] = k;
             }
         }
-        x_y_argmax[n] = x[n * K + y_argmax[n]];
-        y[n] = R(fabs)(x_y_argmax[n]);
+        x_at_y_argmax[n] = x[n * K + y_argmax[n]];
+        y[n] = R(fabs)(x_at_y_argmax[n]);
     }
     return 0;
 }
 
-/* grad_x from grad_y, y_argmax, x_y_argmax. */
+/* grad_x from grad_y, y_argmax, x_at_y_argmax. */
 int backward(const real *restrict grad_y, const int64_t *restrict y_argmax,
-             const real *restrict x_y_argmax, real *restrict grad_x, int64_t K, int64_t N,
+             const real *restrict x_at_y_argmax, real *restrict grad_x, int64_t K, int64_t N,
              int threads) {
     for (int64_t i = 0; i < N; i++)
         if (y_argmax[i] < 0 || y_argmax[i] >= K)
@@ -258,8 +258,8 @@ int backward(const real *restrict grad_y, const int64_t *restrict y_argmax,
             if (grad_x_past)
                 stream(&grad_x[n * K + k_line], grad_x_line, k_stop - k_line);
         }
-        /* grad_x[n,y_argmax[n]] += grad_y[n]*sign(x_y_argmax[n]) */
-        grad_x[n * K + y_argmax[n]] += grad_y[n] * sign(x_y_argmax[n]);
+        /* grad_x[n,y_argmax[n]] += grad_y[n]*sign(x_at_y_argmax[n]) */
+        grad_x[n * K + y_argmax[n]] += grad_y[n] * sign(x_at_y_argmax[n]);
     }
     return 0;
 }
@@ -268,9 +268,9 @@ int backward(const real *restrict grad_y, const int64_t *restrict y_argmax,
 
 #if VARIANT == 4 /* ord_minus_inf */
 
-/* y, y_argmax_1, x_y_argmax_1 from x. */
+/* y, y_argmax_1, x_at_y_argmax_1 from x. */
 int forward(const real *restrict x, real *restrict y, int64_t *restrict y_argmax_1,
-            real *restrict x_y_argmax_1, int64_t K, int64_t N, int threads) {
+            real *restrict x_at_y_argmax_1, int64_t K, int64_t N, int threads) {
     if (K == 0)
         return -1;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
@@ -285,15 +285,15 @@ int forward(const real *restrict x, real *restrict y, int64_t *restrict y_argmax
                 y_argmax_1[n] = k;
             }
         }
-        x_y_argmax_1[n] = x[n * K + y_argmax_1[n]];
-        y[n] = R(fabs)(x_y_argmax_1[n]);
+        x_at_y_argmax_1[n] = x[n * K + y_argmax_1[n]];
+        y[n] = R(fabs)(x_at_y_argmax_1[n]);
     }
     return 0;
 }
 
-/* grad_x from grad_y, y_argmax_1, x_y_argmax_1. */
+/* grad_x from grad_y, y_argmax_1, x_at_y_argmax_1. */
 int backward(const real *restrict grad_y, const int64_t *restrict y_argmax_1,
-             const real *restrict x_y_argmax_1, real *restrict grad_x, int64_t K, int64_t N,
+             const real *restrict x_at_y_argmax_1, real *restrict grad_x, int64_t K, int64_t N,
              int threads) {
     for (int64_t i = 0; i < N; i++)
         if (y_argmax_1[i] < 0 || y_argmax_1[i] >= K)
@@ -313,8 +313,8 @@ int backward(const real *restrict grad_y, const int64_t *restrict y_argmax_1,
             if (grad_x_past)
                 stream(&grad_x[n * K + k_line], grad_x_line, k_stop - k_line);
         }
-        /* grad_x[n,y_argmax_1[n]] += grad_y[n]*sign(x_y_argmax_1[n]) */
-        grad_x[n * K + y_argmax_1[n]] += grad_y[n] * sign(x_y_argmax_1[n]);
+        /* grad_x[n,y_argmax_1[n]] += grad_y[n]*sign(x_at_y_argmax_1[n]) */
+        grad_x[n * K + y_argmax_1[n]] += grad_y[n] * sign(x_at_y_argmax_1[n]);
     }
     return 0;
 }
@@ -323,45 +323,46 @@ int backward(const real *restrict grad_y, const int64_t *restrict y_argmax_1,
 
 #if VARIANT == 5 /* ord */
 
-/* y, y_abs_sum from x. */
-int forward(const real *restrict x, real *restrict y, real *restrict y_abs_sum, int64_t K,
+/* y, y_abs_power_sum from x. */
+int forward(const real *restrict x, real *restrict y, real *restrict y_abs_power_sum, int64_t K,
             int64_t N, real ord, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* y_abs_power[n,k] = y_abs[n,k]**ord */
-        /* y_abs_sum[n] = sum_k(y_abs_power[n,k]) */
-        wide y_abs_sum_total = 0;
+        /* y_abs_power_sum[n] = sum_k(y_abs_power[n,k]) */
+        wide y_abs_power_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
-            real y_abs_sum_span = 0;
-            #pragma omp simd reduction(+ : y_abs_sum_span)
+            real y_abs_power_sum_span = 0;
+            #pragma omp simd reduction(+ : y_abs_power_sum_span)
             for (int64_t k = k_block; k < k_end; k++) {
                 const real y_abs = R(fabs)(x[n * K + k]);
                 const real y_abs_power = R(pow)(y_abs, ord);
-                y_abs_sum_span += y_abs_power;
+                y_abs_power_sum_span += y_abs_power;
             }
-            y_abs_sum_total += y_abs_sum_span;
+            y_abs_power_sum_total += y_abs_power_sum_span;
         }
-        y_abs_sum[n] = y_abs_sum_total;
-        y[n] = y_abs_sum[n] == 0 ? 0 : R(pow)(y_abs_sum[n], 1 / ord);
+        y_abs_power_sum[n] = y_abs_power_sum_total;
+        y[n] = y_abs_power_sum[n] == 0 ? 0 : R(pow)(y_abs_power_sum[n], 1 / ord);
     }
     return 0;
 }
 
-/* grad_x from grad_y, x, y_abs_sum. */
+/* grad_x from grad_y, x, y_abs_power_sum. */
 int backward(const real *restrict grad_y, const real *restrict x,
-             const real *restrict y_abs_sum, real *restrict grad_x, int64_t K, int64_t N,
+             const real *restrict y_abs_power_sum, real *restrict grad_x, int64_t K, int64_t N,
              real ord, int threads) {
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* grad_x[n,k] = grad_y[n]
-                         *where(y_abs_sum[n] == 0, 0, y_abs_sum[n]**(1/ord - 1)
+                         *where(y_abs_power_sum[n] == 0, 0, y_abs_power_sum[n]**(1/ord - 1)
                                 *where(y_abs[n,k] == 0, 0, y_abs[n,k]**(ord - 1)))*sign(x[n,k]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
             const real y_abs = R(fabs)(x[n * K + k]);
-            grad_x[n * K + k] = grad_y[n] * choose(y_abs_sum[n] == 0, 0, R(pow)(y_abs_sum[n], 1 /
-                    ord - 1) * (y_abs == 0 ? 0 : R(pow)(y_abs, ord - 1))) * sign(x[n * K + k]);
+            grad_x[n * K + k] = grad_y[n] * choose(y_abs_power_sum[n] == 0, 0,
+                    R(pow)(y_abs_power_sum[n], 1 / ord - 1) * (y_abs == 0 ? 0 : R(pow)(y_abs, ord -
+                    1))) * sign(x[n * K + k]);
         }
     }
     return 0;

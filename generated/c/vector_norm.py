@@ -296,15 +296,15 @@ class OrdInfResiduals(NamedTuple):
     """What the forward pass keeps for the backward pass."""
 
     y_argmax: Tensor
-    x_y_argmax: Tensor
+    x_at_y_argmax: Tensor
     K: int
 
 
 OrdInfGradients = in_torch.OrdInfGradients
 
-_forward_ord_inf = Function(_SOURCE, "forward", 3, ("x", "y", "y_argmax", "x_y_argmax"), 2, ())
+_forward_ord_inf = Function(_SOURCE, "forward", 3, ("x", "y", "y_argmax", "x_at_y_argmax"), 2, ())
 _backward_ord_inf = Function(
-    _SOURCE, "backward", 3, ("grad_y", "y_argmax", "x_y_argmax", "grad_x"), 2, ()
+    _SOURCE, "backward", 3, ("grad_y", "y_argmax", "x_at_y_argmax", "grad_x"), 2, ()
 )
 
 
@@ -315,17 +315,17 @@ def _computed_ord_inf(x: Tensor) -> tuple[Tensor, OrdInfResiduals]:
     x = x.contiguous()
     y = empty(x, (N,))
     y_argmax = empty(x, (N,), torch.int64)
-    x_y_argmax = empty(x, (N,))
+    x_at_y_argmax = empty(x, (N,))
     _forward_ord_inf[x.dtype](
         x.data_ptr(),
         y.data_ptr(),
         y_argmax.data_ptr(),
-        x_y_argmax.data_ptr(),
+        x_at_y_argmax.data_ptr(),
         K,
         N,
         torch.get_num_threads(),
     )
-    return y, OrdInfResiduals(y_argmax, x_y_argmax, K)
+    return y, OrdInfResiduals(y_argmax, x_at_y_argmax, K)
 
 
 def forward_ord_inf(x: Tensor) -> tuple[Tensor, OrdInfResiduals | in_torch.OrdInfResiduals]:
@@ -347,19 +347,19 @@ def backward_ord_inf(
     """
     if isinstance(residuals, in_torch.OrdInfResiduals):
         return in_torch.backward_ord_inf(grad_y, residuals)
-    y_argmax, x_y_argmax, K = residuals
-    check_gradient("grad_y", grad_y, x_y_argmax)
-    (N,) = x_y_argmax.shape
+    y_argmax, x_at_y_argmax, K = residuals
+    check_gradient("grad_y", grad_y, x_at_y_argmax)
+    (N,) = x_at_y_argmax.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    x_y_argmax = x_y_argmax.contiguous()
+    x_at_y_argmax = x_at_y_argmax.contiguous()
     y_argmax = y_argmax.contiguous()
     grad_y = grad_y.contiguous()
-    grad_x = empty(x_y_argmax, (N, K))
-    _backward_ord_inf[x_y_argmax.dtype](
+    grad_x = empty(x_at_y_argmax, (N, K))
+    _backward_ord_inf[x_at_y_argmax.dtype](
         grad_y.data_ptr(),
         y_argmax.data_ptr(),
-        x_y_argmax.data_ptr(),
+        x_at_y_argmax.data_ptr(),
         grad_x.data_ptr(),
         K,
         N,
@@ -374,14 +374,14 @@ class _OrdInfFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, ...]:
         y, residuals = _computed_ord_inf(x)
-        return y, residuals.y_argmax, residuals.x_y_argmax
+        return y, residuals.y_argmax, residuals.x_at_y_argmax
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         (x,) = inputs
-        _, y_argmax, x_y_argmax = output
-        ctx.save_for_backward(x, y_argmax, x_y_argmax)
-        ctx.mark_non_differentiable(y_argmax, x_y_argmax)
+        _, y_argmax, x_at_y_argmax = output
+        ctx.save_for_backward(x, y_argmax, x_at_y_argmax)
+        ctx.mark_non_differentiable(y_argmax, x_at_y_argmax)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -389,13 +389,13 @@ class _OrdInfFunction(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 1
-        x, y_argmax, x_y_argmax = ctx.saved_tensors
+        x, y_argmax, x_at_y_argmax = ctx.saved_tensors
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_y):
             inputs = (x,)
             return in_torch_instead(in_torch._OrdInfFunction, inputs, (grad_y,))
         K = x.shape[1]
-        residuals = OrdInfResiduals(y_argmax, x_y_argmax, K)
+        residuals = OrdInfResiduals(y_argmax, x_at_y_argmax, K)
         gradients = backward_ord_inf(grad_y, residuals)
         return (gradients.grad_x,)
 
@@ -404,17 +404,17 @@ class OrdMinusInfResiduals(NamedTuple):
     """What the forward pass keeps for the backward pass."""
 
     y_argmax_1: Tensor
-    x_y_argmax_1: Tensor
+    x_at_y_argmax_1: Tensor
     K: int
 
 
 OrdMinusInfGradients = in_torch.OrdMinusInfGradients
 
 _forward_ord_minus_inf = Function(
-    _SOURCE, "forward", 4, ("x", "y", "y_argmax_1", "x_y_argmax_1"), 2, ()
+    _SOURCE, "forward", 4, ("x", "y", "y_argmax_1", "x_at_y_argmax_1"), 2, ()
 )
 _backward_ord_minus_inf = Function(
-    _SOURCE, "backward", 4, ("grad_y", "y_argmax_1", "x_y_argmax_1", "grad_x"), 2, ()
+    _SOURCE, "backward", 4, ("grad_y", "y_argmax_1", "x_at_y_argmax_1", "grad_x"), 2, ()
 )
 
 
@@ -425,17 +425,17 @@ def _computed_ord_minus_inf(x: Tensor) -> tuple[Tensor, OrdMinusInfResiduals]:
     x = x.contiguous()
     y = empty(x, (N,))
     y_argmax_1 = empty(x, (N,), torch.int64)
-    x_y_argmax_1 = empty(x, (N,))
+    x_at_y_argmax_1 = empty(x, (N,))
     _forward_ord_minus_inf[x.dtype](
         x.data_ptr(),
         y.data_ptr(),
         y_argmax_1.data_ptr(),
-        x_y_argmax_1.data_ptr(),
+        x_at_y_argmax_1.data_ptr(),
         K,
         N,
         torch.get_num_threads(),
     )
-    return y, OrdMinusInfResiduals(y_argmax_1, x_y_argmax_1, K)
+    return y, OrdMinusInfResiduals(y_argmax_1, x_at_y_argmax_1, K)
 
 
 def forward_ord_minus_inf(
@@ -459,19 +459,19 @@ def backward_ord_minus_inf(
     """
     if isinstance(residuals, in_torch.OrdMinusInfResiduals):
         return in_torch.backward_ord_minus_inf(grad_y, residuals)
-    y_argmax_1, x_y_argmax_1, K = residuals
-    check_gradient("grad_y", grad_y, x_y_argmax_1)
-    (N,) = x_y_argmax_1.shape
+    y_argmax_1, x_at_y_argmax_1, K = residuals
+    check_gradient("grad_y", grad_y, x_at_y_argmax_1)
+    (N,) = x_at_y_argmax_1.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    x_y_argmax_1 = x_y_argmax_1.contiguous()
+    x_at_y_argmax_1 = x_at_y_argmax_1.contiguous()
     y_argmax_1 = y_argmax_1.contiguous()
     grad_y = grad_y.contiguous()
-    grad_x = empty(x_y_argmax_1, (N, K))
-    _backward_ord_minus_inf[x_y_argmax_1.dtype](
+    grad_x = empty(x_at_y_argmax_1, (N, K))
+    _backward_ord_minus_inf[x_at_y_argmax_1.dtype](
         grad_y.data_ptr(),
         y_argmax_1.data_ptr(),
-        x_y_argmax_1.data_ptr(),
+        x_at_y_argmax_1.data_ptr(),
         grad_x.data_ptr(),
         K,
         N,
@@ -486,14 +486,14 @@ class _OrdMinusInfFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, ...]:
         y, residuals = _computed_ord_minus_inf(x)
-        return y, residuals.y_argmax_1, residuals.x_y_argmax_1
+        return y, residuals.y_argmax_1, residuals.x_at_y_argmax_1
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         (x,) = inputs
-        _, y_argmax_1, x_y_argmax_1 = output
-        ctx.save_for_backward(x, y_argmax_1, x_y_argmax_1)
-        ctx.mark_non_differentiable(y_argmax_1, x_y_argmax_1)
+        _, y_argmax_1, x_at_y_argmax_1 = output
+        ctx.save_for_backward(x, y_argmax_1, x_at_y_argmax_1)
+        ctx.mark_non_differentiable(y_argmax_1, x_at_y_argmax_1)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -501,13 +501,13 @@ class _OrdMinusInfFunction(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 1
-        x, y_argmax_1, x_y_argmax_1 = ctx.saved_tensors
+        x, y_argmax_1, x_at_y_argmax_1 = ctx.saved_tensors
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_y):
             inputs = (x,)
             return in_torch_instead(in_torch._OrdMinusInfFunction, inputs, (grad_y,))
         K = x.shape[1]
-        residuals = OrdMinusInfResiduals(y_argmax_1, x_y_argmax_1, K)
+        residuals = OrdMinusInfResiduals(y_argmax_1, x_at_y_argmax_1, K)
         gradients = backward_ord_minus_inf(grad_y, residuals)
         return (gradients.grad_x,)
 
@@ -516,15 +516,15 @@ class OrdResiduals(NamedTuple):
     """What the forward pass keeps for the backward pass."""
 
     x: Tensor
-    y_abs_sum: Tensor
+    y_abs_power_sum: Tensor
     ord: float
 
 
 OrdGradients = in_torch.OrdGradients
 
-_forward_ord = Function(_SOURCE, "forward", 5, ("x", "y", "y_abs_sum"), 2, ("ord",))
+_forward_ord = Function(_SOURCE, "forward", 5, ("x", "y", "y_abs_power_sum"), 2, ("ord",))
 _backward_ord = Function(
-    _SOURCE, "backward", 5, ("grad_y", "x", "y_abs_sum", "grad_x"), 2, ("ord",)
+    _SOURCE, "backward", 5, ("grad_y", "x", "y_abs_power_sum", "grad_x"), 2, ("ord",)
 )
 
 
@@ -534,11 +534,11 @@ def _computed_ord(x: Tensor, *, ord: float = 2.0) -> tuple[Tensor, OrdResiduals]
     N, K = x.shape
     x = x.contiguous()
     y = empty(x, (N,))
-    y_abs_sum = empty(x, (N,))
+    y_abs_power_sum = empty(x, (N,))
     _forward_ord[x.dtype](
-        x.data_ptr(), y.data_ptr(), y_abs_sum.data_ptr(), K, N, ord, torch.get_num_threads()
+        x.data_ptr(), y.data_ptr(), y_abs_power_sum.data_ptr(), K, N, ord, torch.get_num_threads()
     )
-    return y, OrdResiduals(x, y_abs_sum, ord)
+    return y, OrdResiduals(x, y_abs_power_sum, ord)
 
 
 def forward_ord(
@@ -560,19 +560,19 @@ def backward_ord(grad_y: Tensor, residuals: OrdResiduals | in_torch.OrdResiduals
     """
     if isinstance(residuals, in_torch.OrdResiduals):
         return in_torch.backward_ord(grad_y, residuals)
-    x, y_abs_sum, ord = residuals
-    check_gradient("grad_y", grad_y, y_abs_sum)
+    x, y_abs_power_sum, ord = residuals
+    check_gradient("grad_y", grad_y, y_abs_power_sum)
     N, K = x.shape
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
-    y_abs_sum = y_abs_sum.contiguous()
+    y_abs_power_sum = y_abs_power_sum.contiguous()
     x = x.contiguous()
     grad_y = grad_y.contiguous()
-    grad_x = empty(y_abs_sum, (N, K))
-    _backward_ord[y_abs_sum.dtype](
+    grad_x = empty(y_abs_power_sum, (N, K))
+    _backward_ord[y_abs_power_sum.dtype](
         grad_y.data_ptr(),
         x.data_ptr(),
-        y_abs_sum.data_ptr(),
+        y_abs_power_sum.data_ptr(),
         grad_x.data_ptr(),
         K,
         N,
@@ -588,14 +588,14 @@ class _OrdFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, ord: float) -> tuple[Tensor, ...]:
         y, residuals = _computed_ord(x, ord=ord)
-        return y, residuals.y_abs_sum
+        return y, residuals.y_abs_power_sum
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, ord = inputs
-        _, y_abs_sum = output
-        ctx.save_for_backward(x, y_abs_sum)
-        ctx.mark_non_differentiable(y_abs_sum)
+        _, y_abs_power_sum = output
+        ctx.save_for_backward(x, y_abs_power_sum)
+        ctx.mark_non_differentiable(y_abs_power_sum)
         ctx.set_materialize_grads(False)
         ctx.options = (ord,)
 
@@ -604,13 +604,13 @@ class _OrdFunction(torch.autograd.Function):
         grad_y, *_ = grad_outputs
         if grad_y is None:  # nothing depends on y
             return (None,) * 2
-        x, y_abs_sum = ctx.saved_tensors
+        x, y_abs_power_sum = ctx.saved_tensors
         (ord,) = ctx.options
         # What may be differentiated again is left to the torch module, which has its derivative.
         if torch.is_grad_enabled() or not serves(grad_y):
             inputs = (x, ord)
             return in_torch_instead(in_torch._OrdFunction, inputs, (grad_y,))
-        residuals = OrdResiduals(x, y_abs_sum, ord)
+        residuals = OrdResiduals(x, y_abs_power_sum, ord)
         gradients = backward_ord(grad_y, residuals)
         return gradients.grad_x, None
 
