@@ -29,6 +29,7 @@ and those of `codegen.lowering.others` and `codegen.lowering.elementary`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from itertools import permutations
 from typing import Any
 
@@ -85,6 +86,7 @@ def stabilise(expr: Expr) -> Expr:
     return plain if bare_exponentials(masked) or underflows(masked) else masked
 
 
+@lru_cache(maxsize=50_000)
 def _walk(expr: Any) -> Any:
     if not expr.args or isinstance(expr, KroneckerDelta):
         return expr
@@ -397,7 +399,8 @@ def _add(expr: Expr) -> Expr:
             left = rest + coefficient * logit
             if left == 0 or left.count_ops() < rest.count_ops():
                 return _add(left - coefficient * LogSoftmax(logit, letter))
-    for whole, part in permutations(terms, 2):
+    pairs = permutations(terms, 2) if expr.has(Sigmoid) else ()
+    for whole, part in pairs:
         if isinstance(share := -part / whole, Sigmoid):
             return _add(Add(expr - part - whole, whole * Sigmoid(-share.args[0])))
     for one in {S.One, S.NegativeOne} & {*terms}:

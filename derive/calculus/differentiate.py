@@ -8,6 +8,7 @@ the local partial, contracted over their axes. Elementary derivatives are SymPy'
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Pow, S, Symbol, log
@@ -194,6 +195,7 @@ def differentiable(definition: Definition) -> list[Tensor]:
     return [t for t in definition.tensors.values() if not t.integer and t.name in found]
 
 
+@lru_cache(maxsize=64)
 def chain_rule(definition: Definition) -> tuple[tuple[Tensor, ...], Backward]:
     """The seeds, and the chunked backward pass: every cotangent a let, by the chain rule alone.
 

@@ -141,7 +141,12 @@ def is_nonzero(expr: Expr, divisors: frozenset[str] = frozenset()) -> bool:
 def scalars_divided_by(exprs: Iterable[Expr]) -> frozenset[Expr]:
     """The coefficients that expressions divide by, of those that may be zero: an option of which
     nothing is known, `N - 1`. Each stands without a number before it, and is no product."""
-    below = [p.base for e in exprs for p in e.atoms(Pow) if p.exp.could_extract_minus_sign()]
+    return frozenset().union(*map(_scalars_divided_by, exprs))
+
+
+@lru_cache(maxsize=50_000)
+def _scalars_divided_by(expr: Expr) -> frozenset[Expr]:
+    below = [p.base for p in expr.atoms(Pow) if p.exp.could_extract_minus_sign()]
     factors = [f for base in below if is_scalar(base) for f in _factors(base)]
     return frozenset(f for f in factors if not f.is_nonzero)
 

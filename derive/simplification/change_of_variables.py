@@ -147,6 +147,7 @@ class Coordinates:
     system: System
     chosen: tuple[Solution, ...]
     _memo: dict[Expr, Expr] = field(default_factory=dict)
+    _substituted: dict[Expr, Expr] = field(default_factory=dict)
     _origins: dict[Expr, tuple[Let, Expr, Expr]] = field(default_factory=dict)
 
     @cached_property
@@ -231,6 +232,11 @@ class Coordinates:
 
     def substitute(self, expr: Expr) -> Expr:
         """The normal form with every eliminated tensor replaced, and functions recognised."""
+        if expr not in self._substituted:
+            self._substituted[expr] = self._substitute(expr)
+        return self._substituted[expr]
+
+    def _substitute(self, expr: Expr) -> Expr:
         current = self.functions.apply(normalise(expr))
         # Each round goes one equation deeper; only what is recognised may lead back to one.
         for _ in range(len(self.replacements) + 2):

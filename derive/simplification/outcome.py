@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sympy import Add, Basic, Expr, Pow, S
@@ -123,6 +124,7 @@ def multiplied_out(
     return Outcome(tuple(lets), cost, coordinates, forms)
 
 
+@lru_cache(maxsize=10_000)
 def _finished(expr: Expr) -> Expr:
     """Common factors out; a fraction in lowest terms, where that is less work."""
     joined = differences_joined(expr)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Pow, default_sort_key
@@ -105,6 +106,7 @@ def _kept(definition: Definition, passes: Passes) -> float:
     return sum(size(t.indices) for t in tensors if t.name in read)
 
 
+@lru_cache(maxsize=50_000)
 def _pattern(expr: Expr) -> tuple[Expr, tuple[Index, ...]]:
     """A part in normal form with its letters numbered, and those letters."""
     return abstract(normalise(expr)) if isinstance(expr, Add | Mul) else abstract(expr)

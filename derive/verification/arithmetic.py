@@ -51,27 +51,22 @@ def exact_arithmetic() -> Iterator[None]:
 def with_digits(digits: int) -> Iterator[None]:
     """Another number of digits: more, for what so much cancels in that `DIGITS` are not enough, or
     as few as a machine has."""
-    usual = _digits()
-    _set_digits(digits)
+    usual = _MP.dps
+    _MP.dps = digits + 5
     try:
         yield
     finally:
-        _set_digits(usual)
-
-
-def _set_digits(digits: int) -> None:
-    _MP.dps = digits + 5
-    for function in _caches:
-        function.cache_clear()
-
-
-_caches: list[Any] = []
+        _MP.dps = usual
 
 
 def _remembered(function: Callable[..., Any]) -> Callable[..., Any]:
-    cached = lru_cache(maxsize=1 << 14)(function)
-    _caches.append(cached)
-    return cached
+    """A function that remembers its values, each for the number of digits that it has."""
+
+    @lru_cache(maxsize=1 << 14)
+    def with_as_many(digits: int, *args: Value) -> Any:
+        return function(*args)
+
+    return lambda *args: with_as_many(_MP.dps, *args)
 
 
 def _from_mp(x: Any) -> Decimal:

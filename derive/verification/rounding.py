@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import cached_property
+from functools import lru_cache
 
 from derive.calculus.differentiate import chain_rule
 from derive.language.definition import Definition, Let, Tensor
 from derive.verification.arithmetic import Undefined, exact_arithmetic, with_digits
-from derive.verification.evaluate import Array, evaluate
+from derive.verification.evaluate import Array, Sizes, evaluate
 from derive.verification.points import Point, random_point, random_tensor, two_sizes
 
 FEW = 7
@@ -42,9 +43,9 @@ class Rounding:
 
     def __call__(self, forward: Sequence[Let], backward: Sequence[Let]) -> bool:
         scales: dict[str, Decimal] = {}
-        for point, arriving, usual in self._surroundings:
+        for point, usual in _surroundings(self.definition, tuple(forward)):
             try:
-                errors = _errors(forward, backward, point, arriving)
+                errors = point.errors(backward)
             except Undefined:
                 continue
             for name in errors.keys() & usual.keys():
@@ -54,33 +55,57 @@ class Rounding:
                     return True
         return False
 
-    @cached_property
-    def _surroundings(self) -> list[tuple[Point, dict[str, Array], dict[str, Loss]]]:
-        """Points, and there the cotangents of the chain rule and what they lose."""
-        seeds, chunked = chain_rule(self.definition)
-        found = []
-        for point in _points(self.definition, seeds):
-            try:
-                known = evaluate([*self.definition.lets, *chunked.lets], point.values, point.sizes)
-                usual = _errors(self.definition.lets, chunked.lets, point, {})
-            except Undefined:
-                continue
+
+@dataclass(frozen=True)
+class _Rounded:
+    """What a backward pass is given at a point: as it is, and rounded to few digits."""
+
+    sizes: Sizes
+    exact: Mapping[str, Array]
+    few: Mapping[str, Array]
+
+    @staticmethod
+    def of(forward: Iterable[Let], point: Point, arriving: Mapping[str, Array]) -> _Rounded:
+        """What there is after a forward pass, the cotangents that are `arriving` at hand."""
+        known = {**arriving, **evaluate(forward, point.values, point.sizes)}
+        with with_digits(FEW):
+            few = {name: _moved(array, 0) for name, array in known.items()}
+        return _Rounded(point.sizes, known, few)
+
+    def errors(self, backward: Sequence[Let]) -> dict[str, Loss]:
+        """What each cotangent loses where there are few digits."""
+        exact = evaluate(backward, self.exact, self.sizes)
+        with with_digits(FEW):
+            few = evaluate(backward, self.few, self.sizes)
+        names = [let.name for let in backward]
+        return {n: (_difference(few[n], exact[n]), exact[n].largest()) for n in names}
+
+
+@lru_cache(maxsize=64)
+def _surroundings(
+    definition: Definition, forward: tuple[Let, ...]
+) -> list[tuple[_Rounded, dict[str, Loss]]]:
+    """What a forward pass comes to at each point, and what the cotangents of the chain rule lose
+    there."""
+    found = []
+    for point, arriving, usual in _usual(definition):
+        with suppress(Undefined):
+            found.append((_Rounded.of(forward, point, arriving), usual))
+    return found
+
+
+@lru_cache(maxsize=64)
+def _usual(definition: Definition) -> list[tuple[Point, dict[str, Array], dict[str, Loss]]]:
+    """Points, and there the cotangents of the chain rule and what they lose."""
+    seeds, chunked = chain_rule(definition)
+    found = []
+    for point in _points(definition, seeds):
+        with suppress(Undefined):
+            given = _Rounded.of(definition.lets, point, {})
+            usual, known = given.errors(chunked.lets), {**given.exact}
+            known |= evaluate(chunked.lets, known, point.sizes)
             found.append((point, {let.name: known[let.name] for let in chunked.lets}, usual))
-        return found
-
-
-def _errors(
-    forward: Sequence[Let], backward: Sequence[Let], point: Point, arriving: Mapping[str, Array]
-) -> dict[str, Loss]:
-    """What each cotangent loses where there are few digits after a forward pass, the cotangents
-    that are `arriving` at hand."""
-    known = {**arriving, **evaluate(forward, point.values, point.sizes)}
-    exact = evaluate(backward, known, point.sizes)
-    with with_digits(FEW):
-        known = {name: _moved(array, 0) for name, array in known.items()}
-        few = evaluate(backward, known, point.sizes)
-    names = [let.name for let in backward]
-    return {name: (_difference(few[name], exact[name]), exact[name].largest()) for name in names}
+    return found
 
 
 def _difference(one: Array, other: Array) -> Decimal:

@@ -12,8 +12,8 @@ from torch import Tensor
 from codegen.lowering.lower import lower
 from codegen.lowering.second_order import with_second_order
 from codegen.pipeline import compile
+from codegen.program import Module
 from derive import StopGradient, Sum, Where, cos, define, exp, library, log, sin, sqrt, tanh
-from derive.calculus.trace import Derivation
 from derive.derivation import derive
 from derive.notation.reading import read
 from gradsmith.proof.check import check
@@ -26,21 +26,29 @@ def kept(module: ModuleType, *inputs: Tensor) -> dict[str, Tensor]:
     return module.forward(*inputs)[-1]._asdict()
 
 
-def sizes(derivation: Derivation, ahead: bool) -> list[int]:
+def sizes(module: Module) -> list[int]:
     """The bytes of each tensor that is kept for both orders, where each axis has 100 places."""
-    module = with_second_order(lower(derivation, ahead=ahead), derivation)
     masks = {let.name for let in module.forward.lets if isinstance(let.value, Boolean)}
     tensors = (*module.residuals.tensors, *module.again)
     width = {t.name: 1 if t.name in masks else 8 if t.integer else 4 for t in tensors}
     return [width[t.name] * 100 ** len(t.indices) for t in tensors]
 
 
+def is_no_more(found: Module, than: Module) -> bool:
+    mine, others = sizes(found), sizes(than)
+    return len(mine) <= len(others) and sum(mine) <= sum(others)
+
+
 @pytest.mark.parametrize("name", library.names())
 def test_no_more_is_kept_than_without_it(name: str) -> None:
     for variant in library.load(name).variants:
         derivation = derive(variant)
-        before, now = (sizes(derivation, ahead) for ahead in (False, True))
-        assert len(now) <= len(before) and sum(now) <= sum(before), variant.full_name
+        ahead, plain = (lower(derivation, ahead=early) for early in (True, False))
+        now = with_second_order(ahead, derivation)
+        # The second order only adds to what is kept: it need not be derived where the first keeps
+        # as much by itself.
+        enough = is_no_more(now, plain)
+        assert enough or is_no_more(now, with_second_order(plain, derivation)), variant.full_name
 
 
 @pytest.mark.parametrize("name", ["gelu", "mish", "leaky_relu", "hardsigmoid"])
