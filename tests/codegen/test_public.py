@@ -289,8 +289,10 @@ def test_columns_are_broadcast_and_rows_are_the_first_tensors(reduction: str) ->
 def test_no_file_promises_an_error_that_nothing_in_it_raises() -> None:
     for name in library.names():
         text = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
-        assert ("ValueError:" in text) == ("ValueError(" in text or "error = ValueError" in text)
-        assert ("residuals_backward`" in text) == ("def residuals_backward" in text)
+        for error in ("ValueError", "IndexError", "AssertionError", "NotImplementedError"):
+            raises = f"raise {error}(" in text or f"error = {error}" in text
+            assert (f" {error}: " in text) == raises, (name, error)
+        assert ("# Second order only" in text) == ("def residuals_backward" in text)
 
 
 def test_a_tensor_that_requires_a_gradient_is_no_number() -> None:
