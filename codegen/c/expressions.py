@@ -27,7 +27,7 @@ from codegen.c.functions import FUNCTIONS
 from codegen.c.windows import Within
 from codegen.lowering.forms import Divisor
 from codegen.program import CodegenError
-from codegen.spelling import EXACT, RELATIONS, terms_of
+from codegen.spelling import EXACT, RELATIONS, inverse, roots_joined, terms_of
 from derive.language.expressions import (
     Affine,
     Element,
@@ -172,8 +172,9 @@ class Printer:
 
     def _quotient(self, coefficient: Any, factors: Sequence[Any]) -> Text:
         """Factors over those that are divided by."""
+        coefficient, factors = roots_joined(coefficient, factors)
         above = [f for f in factors if not _is_below(f)]
-        below = [1 / f for f in factors if _is_below(f)]
+        below = [inverse(f) for f in factors if _is_below(f)]
         if isinstance(coefficient, Rational) and coefficient.p == 1 and (above or coefficient == 1):
             below = [Integer(coefficient.q), *below] if coefficient.q != 1 else below
         elif coefficient != 1 or not above:

@@ -17,7 +17,7 @@ from sympy.core.relational import Relational
 from sympy.logic.boolalg import And, Not, Or
 
 from codegen.program import Program, is_number
-from derive.calculus.recognise import Named, abstract, is_atomic
+from derive.calculus.recognise import Named, abstract, is_atomic, with_signs
 from derive.language.definition import Let, Tensor
 from derive.language.expressions import (
     Affine,
@@ -60,7 +60,7 @@ def computed_once(lets: Sequence[Let], besides: Iterable[str] = ()) -> tuple[Let
 
 def named_apart(lets: Sequence[Let], found: Callable[[Expr], Iterable[Expr]]) -> Sequence[Let]:
     """The lets, with a new one for each subexpression that is `found` in their values."""
-    patterns = dict.fromkeys(abstract(e)[0] for let in lets for e in found(let.value))
+    patterns = dict.fromkeys(_pattern(e) for let in lets for e in found(let.value))
     for pattern in patterns:
         lets = _named(lets, pattern, frozenset())
     return lets
@@ -326,7 +326,12 @@ def _largest_repeated(lets: Sequence[Let]) -> Expr | None:
 @lru_cache(maxsize=10_000)
 def _patterns(expr: Basic) -> tuple[tuple[Expr, Expr], ...]:
     """The subexpressions that take a kernel, each behind its pattern, as often as it is written."""
-    return tuple((abstract(e)[0], e) for e in _computed(expr))
+    return tuple((_pattern(e), e) for e in _computed(expr))
+
+
+def _pattern(expr: Expr) -> Expr:
+    """The pattern of an expression; a sum and its negative have the same."""
+    return min((abstract(same)[0] for _, same in with_signs(expr)), key=default_sort_key)
 
 
 def _computed(expr: Basic, summed: bool = False, chosen: bool = False) -> Iterator[Expr]:
@@ -348,7 +353,7 @@ def _computed(expr: Basic, summed: bool = False, chosen: bool = False) -> Iterat
     elsewhere = scatter or product_of_a_sum or inverse or (chosen and has_root(expr))
     if not elsewhere and (expr.atoms(Element) or _compares_letters(expr)):
         term = _unsigned(expr)[1]
-        if not is_atomic(term):
+        if not is_atomic(term) and term not in expr.args:  # that is still to come
             yield term
     if isinstance(expr, And | Or | Not):
         return  # a part of a condition has no name, the whole has one
@@ -372,7 +377,7 @@ def _unsigned(expr: Any) -> tuple[int, Any]:
 
 def _multiples(expr: Any) -> Iterator[tuple[Any, Any]]:
     """The ways to see an expression as a number times another one, itself first."""
-    yield 1, expr
+    yield from with_signs(expr)
     if isinstance(expr, Mul):
         yield -1, -expr
         yield expr.as_coeff_Mul()
@@ -399,7 +404,7 @@ def _named(lets: Sequence[Let], pattern: Expr, others: frozenset[str]) -> list[L
         for other, e in _patterns(let.value)
         if other == pattern
     )
-    own, letters = lets[first], abstract(found)[1]
+    own, (pattern, letters) = lets[first], abstract(found)
     if own.value == found and set(letters) == set(own.tensor.indices):
         named = Named(own.tensor, letters)
         return [*lets[: first + 1], *(_reading(let, pattern, named) for let in lets[first + 1 :])]

@@ -16,6 +16,7 @@ from typing import Any
 from sympy import Add, KroneckerDelta, Mul, Pow, S
 
 from codegen.program import is_number
+from codegen.spelling import is_one_over
 from codegen.torch.functions import POWERS
 from codegen.torch.scalars import is_count, scalar
 from codegen.torch.scatter import Scatter, as_scatter, filled, scattered
@@ -251,9 +252,11 @@ def scaled(value: Value, scale: Any, scope: Scope) -> Value:
 
 
 def _is_simpler(divisor: Any, scale: Any) -> bool:
-    """Whether dividing by a number reads better than multiplying with its inverse: `/ N`."""
+    """Whether dividing by a number reads better than multiplying with its inverse: `/ N`, and
+    `/ 2**0.5`."""
     numerator, _ = scale.as_numer_denom()
-    return numerator == 1 or (numerator == -1 and divisor.is_number is False)
+    root = scale.is_number and scale.is_positive and is_one_over(scale**2)
+    return numerator == 1 or root or (numerator == -1 and divisor.is_number is False)
 
 
 def finished(product: Scaled, scope: Scope) -> Value:

@@ -12,7 +12,7 @@ from sympy.logic.boolalg import And, Not, Or
 
 from codegen.lowering.forms import Divisor, Expm1, Log1p, LogAddExp, Sigmoid, spelled_out
 from codegen.program import CodegenError
-from codegen.spelling import EXACT, RELATIONS, terms_of
+from codegen.spelling import EXACT, RELATIONS, inverse, roots_joined, terms_of
 from codegen.torch.values import ATOM, PLUS, POWER, TIMES, UNARY, Value
 from derive.language.expressions import Parameter, Where
 from derive.language.functions import erfc
@@ -143,11 +143,12 @@ def _add(expr: Add) -> Written:
 
 def _mul(expr: Mul) -> Written:
     coefficient, rest = expr.as_coeff_Mul()
+    coefficient, factors = roots_joined(coefficient, Mul.make_args(rest))
     over = [S(coefficient.p)] if isinstance(coefficient, Rational) else [coefficient]
     under = [S(coefficient.q)] if isinstance(coefficient, Rational) else []
-    for factor in Mul.make_args(rest):
+    for factor in factors:
         negative = isinstance(factor, Pow) and factor.exp.is_number and factor.exp.is_negative
-        (under if negative else over).append(1 / factor if negative else factor)
+        (under if negative else over).append(inverse(factor) if negative else factor)
     under = [f for f in under if f != 1]
     negated = over[0] == -1 and len(over) > 1
     over = [f for f in over if f not in (1, -1)] if negated or over[0] == 1 else over

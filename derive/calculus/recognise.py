@@ -8,7 +8,7 @@ equals its transpose, it writes both elements `r[i, j]` and `r[j, i]` as one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -187,6 +187,13 @@ def _as_power(expr: Expr) -> tuple[Expr, Expr]:
 
 def is_atomic(expr: Basic) -> bool:
     return not expr.args or isinstance(expr, Element)
+
+
+def with_signs(expr: Any) -> Iterator[tuple[int, Any]]:
+    """An expression and, of a sum, its negative: what differs by a sign is computed once."""
+    yield 1, expr
+    if isinstance(expr, Add):
+        yield -1, -expr
 
 
 @lru_cache(maxsize=100_000)

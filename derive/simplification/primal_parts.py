@@ -17,7 +17,7 @@ from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Pow, default_sort_key
 
 from derive.calculus.differentiate import cotangents_of
 from derive.calculus.normal import normalise
-from derive.calculus.recognise import Named, abstract, is_atomic
+from derive.calculus.recognise import Named, abstract, is_atomic, with_signs
 from derive.language.definition import Definition, Let, Tensor
 from derive.language.expressions import (
     Affine,
@@ -92,7 +92,7 @@ def _common_parts(definition: Definition, passes: Passes) -> list[Expr]:
     wanted: dict[Expr, Expr] = {}
     for let in passes.backward:
         for part in _parts(let.value):
-            for same in (part, -part) if isinstance(part, Add) else (part,):
+            for _, same in with_signs(part):
                 pattern = _pattern(same)[0]
                 if pattern in computed and names_used(part) <= known:
                     wanted[pattern] = computed[pattern]
@@ -153,8 +153,8 @@ def _named(definition: Definition, passes: Passes, expr: Expr) -> Passes:
     def replaced(value: Any) -> Any:
         if not value.args or is_scalar(value):
             return value
-        for sign in (1, -1) if isinstance(value, Add) else (1,):
-            found, at = _pattern(value if sign == 1 else -value)
+        for sign, same in with_signs(value):
+            found, at = _pattern(same)
             if found == pattern:
                 return sign * Named(tensor, letters).at(at)
         return with_args(value, [replaced(a) for a in value.args])

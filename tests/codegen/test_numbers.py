@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from sympy import Expr, pi, sqrt
 
 from codegen.pipeline import compile, functions, source
+from codegen.torch.scalars import scalar
 from derive import Definition, Rational, define, library
 from derive.derivation import derive
 from derive.notation.reading import read
@@ -15,6 +17,27 @@ def reading(text: str) -> Definition:
     """The only definition of a text."""
     (definition,) = read(text, library.load).values()
     return definition
+
+
+ROOTS: list[tuple[Expr, str]] = [
+    (sqrt(2) / (2 * sqrt(pi)), "1 / (2 * torch.pi) ** 0.5"),
+    (-sqrt(2) / (2 * sqrt(pi)), "-1 / (2 * torch.pi) ** 0.5"),
+    (sqrt(2) / sqrt(pi), "(2 / torch.pi) ** 0.5"),
+    (3 * sqrt(2) / sqrt(pi), "3 * (2 / torch.pi) ** 0.5"),
+    (5 * sqrt(2 * pi), "5 * (2 * torch.pi) ** 0.5"),
+    (sqrt(2), "2 ** 0.5"),
+]
+
+
+@pytest.mark.parametrize(("number", "written"), ROOTS, ids=[w for _, w in ROOTS])
+def test_roots_of_numbers_are_one_root(number: Expr, written: str) -> None:
+    assert scalar(number).text == written
+    assert eval(written, {"torch": torch}) == pytest.approx(float(number), rel=1e-15)
+
+
+def test_what_is_divided_by_a_root_is_written_so() -> None:
+    text = source(reading("halved: S.\ny[n] = tanh(sqrt(2)*x[n]/2)"))
+    assert "torch.tanh(x / 2**0.5)" in text
 
 
 @pytest.mark.parametrize("target", ["torch", "c"])

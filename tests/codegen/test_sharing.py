@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 import torch
 
+from codegen.lowering.sharing import computed_once
 from codegen.pipeline import compile, source
 from derive import Eq, Max, Maximum, Mean, Sum, Where, define, exp, log, sin, sqrt
+from derive.language.definition import Let
 from gradsmith.proof.check import check
 from gradsmith.timing.launches import launches
 
@@ -101,6 +104,40 @@ def test_one_sign_serves_two_gradients() -> None:
     cotangent = torch.ones(5)
     found = launches(lambda: module.backward(cotangent, residuals))
     assert found.kernels == ("mul", "neg")
+
+
+def values(lets: Iterable[Let]) -> dict[str, str]:
+    return {let.name: str(let.value) for let in lets}
+
+
+def test_a_sum_and_its_negative_are_one_sum() -> None:
+    op = define("tangents", "What a hyperbolic tangent leaves, one way round and the other.")
+    n = op.axes("n")
+    h, a, b = op.input("h", n), op.input("a", n), op.input("b", n)
+    y = op.let("y", [n], a[n] * (1 - h[n] ** 2))
+    z = op.let("z", [n], b[n] * (h[n] ** 2 - 1))
+    found = values(computed_once(op.build(y, z).lets))
+    assert found["one_minus_h_squared"] == "1 - h[n]**2"
+    assert found["y"] == "a[n]*one_minus_h_squared[n]"
+    assert found["z"] == "-b[n]*one_minus_h_squared[n]"
+
+
+def test_what_only_a_sign_stands_before_has_no_name() -> None:
+    op = define("negated", "A sum, and a function, with a sign.")
+    n = op.axes("n")
+    x = op.input("x", n)
+    y = op.let("y", [n], -sin(x[n]))
+    lets = op.build(y, op.let("z", [], -Sum(x[n] * y[n], n))).lets
+    assert computed_once(lets) == lets
+
+
+def test_a_sign_that_every_reader_writes_is_in_the_name() -> None:
+    op = define("turned", "A product that is always taken away.")
+    n = op.axes("n")
+    a, b = op.input("a", n), op.input("b", n)
+    y, z = op.let("y", [n], exp(-a[n] * b[n])), op.let("z", [n], log(1 - a[n] * b[n]))
+    found = values(computed_once(op.build(y, z).lets))
+    assert found["neg_a_times_b"] == "-a[n]*b[n]"
 
 
 def test_a_power_that_is_not_chosen_does_not_reach_the_second_derivative() -> None:
