@@ -1035,8 +1035,7 @@ def forward_weight_sum(
     log1p_neg_x = torch.log1p(-x)
     log1p_neg_x_low = log1p_neg_x <= -100
     no = log1p_neg_x.clamp(min=-100)
-    weight_scaled_sum = (torch.addcmul((1 - target) * no, target, yes) * weight).sum()
-    loss = -weight_scaled_sum
+    loss = -(torch.addcmul((1 - target) * no, target, yes) * weight).sum()
     no_minus_yes = no - yes
     inv_one_minus_x_masked = torch.reciprocal(1 - x).masked_fill(log1p_neg_x_low, 0)
     inv_one_minus_x_masked_adjusted = torch.addcmul(
@@ -1148,8 +1147,7 @@ def _value_weight_sum(x: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     yes = torch.where(x < 1.2e-38, log_x.clamp(min=-100), log_x)
     log1p_neg_x = torch.log1p(-x)
     no = log1p_neg_x.clamp(min=-100)
-    weight_scaled_sum = (torch.addcmul((1 - target) * no, target, yes) * weight).sum()
-    loss = -weight_scaled_sum
+    loss = -(torch.addcmul((1 - target) * no, target, yes) * weight).sum()
     return loss
 
 

@@ -281,8 +281,7 @@ def forward_pos_weight(
     """
     _check_pos_weight(x, target, pos_weight)
     s = torch.sigmoid(x)
-    softplus_neg_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s = -softplus_neg_x
+    log_s = -torch.logaddexp(-x, x.new_full((), 0))
     one_minus_target = 1 - target
     loss = torch.addcmul(
         one_minus_target * torch.logaddexp(x, x.new_full((), 0)),
@@ -374,8 +373,7 @@ def residuals_backward_pos_weight(
 def _value_pos_weight(x: Tensor, target: Tensor, pos_weight: Tensor) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_pos_weight(x, target, pos_weight)
-    softplus_neg_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s = -softplus_neg_x
+    log_s = -torch.logaddexp(-x, x.new_full((), 0))
     loss = torch.addcmul(
         (1 - target) * torch.logaddexp(x, x.new_full((), 0)), log_s * pos_weight, target, value=-1
     ).mean()
@@ -676,8 +674,7 @@ def forward_sum_pos_weight(
     """
     _check_sum_pos_weight(x, target, pos_weight)
     s = torch.sigmoid(x)
-    softplus_neg_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s = -softplus_neg_x
+    log_s = -torch.logaddexp(-x, x.new_full((), 0))
     one_minus_target = 1 - target
     loss = torch.addcmul(
         one_minus_target * torch.logaddexp(x, x.new_full((), 0)),
@@ -768,8 +765,7 @@ def residuals_backward_sum_pos_weight(
 def _value_sum_pos_weight(x: Tensor, target: Tensor, pos_weight: Tensor) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_sum_pos_weight(x, target, pos_weight)
-    softplus_neg_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s = -softplus_neg_x
+    log_s = -torch.logaddexp(-x, x.new_full((), 0))
     loss = torch.addcmul(
         (1 - target) * torch.logaddexp(x, x.new_full((), 0)), log_s * pos_weight, target, value=-1
     ).sum()
@@ -1073,8 +1069,7 @@ def forward_none_pos_weight(
     """
     _check_none_pos_weight(x, target, pos_weight)
     s = torch.sigmoid(x)
-    softplus_neg_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s = -softplus_neg_x
+    log_s = -torch.logaddexp(-x, x.new_full((), 0))
     one_minus_target = 1 - target
     pos_weight_times_target = pos_weight * target
     loss = torch.addcmul(
@@ -1171,8 +1166,7 @@ def residuals_backward_none_pos_weight(
 def _value_none_pos_weight(x: Tensor, target: Tensor, pos_weight: Tensor) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_none_pos_weight(x, target, pos_weight)
-    softplus_neg_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s = -softplus_neg_x
+    log_s = -torch.logaddexp(-x, x.new_full((), 0))
     loss = torch.addcmul(
         (1 - target) * torch.logaddexp(x, x.new_full((), 0)), log_s * pos_weight, target, value=-1
     )
@@ -1530,8 +1524,7 @@ def forward_weight_pos_weight(
     _check_weight_pos_weight(x, target, weight, pos_weight)
     (N,) = x.shape
     s = torch.sigmoid(x)
-    softplus_neg_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s = -softplus_neg_x
+    log_s = -torch.logaddexp(-x, x.new_full((), 0))
     one_minus_target = 1 - target
     loss = -(
         torch.addcmul(
@@ -1633,8 +1626,7 @@ def _value_weight_pos_weight(
 ) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_weight_pos_weight(x, target, weight, pos_weight)
-    softplus_neg_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s = -softplus_neg_x
+    log_s = -torch.logaddexp(-x, x.new_full((), 0))
     loss = -(
         torch.addcmul(
             log_s * pos_weight * target, 1 - target, torch.logaddexp(x, x.new_full((), 0)), value=-1
@@ -1758,7 +1750,7 @@ def forward_weight_sum(
     """
     _check_weight_sum(x, target, weight)
     s = torch.sigmoid(x)
-    weight_scaled_sum = (
+    loss = -(
         torch.addcmul(
             -(1 - target) * torch.logaddexp(x, x.new_full((), 0)),
             target,
@@ -1767,7 +1759,6 @@ def forward_weight_sum(
         )
         * weight
     ).sum()
-    loss = -weight_scaled_sum
     neg_x = -x
     s_minus_target = s - target
     return loss, WeightSumResiduals(weight, neg_x, s_minus_target)
@@ -1835,7 +1826,7 @@ def residuals_backward_weight_sum(
 def _value_weight_sum(x: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_weight_sum(x, target, weight)
-    weight_scaled_sum = (
+    loss = -(
         torch.addcmul(
             -(1 - target) * torch.logaddexp(x, x.new_full((), 0)),
             target,
@@ -1844,7 +1835,6 @@ def _value_weight_sum(x: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         )
         * weight
     ).sum()
-    loss = -weight_scaled_sum
     return loss
 
 
@@ -1962,10 +1952,9 @@ def forward_weight_sum_pos_weight(
     """
     _check_weight_sum_pos_weight(x, target, weight, pos_weight)
     s = torch.sigmoid(x)
-    softplus_neg_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s = -softplus_neg_x
+    log_s = -torch.logaddexp(-x, x.new_full((), 0))
     one_minus_target = 1 - target
-    weight_scaled_sum = (
+    loss = -(
         torch.addcmul(
             log_s * pos_weight * target,
             one_minus_target,
@@ -1974,7 +1963,6 @@ def forward_weight_sum_pos_weight(
         )
         * weight
     ).sum()
-    loss = -weight_scaled_sum
     log_s_terms = (1 - pos_weight) * log_s - x
     pos_weight_terms = torch.addcmul(one_minus_target * s, (1 - s) * pos_weight, target, value=-1)
     return loss, WeightSumPosWeightResiduals(weight, log_s_terms, pos_weight_terms)
@@ -2065,15 +2053,13 @@ def _value_weight_sum_pos_weight(
 ) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_weight_sum_pos_weight(x, target, weight, pos_weight)
-    softplus_neg_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s = -softplus_neg_x
-    weight_scaled_sum = (
+    log_s = -torch.logaddexp(-x, x.new_full((), 0))
+    loss = -(
         torch.addcmul(
             log_s * pos_weight * target, 1 - target, torch.logaddexp(x, x.new_full((), 0)), value=-1
         )
         * weight
     ).sum()
-    loss = -weight_scaled_sum
     return loss
 
 
@@ -2398,8 +2384,7 @@ def forward_weight_none_pos_weight(
     """
     _check_weight_none_pos_weight(x, target, weight, pos_weight)
     s = torch.sigmoid(x)
-    softplus_neg_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s = -softplus_neg_x
+    log_s = -torch.logaddexp(-x, x.new_full((), 0))
     one_minus_target = 1 - target
     pos_weight_times_target = pos_weight * target
     loss = -(
@@ -2505,8 +2490,7 @@ def _value_weight_none_pos_weight(
 ) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_weight_none_pos_weight(x, target, weight, pos_weight)
-    softplus_neg_x = torch.logaddexp(-x, x.new_full((), 0))
-    log_s = -softplus_neg_x
+    log_s = -torch.logaddexp(-x, x.new_full((), 0))
     loss = -(
         torch.addcmul(
             log_s * pos_weight * target, 1 - target, torch.logaddexp(x, x.new_full((), 0)), value=-1

@@ -403,8 +403,7 @@ def forward_sum(logits: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
     """
     _check_sum(logits, target)
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_at_target_sum = logprobs.gather(1, target[:, None]).squeeze(1).sum()
-    loss = -logprobs_at_target_sum
+    loss = -logprobs.gather(1, target[:, None]).squeeze(1).sum()
     p = torch.exp(logprobs)
     return loss, SumResiduals(target, p)
 
@@ -558,12 +557,11 @@ def forward_sum_label_smoothing(
     """
     _check_sum_label_smoothing(logits, target)
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_at_target_terms_sum = torch.add(
+    loss = -torch.add(
         (1 - label_smoothing) * logprobs.gather(1, target[:, None]).squeeze(1),
         logprobs.mean(1),
         alpha=label_smoothing,
     ).sum()
-    loss = -logprobs_at_target_terms_sum
     p = torch.exp(logprobs)
     return loss, SumLabelSmoothingResiduals(target, p, label_smoothing)
 
@@ -1490,10 +1488,7 @@ def forward_kept_sum(
     _check_kept_sum(logits, target, kept)
     logprobs = torch.log_softmax(logits, 1)
     kept_is_zero = kept == 0
-    logprobs_at_target_masked_sum = (
-        logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept_is_zero, 0).sum()
-    )
-    loss = -logprobs_at_target_masked_sum
+    loss = -logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept_is_zero, 0).sum()
     p = torch.exp(logprobs)
     return loss, KeptSumResiduals(target, p, kept_is_zero)
 
@@ -1558,10 +1553,7 @@ def _value_kept_sum(logits: Tensor, target: Tensor, kept: Tensor) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_kept_sum(logits, target, kept)
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_at_target_masked_sum = (
-        logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept == 0, 0).sum()
-    )
-    loss = -logprobs_at_target_masked_sum
+    loss = -logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept == 0, 0).sum()
     return loss
 
 
@@ -1671,8 +1663,8 @@ def forward_kept_sum_label_smoothing(
     """
     _check_kept_sum_label_smoothing(logits, target, kept)
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_at_target_terms_masked_sum = (
-        torch.add(
+    loss = (
+        -torch.add(
             (1 - label_smoothing) * logprobs.gather(1, target[:, None]).squeeze(1),
             logprobs.mean(1),
             alpha=label_smoothing,
@@ -1680,7 +1672,6 @@ def forward_kept_sum_label_smoothing(
         .masked_fill(kept == 0, 0)
         .sum()
     )
-    loss = -logprobs_at_target_terms_masked_sum
     p = torch.exp(logprobs)
     return loss, KeptSumLabelSmoothingResiduals(target, kept, p, label_smoothing)
 
@@ -1868,10 +1859,7 @@ def forward_kept_none(
     _check_kept_none(logits, target, kept)
     logprobs = torch.log_softmax(logits, 1)
     kept_is_zero = kept == 0
-    logprobs_at_target_masked = (
-        logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept_is_zero, 0)
-    )
-    loss = -logprobs_at_target_masked
+    loss = -logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept_is_zero, 0)
     p = torch.exp(logprobs)
     return loss, KeptNoneResiduals(target, p, kept_is_zero)
 
@@ -1939,10 +1927,7 @@ def _value_kept_none(logits: Tensor, target: Tensor, kept: Tensor) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_kept_none(logits, target, kept)
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_at_target_masked = (
-        logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept == 0, 0)
-    )
-    loss = -logprobs_at_target_masked
+    loss = -logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept == 0, 0)
     return loss
 
 
@@ -2051,12 +2036,11 @@ def forward_kept_none_label_smoothing(
     """
     _check_kept_none_label_smoothing(logits, target, kept)
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_at_target_terms_masked = torch.add(
+    loss = -torch.add(
         (1 - label_smoothing) * logprobs.gather(1, target[:, None]).squeeze(1),
         logprobs.mean(1),
         alpha=label_smoothing,
     ).masked_fill(kept == 0, 0)
-    loss = -logprobs_at_target_terms_masked
     p = torch.exp(logprobs)
     return loss, KeptNoneLabelSmoothingResiduals(target, kept, p, label_smoothing)
 
@@ -2685,10 +2669,7 @@ def forward_weight_sum(
     _check_weight_sum(logits, target, weight)
     logprobs = torch.log_softmax(logits, 1)
     weight_at_target = weight[target]
-    logprobs_at_target_dot_weight_at_target = (
-        weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1)
-    ).sum()
-    loss = -logprobs_at_target_dot_weight_at_target
+    loss = -(weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1)).sum()
     p = torch.exp(logprobs)
     return loss, WeightSumResiduals(target, weight_at_target, p)
 
@@ -2848,13 +2829,12 @@ def forward_weight_sum_label_smoothing(
     _check_weight_sum_label_smoothing(logits, target, weight)
     K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_at_target_terms_sum = torch.addcmul(
+    loss = -torch.addcmul(
         label_smoothing * (logprobs @ weight / K),
         weight[target],
         logprobs.gather(1, target[:, None]).squeeze(1),
         value=1 - label_smoothing,
     ).sum()
-    loss = -logprobs_at_target_terms_sum
     p = torch.exp(logprobs)
     return loss, WeightSumLabelSmoothingResiduals(target, weight, p, label_smoothing)
 
@@ -3918,12 +3898,11 @@ def forward_weight_kept_sum(
     logprobs = torch.log_softmax(logits, 1)
     weight_at_target = weight[target]
     kept_is_zero = kept == 0
-    logprobs_at_target_scaled_masked_sum = (
-        (weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1))
+    loss = (
+        -(weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1))
         .masked_fill(kept_is_zero, 0)
         .sum()
     )
-    loss = -logprobs_at_target_scaled_masked_sum
     p = torch.exp(logprobs)
     weight_at_target_masked = weight_at_target.masked_fill(kept_is_zero, 0)
     return loss, WeightKeptSumResiduals(target, p, weight_at_target_masked)
@@ -3993,12 +3972,11 @@ def _value_weight_kept_sum(logits: Tensor, target: Tensor, weight: Tensor, kept:
     _check_weight_kept_sum(logits, target, weight, kept)
     logprobs = torch.log_softmax(logits, 1)
     weight_at_target = weight[target]
-    logprobs_at_target_scaled_masked_sum = (
-        (weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1))
+    loss = (
+        -(weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1))
         .masked_fill(kept == 0, 0)
         .sum()
     )
-    loss = -logprobs_at_target_scaled_masked_sum
     return loss
 
 
@@ -4114,8 +4092,8 @@ def forward_weight_kept_sum_label_smoothing(
     _check_weight_kept_sum_label_smoothing(logits, target, weight, kept)
     K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_at_target_terms_masked_sum = (
-        torch.addcmul(
+    loss = (
+        -torch.addcmul(
             label_smoothing * (logprobs @ weight / K),
             weight[target],
             logprobs.gather(1, target[:, None]).squeeze(1),
@@ -4124,7 +4102,6 @@ def forward_weight_kept_sum_label_smoothing(
         .masked_fill(kept == 0, 0)
         .sum()
     )
-    loss = -logprobs_at_target_terms_masked_sum
     p = torch.exp(logprobs)
     return loss, WeightKeptSumLabelSmoothingResiduals(target, weight, kept, p, label_smoothing)
 
@@ -4332,10 +4309,9 @@ def forward_weight_kept_none(
     logprobs = torch.log_softmax(logits, 1)
     weight_at_target = weight[target]
     kept_is_zero = kept == 0
-    logprobs_at_target_scaled_masked = (
-        weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1)
-    ).masked_fill(kept_is_zero, 0)
-    loss = -logprobs_at_target_scaled_masked
+    loss = -(weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
+        kept_is_zero, 0
+    )
     p = torch.exp(logprobs)
     weight_at_target_masked = weight_at_target.masked_fill(kept_is_zero, 0)
     return loss, WeightKeptNoneResiduals(target, p, weight_at_target_masked)
@@ -4407,10 +4383,9 @@ def _value_weight_kept_none(logits: Tensor, target: Tensor, weight: Tensor, kept
     _check_weight_kept_none(logits, target, weight, kept)
     logprobs = torch.log_softmax(logits, 1)
     weight_at_target = weight[target]
-    logprobs_at_target_scaled_masked = (
-        weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1)
-    ).masked_fill(kept == 0, 0)
-    loss = -logprobs_at_target_scaled_masked
+    loss = -(weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
+        kept == 0, 0
+    )
     return loss
 
 
@@ -4524,13 +4499,12 @@ def forward_weight_kept_none_label_smoothing(
     _check_weight_kept_none_label_smoothing(logits, target, weight, kept)
     K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_at_target_terms_masked = torch.addcmul(
+    loss = -torch.addcmul(
         label_smoothing * (logprobs @ weight / K),
         weight[target],
         logprobs.gather(1, target[:, None]).squeeze(1),
         value=1 - label_smoothing,
     ).masked_fill(kept == 0, 0)
-    loss = -logprobs_at_target_terms_masked
     p = torch.exp(logprobs)
     return loss, WeightKeptNoneLabelSmoothingResiduals(target, weight, kept, p, label_smoothing)
 
@@ -4593,10 +4567,9 @@ def double_backward_weight_kept_none_label_smoothing(
     grad_logprobs = (-grad_loss)[:, None] * target_shifted_masked
     grad_logprobs_sum = grad_logprobs.sum(1)
     grad_p = (-grad_logprobs_sum)[:, None] * grad_grad_logits
-    grad_grad_logits_scaled_sum = (
+    grad_grad_loss = -(
         (grad_grad_logits - (grad_grad_logits * p).sum(1, keepdim=True)) * target_shifted_masked
     ).sum(1)
-    grad_grad_loss = -grad_grad_logits_scaled_sum
     return grad_grad_loss, grad_p
 
 
@@ -4806,12 +4779,10 @@ def residuals_backward_target(
     logprobs = residuals.logprobs
     p = torch.exp(logprobs)
     probabilities_sum = probabilities.sum(1)
-    grad_p_terms_dot_p = (grad_p_terms * p).sum(1)
-    grad_probabilities = grad_p_terms_dot_p[:, None] - grad_p_terms
+    grad_probabilities = (grad_p_terms * p).sum(1, keepdim=True) - grad_p_terms
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (grad_p_terms - grad_p_terms_dot_p[:, None]) * probabilities_sum[:, None]
-        - grad_logprobs.sum(1, keepdim=True),
+        (-probabilities_sum)[:, None] * grad_probabilities - grad_logprobs.sum(1, keepdim=True),
         p,
     )
     return grad_logits, grad_probabilities
@@ -5173,8 +5144,7 @@ def forward_target_sum(logits: Tensor, probabilities: Tensor) -> tuple[Tensor, T
     """
     _check_target_sum(logits, probabilities)
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_dot_probabilities_sum = (logprobs * probabilities).sum(1).sum()
-    loss = -logprobs_dot_probabilities_sum
+    loss = -(logprobs * probabilities).sum(1).sum()
     p = torch.exp(logprobs)
     dloss_dlogits = probabilities.sum(1, keepdim=True) * p
     dloss_dlogits -= probabilities
@@ -5242,12 +5212,10 @@ def residuals_backward_target_sum(
     logprobs = residuals.logprobs
     p = torch.exp(logprobs)
     probabilities_sum = probabilities.sum(1)
-    grad_dloss_dlogits_dot_p = (grad_dloss_dlogits * p).sum(1)
-    grad_probabilities = grad_dloss_dlogits_dot_p[:, None] - grad_dloss_dlogits
+    grad_probabilities = (grad_dloss_dlogits * p).sum(1, keepdim=True) - grad_dloss_dlogits
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (grad_dloss_dlogits - grad_dloss_dlogits_dot_p[:, None]) * probabilities_sum[:, None]
-        - grad_logprobs.sum(1, keepdim=True),
+        (-probabilities_sum)[:, None] * grad_probabilities - grad_logprobs.sum(1, keepdim=True),
         p,
     )
     return grad_logits, grad_probabilities
@@ -5257,8 +5225,7 @@ def _value_target_sum(logits: Tensor, probabilities: Tensor) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_target_sum(logits, probabilities)
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_dot_probabilities_sum = (logprobs * probabilities).sum(1).sum()
-    loss = -logprobs_dot_probabilities_sum
+    loss = -(logprobs * probabilities).sum(1).sum()
     return loss
 
 
@@ -5383,8 +5350,7 @@ def forward_target_sum_label_smoothing(
     K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
-    logprobs_dot_smoothed_sum = (logprobs * smoothed).sum(1).sum()
-    loss = -logprobs_dot_smoothed_sum
+    loss = -(logprobs * smoothed).sum(1).sum()
     p = torch.exp(logprobs)
     dloss_dlogits = smoothed.sum(1, keepdim=True) * p
     dloss_dlogits -= smoothed
@@ -5479,8 +5445,7 @@ def _value_target_sum_label_smoothing(
     K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
-    logprobs_dot_smoothed_sum = (logprobs * smoothed).sum(1).sum()
-    loss = -logprobs_dot_smoothed_sum
+    loss = -(logprobs * smoothed).sum(1).sum()
     return loss
 
 
@@ -5614,8 +5579,7 @@ def forward_target_none(
     """
     _check_target_none(logits, probabilities)
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_dot_probabilities = (logprobs * probabilities).sum(1)
-    loss = -logprobs_dot_probabilities
+    loss = -(logprobs * probabilities).sum(1)
     p = torch.exp(logprobs)
     dloss_dlogits = probabilities.sum(1, keepdim=True) * p
     dloss_dlogits -= probabilities
@@ -5686,12 +5650,10 @@ def residuals_backward_target_none(
     logprobs = residuals.logprobs
     p = torch.exp(logprobs)
     probabilities_sum = probabilities.sum(1)
-    grad_dloss_dlogits_dot_p = (grad_dloss_dlogits * p).sum(1)
-    grad_probabilities = grad_dloss_dlogits_dot_p[:, None] - grad_dloss_dlogits
+    grad_probabilities = (grad_dloss_dlogits * p).sum(1, keepdim=True) - grad_dloss_dlogits
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (grad_dloss_dlogits - grad_dloss_dlogits_dot_p[:, None]) * probabilities_sum[:, None]
-        - grad_logprobs.sum(1, keepdim=True),
+        (-probabilities_sum)[:, None] * grad_probabilities - grad_logprobs.sum(1, keepdim=True),
         p,
     )
     return grad_logits, grad_probabilities
@@ -5701,8 +5663,7 @@ def _value_target_none(logits: Tensor, probabilities: Tensor) -> Tensor:
     """Compute loss alone, without any residuals."""
     _check_target_none(logits, probabilities)
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_dot_probabilities = (logprobs * probabilities).sum(1)
-    loss = -logprobs_dot_probabilities
+    loss = -(logprobs * probabilities).sum(1)
     return loss
 
 
@@ -5827,8 +5788,7 @@ def forward_target_none_label_smoothing(
     K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
-    logprobs_dot_smoothed = (logprobs * smoothed).sum(1)
-    loss = -logprobs_dot_smoothed
+    loss = -(logprobs * smoothed).sum(1)
     p = torch.exp(logprobs)
     dloss_dlogits = smoothed.sum(1, keepdim=True) * p
     dloss_dlogits -= smoothed
@@ -5926,8 +5886,7 @@ def _value_target_none_label_smoothing(
     K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
-    logprobs_dot_smoothed = (logprobs * smoothed).sum(1)
-    loss = -logprobs_dot_smoothed
+    loss = -(logprobs * smoothed).sum(1)
     return loss
 
 
@@ -6173,11 +6132,11 @@ def residuals_backward_target_weight(
     probabilities_dot_weight = probabilities @ weight
     grad_p_terms_dot_p = (grad_p_terms * p).sum(1)
     grad_weight = grad_p_terms_dot_p @ probabilities - (grad_p_terms * probabilities).sum(0)
-    grad_probabilities = grad_p_terms_dot_p[:, None] - grad_p_terms
-    grad_probabilities = grad_probabilities * weight
+    grad_p_terms_shifted = grad_p_terms_dot_p[:, None] - grad_p_terms
+    grad_probabilities = weight * grad_p_terms_shifted
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (grad_p_terms - grad_p_terms_dot_p[:, None]) * probabilities_dot_weight[:, None]
+        (-probabilities_dot_weight)[:, None] * grad_p_terms_shifted
         - grad_logprobs.sum(1, keepdim=True),
         p,
     )
@@ -6549,8 +6508,7 @@ def forward_target_weight_sum(
     """
     _check_target_weight_sum(logits, probabilities, weight)
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_scaled_sum_sum = (logprobs * probabilities @ weight).sum()
-    loss = -logprobs_scaled_sum_sum
+    loss = -(logprobs * probabilities @ weight).sum()
     p = torch.exp(logprobs)
     dloss_dlogits = (probabilities @ weight)[:, None] * p
     dloss_dlogits.addcmul_(weight, probabilities, value=-1)
@@ -6633,11 +6591,11 @@ def residuals_backward_target_weight_sum(
     grad_weight = grad_dloss_dlogits_dot_p @ probabilities - (
         grad_dloss_dlogits * probabilities
     ).sum(0)
-    grad_probabilities = grad_dloss_dlogits_dot_p[:, None] - grad_dloss_dlogits
-    grad_probabilities = grad_probabilities * weight
+    grad_dloss_dlogits_shifted = grad_dloss_dlogits_dot_p[:, None] - grad_dloss_dlogits
+    grad_probabilities = weight * grad_dloss_dlogits_shifted
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (grad_dloss_dlogits - grad_dloss_dlogits_dot_p[:, None]) * probabilities_dot_weight[:, None]
+        (-probabilities_dot_weight)[:, None] * grad_dloss_dlogits_shifted
         - grad_logprobs.sum(1, keepdim=True),
         p,
     )
@@ -6768,8 +6726,7 @@ def forward_target_weight_sum_label_smoothing(
     K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
-    logprobs_scaled_sum_sum = (logprobs * smoothed @ weight).sum()
-    loss = -logprobs_scaled_sum_sum
+    loss = -(logprobs * smoothed @ weight).sum()
     p = torch.exp(logprobs)
     dloss_dlogits = (smoothed @ weight)[:, None] * p
     dloss_dlogits.addcmul_(weight, smoothed, value=-1)
@@ -7004,8 +6961,7 @@ def forward_target_weight_none(
     """
     _check_target_weight_none(logits, probabilities, weight)
     logprobs = torch.log_softmax(logits, 1)
-    logprobs_scaled_sum = logprobs * probabilities @ weight
-    loss = -logprobs_scaled_sum
+    loss = -(logprobs * probabilities @ weight)
     p = torch.exp(logprobs)
     dloss_dlogits = (probabilities @ weight)[:, None] * p
     dloss_dlogits.addcmul_(weight, probabilities, value=-1)
@@ -7039,8 +6995,7 @@ def backward_target_weight_none(
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_loss_scaled_sum = grad_loss @ (logprobs * probabilities)
-    grad_weight = -grad_loss_scaled_sum
+    grad_weight = -(grad_loss @ (logprobs * probabilities))
     grad_probabilities = grad_loss[:, None] * weight
     grad_probabilities = grad_probabilities * logprobs
     grad_probabilities.neg_()
@@ -7071,8 +7026,7 @@ def double_backward_target_weight_none(
         grad_loss[:, None] * weight, grad_grad_probabilities, value=-1
     )
     grad_grad_probabilities_times_logprobs = grad_grad_probabilities * logprobs
-    grad_grad_probabilities_scaled_sum = grad_loss @ grad_grad_probabilities_times_logprobs
-    grad_weight = -grad_grad_probabilities_scaled_sum
+    grad_weight = -(grad_loss @ grad_grad_probabilities_times_logprobs)
     grad_probabilities = -grad_grad_weight_times_grad_loss
     grad_probabilities = grad_probabilities * logprobs
     grad_grad_loss = (
@@ -7098,11 +7052,11 @@ def residuals_backward_target_weight_none(
     grad_weight = grad_dloss_dlogits_dot_p @ probabilities - (
         grad_dloss_dlogits * probabilities
     ).sum(0)
-    grad_probabilities = grad_dloss_dlogits_dot_p[:, None] - grad_dloss_dlogits
-    grad_probabilities = grad_probabilities * weight
+    grad_dloss_dlogits_shifted = grad_dloss_dlogits_dot_p[:, None] - grad_dloss_dlogits
+    grad_probabilities = weight * grad_dloss_dlogits_shifted
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (grad_dloss_dlogits - grad_dloss_dlogits_dot_p[:, None]) * probabilities_dot_weight[:, None]
+        (-probabilities_dot_weight)[:, None] * grad_dloss_dlogits_shifted
         - grad_logprobs.sum(1, keepdim=True),
         p,
     )
@@ -7244,8 +7198,7 @@ def forward_target_weight_none_label_smoothing(
     K = logits.shape[1]
     logprobs = torch.log_softmax(logits, 1)
     smoothed = (1 - label_smoothing) * probabilities + label_smoothing / (K or torch.nan)
-    logprobs_scaled_sum = logprobs * smoothed @ weight
-    loss = -logprobs_scaled_sum
+    loss = -(logprobs * smoothed @ weight)
     p = torch.exp(logprobs)
     dloss_dlogits = (smoothed @ weight)[:, None] * p
     dloss_dlogits.addcmul_(weight, smoothed, value=-1)
@@ -7281,8 +7234,7 @@ def backward_target_weight_none_label_smoothing(
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_loss_scaled_sum = grad_loss @ (logprobs * smoothed)
-    grad_weight = -grad_loss_scaled_sum
+    grad_weight = -(grad_loss @ (logprobs * smoothed))
     grad_probabilities = grad_loss[:, None] * weight
     grad_probabilities = grad_probabilities * logprobs
     grad_probabilities *= label_smoothing - 1

@@ -69,8 +69,7 @@ def forward(logits: Tensor, target: Tensor, *, gamma: float = 2.0) -> tuple[Tens
     _check(logits, target)
     logprobs = torch.log_softmax(logits, 1)
     right = logprobs.gather(1, target[:, None]).squeeze(1)
-    expm1_right = torch.expm1(right)
-    wrong = -expm1_right
+    wrong = -torch.expm1(right)
     loss = (-(wrong**gamma * right)).masked_fill(wrong == 0, 0).mean()
     p = torch.exp(logprobs)
     return loss, Residuals(target, right, wrong, p, gamma)
@@ -190,8 +189,7 @@ def value_and_grad(
     N = logits.shape[0]
     logprobs = torch.log_softmax(logits, 1)
     right = logprobs.gather(1, target[:, None]).squeeze(1)
-    expm1_right = torch.expm1(right)
-    wrong = -expm1_right
+    wrong = -torch.expm1(right)
     wrong_is_zero = wrong == 0
     wrong_power = wrong**gamma
     loss = (-right * wrong_power).masked_fill(wrong_is_zero, 0).mean()
@@ -320,8 +318,7 @@ def forward_sum(
     _check_sum(logits, target)
     logprobs = torch.log_softmax(logits, 1)
     right = logprobs.gather(1, target[:, None]).squeeze(1)
-    expm1_right = torch.expm1(right)
-    wrong = -expm1_right
+    wrong = -torch.expm1(right)
     loss = (-(wrong**gamma * right)).masked_fill(wrong == 0, 0).sum()
     p = torch.exp(logprobs)
     return loss, SumResiduals(target, right, wrong, p, gamma)
@@ -539,8 +536,7 @@ def forward_none(
     _check_none(logits, target)
     logprobs = torch.log_softmax(logits, 1)
     right = logprobs.gather(1, target[:, None]).squeeze(1)
-    expm1_right = torch.expm1(right)
-    wrong = -expm1_right
+    wrong = -torch.expm1(right)
     loss = (-(wrong**gamma * right)).masked_fill(wrong == 0, 0)
     p = torch.exp(logprobs)
     return loss, NoneResiduals(target, right, wrong, p, gamma)

@@ -532,15 +532,11 @@ def double_backward_none(
     safe, x_minus_target = residuals
     grad_loss_over_safe = grad_loss / safe
     grad_grad_var_scaled = grad_grad_var * x_minus_target / safe
-    grad_x_minus_target = (
-        grad_grad_x - grad_grad_target - grad_grad_var_scaled
-    ) * grad_loss_over_safe
+    grad_grad_x_adjusted = grad_grad_x - grad_grad_target - grad_grad_var_scaled
+    grad_x_minus_target = grad_grad_x_adjusted * grad_loss_over_safe
     grad_grad_var_scaled_1 = grad_grad_var / 2
     grad_safe = (
-        (
-            (grad_grad_target - grad_grad_x + grad_grad_var_scaled) * x_minus_target
-            - grad_grad_var_scaled_1
-        )
+        torch.addcmul(-grad_grad_var_scaled_1, grad_grad_x_adjusted, x_minus_target, value=-1)
         * grad_loss_over_safe
         / safe
     )
@@ -1127,15 +1123,11 @@ def double_backward_full_none(
     safe, x_minus_target = residuals
     grad_loss_over_safe = grad_loss / safe
     grad_grad_var_scaled = grad_grad_var * x_minus_target / safe
-    grad_x_minus_target = (
-        grad_grad_x - grad_grad_target - grad_grad_var_scaled
-    ) * grad_loss_over_safe
+    grad_grad_x_adjusted = grad_grad_x - grad_grad_target - grad_grad_var_scaled
+    grad_x_minus_target = grad_grad_x_adjusted * grad_loss_over_safe
     grad_grad_var_scaled_1 = grad_grad_var / 2
     grad_safe = (
-        (
-            (grad_grad_target - grad_grad_x + grad_grad_var_scaled) * x_minus_target
-            - grad_grad_var_scaled_1
-        )
+        torch.addcmul(-grad_grad_var_scaled_1, grad_grad_x_adjusted, x_minus_target, value=-1)
         * grad_loss_over_safe
         / safe
     )

@@ -62,7 +62,7 @@ def forward(a: Tensor, b: Tensor) -> tuple[Tensor, Residuals]:
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check(a, b)
-    erf_scaled_a = torch.erf(2**0.5 / 2 * a)
+    erf_scaled_a = torch.erf(a / 2**0.5)
     y = erf_scaled_a + 1
     y = y * a
     y = y / 2
@@ -94,7 +94,7 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     grad_b /= 2
     grad_b = grad_b * grad_y
     grad_a = erf_scaled_a / 2
-    grad_a.addcmul_(a, torch.exp(-0.5 * a**2), value=2**0.5 / (2 * torch.pi**0.5))
+    grad_a.addcmul_(a, torch.exp(-0.5 * a**2), value=1 / (2 * torch.pi) ** 0.5)
     grad_a += 0.5
     grad_a = grad_a * b
     grad_a = grad_a * grad_y
@@ -121,7 +121,7 @@ def double_backward(
     grad_erf_scaled_a = grad_erf_scaled_a * grad_y
     grad_erf_scaled_a = grad_erf_scaled_a.add(grad_grad_a_scaled, alpha=0.5)
     erf_scaled_a_adjusted = (
-        torch.addcmul(erf_scaled_a, a, exp_scaled_a_squared, value=2**0.5 / torch.pi**0.5) + 1
+        torch.addcmul(erf_scaled_a, a, exp_scaled_a_squared, value=(2 / torch.pi) ** 0.5) + 1
     )
     grad_grad_a_scaled_1 = erf_scaled_a_adjusted / 2
     grad_grad_a_scaled_1 = grad_grad_a_scaled_1 * grad_grad_a
@@ -130,8 +130,7 @@ def double_backward(
     grad_grad_b_scaled = grad_grad_b_scaled_1 * one_plus_erf_scaled_a
     grad_a = grad_grad_b_scaled * grad_y
     grad_a = grad_a.addcmul(
-        (-(2**0.5) / (2 * torch.pi**0.5) * a_squared + 2**0.5 / (2 * torch.pi**0.5))
-        * grad_grad_a_scaled,
+        (-1 / (2 * torch.pi) ** 0.5 * a_squared + 1 / (2 * torch.pi) ** 0.5) * grad_grad_a_scaled,
         exp_scaled_a_squared,
     )
     grad_grad_y = a * grad_grad_b_scaled
@@ -146,7 +145,7 @@ def residuals_backward(grad_erf_scaled_a: Tensor, residuals: Residuals) -> tuple
         grad_a.
     """
     a = residuals.a
-    grad_a = 2**0.5 / torch.pi**0.5 * grad_erf_scaled_a
+    grad_a = (2 / torch.pi) ** 0.5 * grad_erf_scaled_a
     grad_a = grad_a * torch.exp(-0.5 * a**2)
     return (grad_a,)
 

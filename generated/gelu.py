@@ -48,12 +48,10 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check(x)
-    erf_scaled_x = torch.erf(2**0.5 / 2 * x)
+    erf_scaled_x = torch.erf(x / 2**0.5)
     y = (erf_scaled_x + 1) / 2 * x
     dy_dx = (
-        torch.addcmul(
-            erf_scaled_x / 2, x, torch.exp(-0.5 * x**2), value=2**0.5 / (2 * torch.pi**0.5)
-        )
+        torch.addcmul(erf_scaled_x / 2, x, torch.exp(-0.5 * x**2), value=1 / (2 * torch.pi) ** 0.5)
         + 0.5
     )
     return y, Residuals(dy_dx)
@@ -105,7 +103,7 @@ def residuals_backward(grad_dy_dx: Tensor, x: Tensor, residuals: Residuals) -> t
     x_squared = x**2
     exp_scaled_x_squared = torch.exp(-0.5 * x_squared)
     grad_x = (
-        (-(2**0.5) / (2 * torch.pi**0.5) * x_squared + 2**0.5 / torch.pi**0.5)
+        (-1 / (2 * torch.pi) ** 0.5 * x_squared + (2 / torch.pi) ** 0.5)
         * grad_dy_dx
         * exp_scaled_x_squared
     )
@@ -115,7 +113,7 @@ def residuals_backward(grad_dy_dx: Tensor, x: Tensor, residuals: Residuals) -> t
 def _value(x: Tensor) -> Tensor:
     """Compute y alone, without any residuals."""
     _check(x)
-    erf_scaled_x = torch.erf(2**0.5 / 2 * x)
+    erf_scaled_x = torch.erf(x / 2**0.5)
     y = (erf_scaled_x + 1) / 2 * x
     return y
 
@@ -214,12 +212,12 @@ def forward_tanh(x: Tensor) -> tuple[Tensor, TanhResiduals]:
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check_tanh(x)
-    tanh_inner = torch.tanh(2**0.5 / torch.pi**0.5 * torch.add(x, x**3, alpha=0.044715))
+    tanh_inner = torch.tanh((2 / torch.pi) ** 0.5 * torch.add(x, x**3, alpha=0.044715))
     y = (tanh_inner + 1) / 2 * x
     dy_dx = (
         torch.add(
             (1 - tanh_inner**2)
-            * (0.0670725 * 2**0.5 / torch.pi**0.5 * x**2 + 2**0.5 / (2 * torch.pi**0.5))
+            * (0.0670725 * (2 / torch.pi) ** 0.5 * x**2 + 1 / (2 * torch.pi) ** 0.5)
             * x,
             tanh_inner,
             alpha=0.5,
@@ -279,19 +277,17 @@ def residuals_backward_tanh(
     Returns:
         grad_x.
     """
-    tanh_inner = torch.tanh(2**0.5 / torch.pi**0.5 * torch.add(x, x**3, alpha=0.044715))
+    tanh_inner = torch.tanh((2 / torch.pi) ** 0.5 * torch.add(x, x**3, alpha=0.044715))
     x_squared = x**2
-    x_terms = 0.134145 * 2**0.5 / torch.pi**0.5 * x_squared + 2**0.5 / torch.pi**0.5
+    x_terms = 0.134145 * (2 / torch.pi) ** 0.5 * x_squared + (2 / torch.pi) ** 0.5
     grad_dy_dx_times_x_terms = grad_dy_dx * x_terms
-    grad_dy_dx_scaled = (
-        2**0.5
-        / torch.pi**0.5
-        * torch.addcmul(grad_dy_dx, grad_dy_dx_times_x_terms * tanh_inner, x, value=-2)
+    grad_dy_dx_scaled = (2 / torch.pi) ** 0.5 * torch.addcmul(
+        grad_dy_dx, grad_dy_dx_times_x_terms * tanh_inner, x, value=-2
     )
     grad_x = (1 - tanh_inner**2) * torch.add(
         torch.add(
             torch.add(
-                0.0670725 * grad_dy_dx_scaled, grad_dy_dx, alpha=0.134145 * 2**0.5 / torch.pi**0.5
+                0.0670725 * grad_dy_dx_scaled, grad_dy_dx, alpha=0.134145 * (2 / torch.pi) ** 0.5
             )
             * x_squared,
             grad_dy_dx_scaled,
@@ -306,7 +302,7 @@ def residuals_backward_tanh(
 def _value_tanh(x: Tensor) -> Tensor:
     """Compute y alone, without any residuals."""
     _check_tanh(x)
-    tanh_inner = torch.tanh(2**0.5 / torch.pi**0.5 * torch.add(x, x**3, alpha=0.044715))
+    tanh_inner = torch.tanh((2 / torch.pi) ** 0.5 * torch.add(x, x**3, alpha=0.044715))
     y = (tanh_inner + 1) / 2 * x
     return y
 

@@ -48,8 +48,7 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check(x)
-    softplus_neg_x = torch.logaddexp(-x, x.new_full((), 0))
-    y = -softplus_neg_x
+    y = -torch.logaddexp(-x, x.new_full((), 0))
     dy_dx = torch.sigmoid(-x)
     return y, Residuals(dy_dx)
 
@@ -105,8 +104,7 @@ def residuals_backward(grad_dy_dx: Tensor, residuals: Residuals) -> tuple[Tensor
 def _value(x: Tensor) -> Tensor:
     """Compute y alone, without any residuals."""
     _check(x)
-    softplus_neg_x = torch.logaddexp(-x, x.new_full((), 0))
-    y = -softplus_neg_x
+    y = -torch.logaddexp(-x, x.new_full((), 0))
     return y
 
 

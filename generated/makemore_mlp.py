@@ -315,16 +315,15 @@ def residuals_backward(
     grad_logits = grad_p - (grad_p * p).sum(1, keepdim=True)
     grad_logits = grad_logits * p
     grad_h_total = torch.addmm(grad_h, grad_logits, W2.T)
-    h_squared = h**2
-    one_minus_h_squared = 1 - h_squared
+    one_minus_h_squared = 1 - h**2
     grad_h_total_scaled = grad_h_total * one_minus_h_squared
-    h_squared_minus_one = h_squared - 1
+    grad_h_total_scaled_1 = bnraw * grad_h_total_scaled
     bnraw_scaled = bnraw / (N - 1)
     grad_hprebn = grad_bnraw - grad_bnraw.mean(0)
     grad_hprebn = grad_hprebn.addcmul(
         bngain,
-        (grad_h_total_scaled + (grad_h_total * h_squared_minus_one).mean(0)).addcmul(
-            (bnraw * grad_h_total * h_squared_minus_one).sum(0), bnraw_scaled
+        (grad_h_total_scaled + -grad_h_total_scaled.sum(0) / N).addcmul(
+            -grad_h_total_scaled_1.sum(0), bnraw_scaled
         ),
     )
     grad_hprebn = grad_hprebn.addcmul(
@@ -337,7 +336,7 @@ def residuals_backward(
     grad_b2 = grad_logits.sum(0)
     grad_W2 = h.T @ grad_logits
     grad_bnbias = grad_h_total_scaled.sum(0)
-    grad_bngain = (bnraw * grad_h_total * one_minus_h_squared).sum(0)
+    grad_bngain = grad_h_total_scaled_1.sum(0)
     grad_b1 = grad_hprebn.sum(0)
     grad_W1 = embcat.T @ grad_hprebn
     grad_C = grad_embcat_total.new_zeros(V, D)

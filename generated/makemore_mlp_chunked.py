@@ -421,8 +421,7 @@ def double_backward(
         first_grad_counts_sum[:, None], counts_sum_inv[:, None], first_grad_probs
     )
     grad_norm_logits = first_grad_counts * counts
-    grad_norm_logits_sum = grad_norm_logits.sum(1)
-    grad_logit_maxes = -grad_norm_logits_sum
+    grad_logit_maxes = -grad_norm_logits.sum(1)
     grad_logits = grad_norm_logits.scatter_add(
         1, logit_maxes_argmax[:, None], grad_logit_maxes[:, None]
     )
@@ -438,8 +437,7 @@ def double_backward(
     grad_bndiff2 = first_grad_bnvar / (N - 1)
     first_grad_bndiff = bnvar_inv * first_grad_bnraw
     first_grad_bndiff = first_grad_bndiff.addcmul(grad_bndiff2, bndiff, value=2)
-    first_grad_bndiff_sum = first_grad_bndiff.sum(0)
-    grad_bnmeani = -first_grad_bndiff_sum
+    grad_bnmeani = -first_grad_bndiff.sum(0)
     grad_hprebn = torch.add(first_grad_bndiff, grad_bnmeani, alpha=1 / (N or torch.nan))
     grad_grad_emb_total = torch.embedding(grad_grad_C, Xb)
     grad_grad_emb_total = grad_grad_emb_total + grad_grad_emb
@@ -575,8 +573,7 @@ def residuals_backward(
     grad_counts_total = grad_counts + grad_counts_sum_total[:, None]
     grad_counts_total = grad_counts_total.addcmul(counts_sum_inv[:, None], grad_probs)
     grad_norm_logits = grad_counts_total * counts
-    grad_norm_logits_sum = grad_norm_logits.sum(1)
-    grad_logit_maxes = -grad_norm_logits_sum
+    grad_logit_maxes = -grad_norm_logits.sum(1)
     grad_logits = grad_norm_logits.scatter_add(
         1, logit_maxes_argmax[:, None], grad_logit_maxes[:, None]
     )
@@ -590,8 +587,7 @@ def residuals_backward(
     grad_bndiff2 = grad_bnvar_total / (N - 1)
     grad_bndiff_total = torch.addcmul(grad_bndiff, bnvar_inv, grad_bnraw_total)
     grad_bndiff_total = grad_bndiff_total.addcmul(grad_bndiff2, bndiff, value=2)
-    grad_bndiff_total_sum = grad_bndiff_total.sum(0)
-    grad_bnmeani = -grad_bndiff_total_sum
+    grad_bnmeani = -grad_bndiff_total.sum(0)
     grad_hprebn = torch.add(grad_bndiff_total, grad_bnmeani, alpha=1 / (N or torch.nan))
     grad_embcat_total = torch.addmm(grad_embcat, grad_hprebn, W1.T)
     grad_emb = grad_embcat_total.reshape(N, T, D)

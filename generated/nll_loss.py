@@ -199,8 +199,7 @@ def forward_sum(logprobs: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]
     """
     _check_sum(logprobs, target)
     K = logprobs.shape[1]
-    logprobs_at_target_sum = logprobs.gather(1, target[:, None]).squeeze(1).sum()
-    loss = -logprobs_at_target_sum
+    loss = -logprobs.gather(1, target[:, None]).squeeze(1).sum()
     return loss, SumResiduals(target, K)
 
 
@@ -239,10 +238,7 @@ def double_backward_sum(
         grad_grad_loss.
     """
     target = residuals.target
-    grad_grad_logprobs_at_target_sum = (
-        grad_grad_logprobs.gather(1, target[:, None]).squeeze(1).sum()
-    )
-    grad_grad_loss = -grad_grad_logprobs_at_target_sum
+    grad_grad_loss = -grad_grad_logprobs.gather(1, target[:, None]).squeeze(1).sum()
     return (grad_grad_loss,)
 
 
@@ -490,10 +486,9 @@ def forward_kept(logprobs: Tensor, target: Tensor, kept: Tensor) -> tuple[Tensor
     loss = (-logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
         kept_is_zero, 0
     ).sum() / kept_sum
-    inv_kept_sum_masked_masked = (
-        torch.reciprocal(kept_sum).masked_fill(kept_is_zero, 0).masked_fill(kept_sum == 0, 0)
+    neg_inv_kept_sum_masked_masked = (
+        -torch.reciprocal(kept_sum).masked_fill(kept_is_zero, 0).masked_fill(kept_sum == 0, 0)
     )
-    neg_inv_kept_sum_masked_masked = -inv_kept_sum_masked_masked
     return loss, KeptResiduals(target, neg_inv_kept_sum_masked_masked, K)
 
 
@@ -691,10 +686,9 @@ def double_backward_kept_sum(
         grad_grad_loss.
     """
     target, kept_is_zero, *_ = residuals
-    grad_grad_logprobs_at_target_masked_sum = (
-        grad_grad_logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept_is_zero, 0).sum()
+    grad_grad_loss = (
+        -grad_grad_logprobs.gather(1, target[:, None]).squeeze(1).masked_fill(kept_is_zero, 0).sum()
     )
-    grad_grad_loss = -grad_grad_logprobs_at_target_masked_sum
     return (grad_grad_loss,)
 
 
@@ -990,10 +984,9 @@ def forward_weight(
         (weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1)).sum()
         / weight_at_target_sum
     )
-    weight_at_target_scaled_masked = (weight_at_target / weight_at_target_sum).masked_fill(
+    weight_at_target_scaled = -(weight_at_target / weight_at_target_sum).masked_fill(
         weight_at_target_sum == 0, 0
     )
-    weight_at_target_scaled = -weight_at_target_scaled_masked
     return loss, WeightResiduals(target, weight_at_target_scaled, K)
 
 
@@ -1154,10 +1147,7 @@ def forward_weight_sum(
     _check_weight_sum(logprobs, target, weight)
     K = logprobs.shape[1]
     weight_at_target = weight[target]
-    logprobs_at_target_dot_weight_at_target = (
-        weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1)
-    ).sum()
-    loss = -logprobs_at_target_dot_weight_at_target
+    loss = -(weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1)).sum()
     neg_weight_at_target = -weight_at_target
     return loss, WeightSumResiduals(target, neg_weight_at_target, K)
 
@@ -1209,10 +1199,7 @@ def _value_weight_sum(logprobs: Tensor, target: Tensor, weight: Tensor) -> Tenso
     """Compute loss alone, without any residuals."""
     _check_weight_sum(logprobs, target, weight)
     weight_at_target = weight[target]
-    logprobs_at_target_dot_weight_at_target = (
-        weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1)
-    ).sum()
-    loss = -logprobs_at_target_dot_weight_at_target
+    loss = -(weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1)).sum()
     return loss
 
 
@@ -1511,10 +1498,9 @@ def forward_weight_kept(
     loss = (-weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
         kept_is_zero, 0
     ).sum() / kept_dot_weight_at_target
-    weight_at_target_masked_scaled_masked = (
+    weight_at_target_scaled = -(
         weight_at_target.masked_fill(kept_is_zero, 0) / kept_dot_weight_at_target
     ).masked_fill(kept_dot_weight_at_target == 0, 0)
-    weight_at_target_scaled = -weight_at_target_masked_scaled_masked
     return loss, WeightKeptResiduals(target, weight_at_target_scaled, K)
 
 
@@ -1685,8 +1671,7 @@ def forward_weight_kept_sum(
         .masked_fill(kept_is_zero, 0)
         .sum()
     )
-    weight_at_target_masked = weight_at_target.masked_fill(kept_is_zero, 0)
-    neg_weight_at_target_masked = -weight_at_target_masked
+    neg_weight_at_target_masked = -weight_at_target.masked_fill(kept_is_zero, 0)
     return loss, WeightKeptSumResiduals(target, neg_weight_at_target_masked, K)
 
 
@@ -1859,8 +1844,7 @@ def forward_weight_kept_none(
     loss = (-weight_at_target * logprobs.gather(1, target[:, None]).squeeze(1)).masked_fill(
         kept_is_zero, 0
     )
-    weight_at_target_masked = weight_at_target.masked_fill(kept_is_zero, 0)
-    neg_weight_at_target_masked = -weight_at_target_masked
+    neg_weight_at_target_masked = -weight_at_target.masked_fill(kept_is_zero, 0)
     return loss, WeightKeptNoneResiduals(target, neg_weight_at_target_masked, K)
 
 

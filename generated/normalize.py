@@ -837,8 +837,7 @@ def forward_p_minus_inf(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, PMinu
         RuntimeError: a tensor has the wrong dtype or shape.
     """
     _check_p_minus_inf(x)
-    abs_x = torch.abs(x)
-    size_argmax_1 = (-abs_x).argmax(1)
+    size_argmax_1 = (-torch.abs(x)).argmax(1)
     x_at_size_argmax_1 = x.gather(1, size_argmax_1[:, None]).squeeze(1)
     size = torch.abs(x_at_size_argmax_1)
     size_mask = size <= eps
@@ -949,8 +948,7 @@ def residuals_backward_p_minus_inf(
 def _value_p_minus_inf(x: Tensor, eps: float) -> Tensor:
     """Compute y alone, without any residuals."""
     _check_p_minus_inf(x)
-    abs_x = torch.abs(x)
-    size_argmax_1 = (-abs_x).argmax(1)
+    size_argmax_1 = (-torch.abs(x)).argmax(1)
     size = torch.abs(x.gather(1, size_argmax_1[:, None]).squeeze(1))
     inv_size_or_eps = torch.reciprocal(size.clamp(min=eps))
     y = inv_size_or_eps[:, None] * x

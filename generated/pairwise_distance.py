@@ -669,8 +669,7 @@ def forward_p_minus_inf(
     _check_p_minus_inf(x1, x2)
     K = x1.shape[1]
     off = x1 - x2 + eps
-    abs_off = torch.abs(off)
-    y_argmax_1 = (-abs_off).argmax(1)
+    y_argmax_1 = (-torch.abs(off)).argmax(1)
     off_at_y_argmax_1 = off.gather(1, y_argmax_1[:, None]).squeeze(1)
     y = torch.abs(off_at_y_argmax_1)
     sign_off_at_y_argmax_1 = torch.sign(off_at_y_argmax_1)
@@ -728,8 +727,7 @@ def _value_p_minus_inf(x1: Tensor, x2: Tensor, eps: float) -> Tensor:
     """Compute y alone, without any residuals."""
     _check_p_minus_inf(x1, x2)
     off = x1 - x2 + eps
-    abs_off = torch.abs(off)
-    y_argmax_1 = (-abs_off).argmax(1)
+    y_argmax_1 = (-torch.abs(off)).argmax(1)
     off_at_y_argmax_1 = off.gather(1, y_argmax_1[:, None]).squeeze(1)
     y = torch.abs(off_at_y_argmax_1)
     return y

@@ -262,8 +262,7 @@ def double_backward_sum(
     """
     target, sigmoid_neg_target_times_x = residuals
     grad_sigmoid_neg_target_times_x = -(grad_loss * grad_grad_x * target)
-    grad_grad_x_scaled_sum = (grad_grad_x * target * sigmoid_neg_target_times_x).sum()
-    grad_grad_loss = -grad_grad_x_scaled_sum
+    grad_grad_loss = -(grad_grad_x * target * sigmoid_neg_target_times_x).sum()
     return grad_grad_loss, grad_sigmoid_neg_target_times_x
 
 

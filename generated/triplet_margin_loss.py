@@ -1643,25 +1643,25 @@ def double_backward_swap_none(
     off_near, near, off_far, far, off_between, between, near_adjusted_negative = residuals
     first_grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
     off_near_over_near = off_near / near[:, None]
-    grad_grad_positive_dot_off_between = (grad_grad_positive * off_between).sum(1)
-    grad_grad_negative_dot_off_between = (grad_grad_negative * off_between).sum(1)
+    grad_grad_negative_terms = (grad_grad_positive * off_between).sum(1) - (
+        grad_grad_negative * off_between
+    ).sum(1)
     between_mask = between <= far
     between_or_one = torch.where(between_mask, between, 1)
     grad_between = (
-        (grad_grad_positive_dot_off_between - grad_grad_negative_dot_off_between)
-        * first_grad_near
+        first_grad_near
+        * grad_grad_negative_terms
         * torch.where(between_mask, between_or_one**-2, 0)
     )
     inv_between_or_one_masked = torch.where(between_mask, torch.reciprocal(between_or_one), 0)
     grad_off_between = grad_grad_negative - grad_grad_positive
     grad_off_between = grad_off_between * (first_grad_near * inv_between_or_one_masked)[:, None]
-    grad_grad_negative_dot_off_far = (grad_grad_negative * off_far).sum(1)
-    grad_grad_anchor_dot_off_far = (grad_grad_anchor * off_far).sum(1)
+    grad_grad_anchor_terms = (grad_grad_anchor * off_far).sum(1) - (
+        grad_grad_negative * off_far
+    ).sum(1)
     far_or_one = far.masked_fill(between_mask, 1)
     grad_far = (
-        (grad_grad_anchor_dot_off_far - grad_grad_negative_dot_off_far)
-        * first_grad_near
-        * (far_or_one**-2).masked_fill(between_mask, 0)
+        first_grad_near * grad_grad_anchor_terms * (far_or_one**-2).masked_fill(between_mask, 0)
     )
     inv_far_or_one_masked = torch.reciprocal(far_or_one).masked_fill(between_mask, 0)
     grad_off_far = grad_grad_negative - grad_grad_anchor
@@ -1677,11 +1677,13 @@ def double_backward_swap_none(
     grad_grad_loss = torch.addcmul(
         torch.addcmul(
             grad_grad_anchor_dot_off_near_over_near - grad_grad_positive_dot_off_near_over_near,
-            grad_grad_negative_dot_off_far - grad_grad_anchor_dot_off_far,
+            grad_grad_anchor_terms,
             inv_far_or_one_masked,
+            value=-1,
         ),
-        grad_grad_negative_dot_off_between - grad_grad_positive_dot_off_between,
+        grad_grad_negative_terms,
         inv_between_or_one_masked,
+        value=-1,
     ).masked_fill(near_adjusted_negative, 0)
     return (
         grad_grad_loss,
@@ -2319,8 +2321,7 @@ def forward_p_1_none(
     near_adjusted_negative = near_adjusted < 0
     loss = near_adjusted.clamp(min=0)
     sign_off_far = torch.sign(off_far)
-    sign_off_near = torch.sign(off_near)
-    neg_sign_off_near = -sign_off_near
+    neg_sign_off_near = -torch.sign(off_near)
     return loss, P1NoneResiduals(near_adjusted_negative, sign_off_far, neg_sign_off_near)
 
 
@@ -3346,8 +3347,7 @@ def forward_p_inf(
     near_adjusted_negative = near_adjusted < 0
     loss = near_adjusted.clamp(min=0).mean()
     sign_off_far_at_far_argmax = torch.sign(off_far_at_far_argmax)
-    sign_off_near_at_near_argmax = torch.sign(off_near_at_near_argmax)
-    neg_sign_off_near_at_near_argmax = -sign_off_near_at_near_argmax
+    neg_sign_off_near_at_near_argmax = -torch.sign(off_near_at_near_argmax)
     return loss, PInfResiduals(
         near_argmax,
         far_argmax,
@@ -3648,8 +3648,7 @@ def forward_p_inf_sum(
     near_adjusted_negative = near_adjusted < 0
     loss = near_adjusted.clamp(min=0).sum()
     sign_off_far_at_far_argmax = torch.sign(off_far_at_far_argmax)
-    sign_off_near_at_near_argmax = torch.sign(off_near_at_near_argmax)
-    neg_sign_off_near_at_near_argmax = -sign_off_near_at_near_argmax
+    neg_sign_off_near_at_near_argmax = -torch.sign(off_near_at_near_argmax)
     return loss, PInfSumResiduals(
         near_argmax,
         far_argmax,
@@ -3939,8 +3938,7 @@ def forward_p_inf_none(
     near_adjusted_negative = near_adjusted < 0
     loss = near_adjusted.clamp(min=0)
     sign_off_far_at_far_argmax = torch.sign(off_far_at_far_argmax)
-    sign_off_near_at_near_argmax = torch.sign(off_near_at_near_argmax)
-    neg_sign_off_near_at_near_argmax = -sign_off_near_at_near_argmax
+    neg_sign_off_near_at_near_argmax = -torch.sign(off_near_at_near_argmax)
     return loss, PInfNoneResiduals(
         near_argmax,
         far_argmax,
@@ -8217,16 +8215,16 @@ def double_backward_p_swap_none(
     grad_off_near = grad_off_near * (
         grad_near[:, None] * grad_grad_anchor_minus_grad_grad_positive * sign_off_near
     ).mul_(p - 1)
-    grad_grad_negative_scaled_sum = (
-        abs_off_between_scaled_masked * grad_grad_positive_minus_grad_grad_negative
-    ).sum(1)
-    grad_grad_anchor_scaled_sum = (
-        abs_off_far_scaled_masked * grad_grad_anchor_minus_grad_grad_negative
-    ).sum(1)
     grad_grad_loss = (
         (abs_off_near_scaled_masked * grad_grad_anchor_minus_grad_grad_positive).sum(1)
-        + (-grad_grad_anchor_scaled_sum).masked_fill(between_mask, 0)
-        + torch.where(between_mask, -grad_grad_negative_scaled_sum, 0)
+        + (
+            -(abs_off_far_scaled_masked * grad_grad_anchor_minus_grad_grad_negative).sum(1)
+        ).masked_fill(between_mask, 0)
+        + torch.where(
+            between_mask,
+            -(abs_off_between_scaled_masked * grad_grad_positive_minus_grad_grad_negative).sum(1),
+            0,
+        )
     ).masked_fill(near_adjusted_negative, 0)
     return (
         grad_grad_loss,

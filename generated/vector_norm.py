@@ -605,8 +605,7 @@ def forward_ord_minus_inf(x: Tensor) -> tuple[Tensor, OrdMinusInfResiduals]:
     """
     _check_ord_minus_inf(x)
     K = x.shape[1]
-    abs_x = torch.abs(x)
-    y_argmax_1 = (-abs_x).argmax(1)
+    y_argmax_1 = (-torch.abs(x)).argmax(1)
     x_at_y_argmax_1 = x.gather(1, y_argmax_1[:, None]).squeeze(1)
     y = torch.abs(x_at_y_argmax_1)
     sign_x_at_y_argmax_1 = torch.sign(x_at_y_argmax_1)
@@ -657,8 +656,7 @@ def double_backward_ord_minus_inf(
 def _value_ord_minus_inf(x: Tensor) -> Tensor:
     """Compute y alone, without any residuals."""
     _check_ord_minus_inf(x)
-    abs_x = torch.abs(x)
-    y_argmax_1 = (-abs_x).argmax(1)
+    y_argmax_1 = (-torch.abs(x)).argmax(1)
     x_at_y_argmax_1 = x.gather(1, y_argmax_1[:, None]).squeeze(1)
     y = torch.abs(x_at_y_argmax_1)
     return y

@@ -316,7 +316,7 @@ int forward(const real *restrict x, const real *restrict target,
     if (workspace == NULL)
         return 1;
     wide *const restrict log_s_terms_sum_parts = (wide *)workspace;
-    /* softplus_neg_x[n] = log_add_exp(-x[n], 0) */
+    /* log_s[n] = -log_add_exp(-x[n], 0) */
     /* log_s_terms_sum = sum_n(log_add_exp(x[n], 0)*(1 - target[n])
                                - log_s[n]*pos_weight[n]*target[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
@@ -327,8 +327,7 @@ int forward(const real *restrict x, const real *restrict target,
         real log_s_terms_sum_span = 0;
         #pragma omp simd reduction(+ : log_s_terms_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real softplus_neg_x = log_add_exp(-x[n], 0);
-            const real log_s = -softplus_neg_x;
+            const real log_s = -log_add_exp(-x[n], 0);
             log_s_terms_sum_span += (1 - target[n]) * log_add_exp(x[n], 0) - log_s * pos_weight[n] *
                     target[n];
         }
@@ -352,7 +351,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const int grad_x_past = past_caches(N);
     const real grad_loss_scaled = grad_loss[0] / N;
     /* s[n] = sigmoid(x[n]) */
-    /* softplus_neg_x[n] = log_add_exp(-x[n], 0) */
+    /* log_s[n] = -log_add_exp(-x[n], 0) */
     /* grad_target[n] = grad_loss_scaled*(log_s[n]*(1 - pos_weight[n]) - x[n]) */
     /* grad_x[n] = grad_loss_scaled*(s[n]*(1 - target[n]) - pos_weight[n]*target[n]*(1 - s[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
@@ -365,8 +364,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real s = sigmoid(x[n]);
-            const real softplus_neg_x = log_add_exp(-x[n], 0);
-            const real log_s = -softplus_neg_x;
+            const real log_s = -log_add_exp(-x[n], 0);
             grad_target_here[n - n_line] = grad_loss_scaled * ((1 - pos_weight[n]) * log_s - x[n]);
             grad_x_here[n - n_line] = grad_loss_scaled * ((1 - target[n]) * s - (1 - s) *
                     pos_weight[n] * target[n]);
@@ -455,7 +453,7 @@ int forward(const real *restrict x, const real *restrict target,
     if (workspace == NULL)
         return 1;
     wide *const restrict loss_parts = (wide *)workspace;
-    /* softplus_neg_x[n] = log_add_exp(-x[n], 0) */
+    /* log_s[n] = -log_add_exp(-x[n], 0) */
     /* loss = sum_n(log_add_exp(x[n], 0)*(1 - target[n]) - log_s[n]*pos_weight[n]*target[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
@@ -465,8 +463,7 @@ int forward(const real *restrict x, const real *restrict target,
         real loss_span = 0;
         #pragma omp simd reduction(+ : loss_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real softplus_neg_x = log_add_exp(-x[n], 0);
-            const real log_s = -softplus_neg_x;
+            const real log_s = -log_add_exp(-x[n], 0);
             loss_span += (1 - target[n]) * log_add_exp(x[n], 0) - log_s * pos_weight[n] * target[n];
         }
         loss_total += loss_span;
@@ -487,7 +484,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
     /* s[n] = sigmoid(x[n]) */
-    /* softplus_neg_x[n] = log_add_exp(-x[n], 0) */
+    /* log_s[n] = -log_add_exp(-x[n], 0) */
     /* grad_target[n] = grad_loss*(log_s[n]*(1 - pos_weight[n]) - x[n]) */
     /* grad_x[n] = grad_loss*(s[n]*(1 - target[n]) - pos_weight[n]*target[n]*(1 - s[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
@@ -500,8 +497,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real s = sigmoid(x[n]);
-            const real softplus_neg_x = log_add_exp(-x[n], 0);
-            const real log_s = -softplus_neg_x;
+            const real log_s = -log_add_exp(-x[n], 0);
             grad_target_here[n - n_line] = grad_loss[0] * ((1 - pos_weight[n]) * log_s - x[n]);
             grad_x_here[n - n_line] = grad_loss[0] * ((1 - target[n]) * s - (1 - s) * pos_weight[n]
                     * target[n]);
@@ -566,12 +562,11 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target, pos_weight. */
 int forward(const real *restrict x, const real *restrict target,
             const real *restrict pos_weight, real *restrict loss, int64_t N, int threads) {
-    /* softplus_neg_x[n] = log_add_exp(-x[n], 0) */
+    /* log_s[n] = -log_add_exp(-x[n], 0) */
     /* loss[n] = log_add_exp(x[n], 0)*(1 - target[n]) - log_s[n]*pos_weight[n]*target[n] */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real softplus_neg_x = log_add_exp(-x[n], 0);
-        const real log_s = -softplus_neg_x;
+        const real log_s = -log_add_exp(-x[n], 0);
         loss[n] = (1 - target[n]) * log_add_exp(x[n], 0) - log_s * pos_weight[n] * target[n];
     }
     return 0;
@@ -584,7 +579,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
     /* s[n] = sigmoid(x[n]) */
-    /* softplus_neg_x[n] = log_add_exp(-x[n], 0) */
+    /* log_s[n] = -log_add_exp(-x[n], 0) */
     /* grad_target[n] = grad_loss[n]*(log_s[n]*(1 - pos_weight[n]) - x[n]) */
     /* grad_x[n] = grad_loss[n]*(s[n]*(1 - target[n]) - pos_weight[n]*target[n]*(1 - s[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
@@ -597,8 +592,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real s = sigmoid(x[n]);
-            const real softplus_neg_x = log_add_exp(-x[n], 0);
-            const real log_s = -softplus_neg_x;
+            const real log_s = -log_add_exp(-x[n], 0);
             grad_target_here[n - n_line] = ((1 - pos_weight[n]) * log_s - x[n]) * grad_loss[n];
             grad_x_here[n - n_line] = ((1 - target[n]) * s - (1 - s) * pos_weight[n] * target[n]) *
                     grad_loss[n];
@@ -692,7 +686,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     if (workspace == NULL)
         return 1;
     wide *const restrict weight_scaled_sum_parts = (wide *)workspace;
-    /* softplus_neg_x[n] = log_add_exp(-x[n], 0) */
+    /* log_s[n] = -log_add_exp(-x[n], 0) */
     /* weight_scaled_sum = sum_n(weight[n]
                                  *(log_s[n]*pos_weight[n]*target[n]
                                    - log_add_exp(x[n], 0)*(1 - target[n]))) */
@@ -704,8 +698,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         real weight_scaled_sum_span = 0;
         #pragma omp simd reduction(+ : weight_scaled_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real softplus_neg_x = log_add_exp(-x[n], 0);
-            const real log_s = -softplus_neg_x;
+            const real log_s = -log_add_exp(-x[n], 0);
             weight_scaled_sum_span += (log_s * pos_weight[n] * target[n] - (1 - target[n]) *
                     log_add_exp(x[n], 0)) * weight[n];
         }
@@ -729,7 +722,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
     /* s[n] = sigmoid(x[n]) */
-    /* softplus_neg_x[n] = log_add_exp(-x[n], 0) */
+    /* log_s[n] = -log_add_exp(-x[n], 0) */
     /* grad_target[n] = grad_loss_times_weight_scaled[n]*(log_s[n]*(1 - pos_weight[n]) - x[n]) */
     /* grad_x[n] = grad_loss_times_weight_scaled[n]
                    *(s[n]*(1 - target[n]) - pos_weight[n]*target[n]*(1 - s[n])) */
@@ -743,9 +736,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real s = sigmoid(x[n]);
-            const real softplus_neg_x = log_add_exp(-x[n], 0);
+            const real log_s = -log_add_exp(-x[n], 0);
             const real grad_loss_times_weight_scaled = (grad_loss[0] / N) * weight[n];
-            const real log_s = -softplus_neg_x;
             grad_target_here[n - n_line] = ((1 - pos_weight[n]) * log_s - x[n]) *
                     grad_loss_times_weight_scaled;
             grad_x_here[n - n_line] = ((1 - target[n]) * s - (1 - s) * pos_weight[n] * target[n]) *
@@ -840,7 +832,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
     if (workspace == NULL)
         return 1;
     wide *const restrict weight_scaled_sum_parts = (wide *)workspace;
-    /* softplus_neg_x[n] = log_add_exp(-x[n], 0) */
+    /* log_s[n] = -log_add_exp(-x[n], 0) */
     /* weight_scaled_sum = sum_n(weight[n]
                                  *(log_s[n]*pos_weight[n]*target[n]
                                    - log_add_exp(x[n], 0)*(1 - target[n]))) */
@@ -852,8 +844,7 @@ int forward(const real *restrict x, const real *restrict target, const real *res
         real weight_scaled_sum_span = 0;
         #pragma omp simd reduction(+ : weight_scaled_sum_span)
         for (int64_t n = n_start; n < n_end; n++) {
-            const real softplus_neg_x = log_add_exp(-x[n], 0);
-            const real log_s = -softplus_neg_x;
+            const real log_s = -log_add_exp(-x[n], 0);
             weight_scaled_sum_span += (log_s * pos_weight[n] * target[n] - (1 - target[n]) *
                     log_add_exp(x[n], 0)) * weight[n];
         }
@@ -877,7 +868,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
     /* s[n] = sigmoid(x[n]) */
-    /* softplus_neg_x[n] = log_add_exp(-x[n], 0) */
+    /* log_s[n] = -log_add_exp(-x[n], 0) */
     /* grad_target[n] = grad_loss_times_weight[n]*(log_s[n]*(1 - pos_weight[n]) - x[n]) */
     /* grad_x[n] = grad_loss_times_weight[n]
                    *(s[n]*(1 - target[n]) - pos_weight[n]*target[n]*(1 - s[n])) */
@@ -891,9 +882,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real s = sigmoid(x[n]);
-            const real softplus_neg_x = log_add_exp(-x[n], 0);
+            const real log_s = -log_add_exp(-x[n], 0);
             const real grad_loss_times_weight = grad_loss[0] * weight[n];
-            const real log_s = -softplus_neg_x;
             grad_target_here[n - n_line] = ((1 - pos_weight[n]) * log_s - x[n]) *
                     grad_loss_times_weight;
             grad_x_here[n - n_line] = ((1 - target[n]) * s - (1 - s) * pos_weight[n] * target[n]) *
@@ -962,13 +952,12 @@ int backward(const real *restrict grad_loss, const real *restrict x,
 /* loss from x, target, weight, pos_weight. */
 int forward(const real *restrict x, const real *restrict target, const real *restrict weight,
             const real *restrict pos_weight, real *restrict loss, int64_t N, int threads) {
-    /* softplus_neg_x[n] = log_add_exp(-x[n], 0) */
+    /* log_s[n] = -log_add_exp(-x[n], 0) */
     /* loss[n] = -weight[n]
                  *(log_s[n]*pos_weight[n]*target[n] - log_add_exp(x[n], 0)*(1 - target[n])) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real softplus_neg_x = log_add_exp(-x[n], 0);
-        const real log_s = -softplus_neg_x;
+        const real log_s = -log_add_exp(-x[n], 0);
         loss[n] = -(log_s * pos_weight[n] * target[n] - (1 - target[n]) * log_add_exp(x[n], 0)) *
                 weight[n];
     }
@@ -983,7 +972,7 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
     /* s[n] = sigmoid(x[n]) */
-    /* softplus_neg_x[n] = log_add_exp(-x[n], 0) */
+    /* log_s[n] = -log_add_exp(-x[n], 0) */
     /* grad_target[n] = grad_loss_times_weight[n]*(log_s[n]*(1 - pos_weight[n]) - x[n]) */
     /* grad_x[n] = grad_loss_times_weight[n]
                    *(s[n]*(1 - target[n]) - pos_weight[n]*target[n]*(1 - s[n])) */
@@ -997,9 +986,8 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real s = sigmoid(x[n]);
-            const real softplus_neg_x = log_add_exp(-x[n], 0);
+            const real log_s = -log_add_exp(-x[n], 0);
             const real grad_loss_times_weight = grad_loss[n] * weight[n];
-            const real log_s = -softplus_neg_x;
             grad_target_here[n - n_line] = ((1 - pos_weight[n]) * log_s - x[n]) *
                     grad_loss_times_weight;
             grad_x_here[n - n_line] = ((1 - target[n]) * s - (1 - s) * pos_weight[n] * target[n]) *

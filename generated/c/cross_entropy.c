@@ -1352,9 +1352,8 @@ int forward(const real *restrict logits, const int64_t *restrict target,
         }
         const real logits_sum_exp = logits_sum_exp_total;
         logits_log_sum_exp[n] = vector_log(logits_sum_exp);
-        const real logprobs_at_target_masked = kept[n] == 0 ? 0 : logits[n * K + target[n]] -
-                logits_max[n] - logits_log_sum_exp[n];
-        loss[n] = -logprobs_at_target_masked;
+        loss[n] = -(kept[n] == 0 ? 0 : logits[n * K + target[n]] - logits_max[n] -
+                logits_log_sum_exp[n]);
     }
     return 0;
 }
@@ -1442,10 +1441,8 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             logprobs_sum_total += logprobs_sum_span;
         }
         const real logprobs_sum = logprobs_sum_total;
-        const real logprobs_at_target_terms_masked = kept[n] == 0 ? 0 : (1 - label_smoothing) *
-                (logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n]) + logprobs_sum *
-                label_smoothing / K;
-        loss[n] = -logprobs_at_target_terms_masked;
+        loss[n] = -(kept[n] == 0 ? 0 : (1 - label_smoothing) * (logits[n * K + target[n]] -
+                logits_max[n] - logits_log_sum_exp[n]) + logprobs_sum * label_smoothing / K);
     }
     return 0;
 }
@@ -2796,9 +2793,8 @@ int forward(const real *restrict logits, const int64_t *restrict target,
         const real logits_sum_exp = logits_sum_exp_total;
         logits_log_sum_exp[n] = vector_log(logits_sum_exp);
         const real weight_at_target = weight[target[n]];
-        const real logprobs_at_target_scaled_masked = kept[n] == 0 ? 0 : weight_at_target *
-                (logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n]);
-        loss[n] = -logprobs_at_target_scaled_masked;
+        loss[n] = -(kept[n] == 0 ? 0 : weight_at_target * (logits[n * K + target[n]] - logits_max[n]
+                - logits_log_sum_exp[n]));
     }
     return 0;
 }
@@ -2889,10 +2885,9 @@ int forward(const real *restrict logits, const int64_t *restrict target,
             logprobs_dot_weight_total += logprobs_dot_weight_span;
         }
         const real logprobs_dot_weight = logprobs_dot_weight_total;
-        const real logprobs_at_target_terms_masked = kept[n] == 0 ? 0 : logprobs_dot_weight *
-                label_smoothing / K + (1 - label_smoothing) * weight[target[n]] *
-                (logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n]);
-        loss[n] = -logprobs_at_target_terms_masked;
+        loss[n] = -(kept[n] == 0 ? 0 : logprobs_dot_weight * label_smoothing / K + (1 -
+                label_smoothing) * weight[target[n]] * (logits[n * K + target[n]] - logits_max[n] -
+                logits_log_sum_exp[n]));
     }
     return 0;
 }

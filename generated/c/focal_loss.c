@@ -279,8 +279,7 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
             right[n] = logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n];
-            const real expm1_right = vector_expm1(right[n]);
-            wrong[n] = -expm1_right;
+            wrong[n] = -vector_expm1(right[n]);
             neg_right_times_wrong_power_masked_sum_total += wrong[n] == 0 ? 0 : -R(pow)(wrong[n],
                     gamma) * right[n];
         }
@@ -377,8 +376,7 @@ int value_and_grad(const real *restrict logits, const int64_t *restrict target,
             const real logits_sum_exp = logits_sum_exp_total;
             const real logits_log_sum_exp = vector_log(logits_sum_exp);
             const real right = logits[n * K + target[n]] - logits_max - logits_log_sum_exp;
-            const real expm1_right = vector_expm1(right);
-            const real wrong = -expm1_right;
+            const real wrong = -vector_expm1(right);
             const real wrong_power = R(pow)(wrong, gamma);
             const real wrong_is_zero = wrong == 0;
             neg_right_times_wrong_power_masked_sum_total += wrong_is_zero ? 0 : -right *
@@ -463,8 +461,7 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
             const real logits_sum_exp = logits_sum_exp_total;
             logits_log_sum_exp[n] = vector_log(logits_sum_exp);
             right[n] = logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n];
-            const real expm1_right = vector_expm1(right[n]);
-            wrong[n] = -expm1_right;
+            wrong[n] = -vector_expm1(right[n]);
             loss_total += wrong[n] == 0 ? 0 : -R(pow)(wrong[n], gamma) * right[n];
         }
         loss_parts[block] = loss_total;
@@ -551,8 +548,7 @@ int forward(const real *restrict logits, const int64_t *restrict target, real *r
         const real logits_sum_exp = logits_sum_exp_total;
         logits_log_sum_exp[n] = vector_log(logits_sum_exp);
         right[n] = logits[n * K + target[n]] - logits_max[n] - logits_log_sum_exp[n];
-        const real expm1_right = vector_expm1(right[n]);
-        wrong[n] = -expm1_right;
+        wrong[n] = -vector_expm1(right[n]);
         loss[n] = wrong[n] == 0 ? 0 : -R(pow)(wrong[n], gamma) * right[n];
     }
     return 0;

@@ -201,9 +201,9 @@ int backward(const real *restrict grad_y, const real *restrict a, const real *re
                 const real erf_scaled_a = vector_erf((R(sqrt)(2) / 2) * a[n * K + k]);
                 grad_b_here[k - k_line] = (real)0.5 * (erf_scaled_a + 1) * a[n * K + k] *
                         grad_y[n * K + k];
-                grad_a[n * K + k] = ((R(sqrt)(2) / (2 * R(sqrt)((real)3.141592653589793))) *
-                        a[n * K + k] * vector_exp(-(real)0.5 * square(a[n * K + k])) + (real)0.5 *
-                        erf_scaled_a + (real)0.5) * b[n * K + k] * grad_y[n * K + k];
+                grad_a[n * K + k] = ((1 / R(sqrt)(2 * (real)3.141592653589793)) * a[n * K + k] *
+                        vector_exp(-(real)0.5 * square(a[n * K + k])) + (real)0.5 * erf_scaled_a +
+                        (real)0.5) * b[n * K + k] * grad_y[n * K + k];
             }
             if (grad_b_past)
                 stream(&grad_b[n * K + k_line], grad_b_line, k_stop - k_line);

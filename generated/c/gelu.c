@@ -258,9 +258,8 @@ int backward(const real *restrict grad_y, const real *restrict x, real *restrict
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real erf_scaled_x = vector_erf((R(sqrt)(2) / 2) * x[n]);
-        grad_x[n] = ((R(sqrt)(2) / (2 * R(sqrt)((real)3.141592653589793))) * x[n] *
-                vector_exp(-(real)0.5 * square(x[n])) + (real)0.5 * erf_scaled_x + (real)0.5) *
-                grad_y[n];
+        grad_x[n] = ((1 / R(sqrt)(2 * (real)3.141592653589793)) * x[n] * vector_exp(-(real)0.5 *
+                square(x[n])) + (real)0.5 * erf_scaled_x + (real)0.5) * grad_y[n];
     }
     return 0;
 }
@@ -281,8 +280,8 @@ int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
         real *const y_here = y_past ? y_line : &y[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            const real tanh_inner = vector_tanh((R(sqrt)(2) / R(sqrt)((real)3.141592653589793)) *
-                    (x[n] + (real)0.044715 * cube(x[n])));
+            const real tanh_inner = vector_tanh(R(sqrt)(2 / (real)3.141592653589793) * (x[n] +
+                    (real)0.044715 * cube(x[n])));
             y_here[n - n_line] = (real)0.5 * (tanh_inner + 1) * x[n];
         }
         if (y_past)
@@ -301,12 +300,11 @@ int backward(const real *restrict grad_y, const real *restrict x, real *restrict
                      *(1 - tanh_inner[n]**2)) */
     #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real tanh_inner = vector_tanh((R(sqrt)(2) / R(sqrt)((real)3.141592653589793)) * (x[n]
-                + (real)0.044715 * cube(x[n])));
-        grad_x[n] = ((1 - square(tanh_inner)) * (((real)0.0670725 * R(sqrt)(2) /
-                R(sqrt)((real)3.141592653589793)) * square(x[n]) + R(sqrt)(2) / (2 *
-                R(sqrt)((real)3.141592653589793))) * x[n] + (real)0.5 * tanh_inner + (real)0.5) *
-                grad_y[n];
+        const real tanh_inner = vector_tanh(R(sqrt)(2 / (real)3.141592653589793) * (x[n] +
+                (real)0.044715 * cube(x[n])));
+        grad_x[n] = ((1 - square(tanh_inner)) * (((real)0.0670725 * R(sqrt)(2 /
+                (real)3.141592653589793)) * square(x[n]) + 1 / R(sqrt)(2 * (real)3.141592653589793))
+                * x[n] + (real)0.5 * tanh_inner + (real)0.5) * grad_y[n];
     }
     return 0;
 }

@@ -28,40 +28,9 @@ typedef float real;
 #endif
 
 enum {
-    LINE = 512,        /* elements that are written at once past the caches */
-    PAST = 1 << 22,    /* as many elements are larger than the caches */
     PARALLEL = 1 << 15 /* as many elements are worth a second thread */
 };
 
-static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-
-#if defined __GNUC__ && defined __AVX__
-/* Whether so many elements are written past the caches, which could not hold them. */
-static inline int past_caches(int64_t elements) { return elements >= PAST; }
-
-/* Write elements past the caches. They are visible to other threads once this one has locked or
- * unlocked something, which it does before any other reads them. */
-static inline void stream(real *restrict to, const real *restrict from, int64_t count) {
-#ifdef __AVX512F__
-    enum { WHOLE = 64, LANES = WHOLE / sizeof(real) };
-#else
-    enum { WHOLE = 32, LANES = WHOLE / sizeof(real) };
-#endif
-    typedef real Vector __attribute__((vector_size(WHOLE), aligned(sizeof(real)), may_alias));
-    int64_t i = 0;
-    for (; i < count && (uintptr_t)(to + i) % WHOLE != 0; i++)
-        to[i] = from[i];
-    for (; i + LANES <= count; i += LANES)
-        __asm__("vmovntps %1, %0"
-                : "=m"(*(Vector *)(to + i))
-                : "v"(*(const Vector *)(from + i)));
-    for (; i < count; i++)
-        to[i] = from[i];
-}
-#else
-static inline int past_caches(int64_t elements) { return 0; }
-static inline void stream(real *to, const real *from, int64_t count) {}
-#endif
 /* a * b + c, rounded once where the processor does both at once. Only here: if the compiler fused
  * others as it likes, equal terms would no longer cancel. */
 static inline real fused(real a, real b, real c) {
@@ -193,21 +162,10 @@ static inline real log_add_exp(real a, real b) {
 
 /* y from x. */
 int forward(const real *restrict x, real *restrict y, int64_t N, int threads) {
-    const int y_past = past_caches(N);
-    /* softplus_neg_x[n] = log_add_exp(-x[n], 0) */
-    /* y[n] = -softplus_neg_x[n] */
-    #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
-    for (int64_t n_line = 0; n_line < N; n_line += LINE) {
-        const int64_t n_stop = least(n_line + LINE, N);
-        real y_line[LINE];
-        real *const y_here = y_past ? y_line : &y[n_line];
-        #pragma omp simd
-        for (int64_t n = n_line; n < n_stop; n++) {
-            const real softplus_neg_x = log_add_exp(-x[n], 0);
-            y_here[n - n_line] = -softplus_neg_x;
-        }
-        if (y_past)
-            stream(&y[n_line], y_line, n_stop - n_line);
+    /* y[n] = -log_add_exp(-x[n], 0) */
+    #pragma omp parallel for simd num_threads(threads) if (N > PARALLEL)
+    for (int64_t n = 0; n < N; n++) {
+        y[n] = -log_add_exp(-x[n], 0);
     }
     return 0;
 }

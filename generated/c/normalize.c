@@ -391,13 +391,12 @@ int forward(const real *restrict x, real *restrict y, int64_t *restrict size_arg
     const int y_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* size_argmax_1[n] = argmax_k(-abs_x[n,k]) */
+        /* size_argmax_1[n] = argmax_k(-abs(x[n,k])) */
         real size_argmax_1_best = -INFINITY;
         size_argmax_1[n] = 0;
         for (int64_t k = 0; k < K; k++) {
-            const real abs_x = R(fabs)(x[n * K + k]);
-            if (exceeds(-abs_x, size_argmax_1_best)) {
-                size_argmax_1_best = -abs_x;
+            if (exceeds(-R(fabs)(x[n * K + k]), size_argmax_1_best)) {
+                size_argmax_1_best = -R(fabs)(x[n * K + k]);
                 size_argmax_1[n] = k;
             }
         }

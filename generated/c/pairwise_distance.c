@@ -311,14 +311,13 @@ int forward(const real *restrict x1, const real *restrict x2, real *restrict y,
         return -1;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* y_argmax_1[n] = argmax_k(-abs_off[n,k]) */
+        /* y_argmax_1[n] = argmax_k(-abs(off[n,k])) */
         real y_argmax_1_best = -INFINITY;
         y_argmax_1[n] = 0;
         for (int64_t k = 0; k < K; k++) {
             const real off = x1[n * K + k] - x2[n * K + k] + eps;
-            const real abs_off = R(fabs)(off);
-            if (exceeds(-abs_off, y_argmax_1_best)) {
-                y_argmax_1_best = -abs_off;
+            if (exceeds(-R(fabs)(off), y_argmax_1_best)) {
+                y_argmax_1_best = -R(fabs)(off);
                 y_argmax_1[n] = k;
             }
         }

@@ -275,13 +275,12 @@ int forward(const real *restrict x, real *restrict y, int64_t *restrict y_argmax
         return -1;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* y_argmax_1[n] = argmax_k(-abs_x[n,k]) */
+        /* y_argmax_1[n] = argmax_k(-abs(x[n,k])) */
         real y_argmax_1_best = -INFINITY;
         y_argmax_1[n] = 0;
         for (int64_t k = 0; k < K; k++) {
-            const real abs_x = R(fabs)(x[n * K + k]);
-            if (exceeds(-abs_x, y_argmax_1_best)) {
-                y_argmax_1_best = -abs_x;
+            if (exceeds(-R(fabs)(x[n * K + k]), y_argmax_1_best)) {
+                y_argmax_1_best = -R(fabs)(x[n * K + k]);
                 y_argmax_1[n] = k;
             }
         }
