@@ -134,8 +134,8 @@ AT_EDGES = {
         "no masked_fill: torch.rsqrt(off_squared_sum).masked_fill(off_squared_sum_is_zero, 0)",
     ),
     ("normalize", "no clamp: size.clamp(min=eps)"),
-    ("normalize", "no masked_fill: inv_size.masked_fill(size_mask, 0)"),
-    ("normalize", "no masked_fill: grad_y_sum.masked_fill(size_mask, 0)"),
+    ("normalize", "no masked_fill: inv_size_or_eps.masked_fill(size_mask, 0)"),
+    ("normalize", "no masked_fill: grad_y_dot_x.masked_fill(size_mask, 0)"),
     (
         "normalize",
         "no masked_fill: torch.rsqrt(x_squared_sum).masked_fill(x_squared_sum_is_zero, 0)",

@@ -202,7 +202,7 @@ def test_two_letters_over_one_axis_share_a_loop_where_they_may() -> None:
 
 
 def test_what_a_turn_needs_of_all_others_is_complete_before_its_loop() -> None:
-    assert nests(centred())[0] == "m(x_sum) mean n(tanh_neg_x_shifted off_sum) n(y)"
+    assert nests(centred())[0] == "m(x_sum) mean n(off off_sum) n(y)"
 
 
 @pytest.mark.parametrize("definition", [attention(), differences(), centred()])
