@@ -502,7 +502,7 @@ def test_a_mutated_second_order_is_caught(way: str, name: str) -> None:
 # --- in C ---
 
 SIZE = r"\b[A-Z][A-Z_0-9]*\b(?!\()"
-VALUE = re.compile(r"^ *(?:const real )?(?P<to>\w+(?:\[[^=]*\])?) (?P<how>[+]?=) (?P<value>.*);$")
+VALUE = re.compile(r"^ *(?:const real )?(?P<to>\w+(?:\[[^=]*\])?) (?P<how>[+-]?=) (?P<value>.*);$")
 TERM = re.compile(r" [+-] ")
 EITHER = re.compile(r" (?:&&|\|\|) ")
 
@@ -528,8 +528,9 @@ def c_mutated(statement: str) -> Iterator[tuple[str, str]]:
     value, before = found["value"], statement[: found.start("value")]
     if "malloc" in value or "_of_threads" in value or "workspace" in value:
         return
-    if found["how"] == "+=":
-        yield "a sign flipped", before.replace("+=", "-=") + value + ";"
+    if found["how"] != "=":
+        flipped = "-=" if found["how"] == "+=" else "+="
+        yield "a sign flipped", before.replace(found["how"], flipped) + value + ";"
         yield "a statement dropped", ";"
     for words, new in c_changes(value):
         yield words, f"{before}{new};"
