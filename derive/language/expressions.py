@@ -237,10 +237,11 @@ class Affine(Expr):
 
     def __new__(cls, place: Any) -> Expr:
         place = sympify(place, strict=True)
-        inside = place.atoms(Affine)
-        if any(isinstance(inner, Guarded) for inner in inside):
+        terms = [Mul.make_args(term) for term in Add.make_args(place)]
+        if any(isinstance(factor, Guarded) for term in terms for factor in term):
             cls = Guarded
-        place = place.xreplace({inner: inner.place for inner in inside})
+        # What another tensor holds stays as it is: that is read at places of its own.
+        place = Add(*(Mul(*(_place_of(factor) for factor in term)) for term in terms))
         return place if place.is_Integer else Expr.__new__(cls, place)
 
     @property
@@ -249,6 +250,10 @@ class Affine(Expr):
 
     def _sympystr(self, printer: Any) -> str:
         return printer.doprint(self.place)
+
+
+def _place_of(factor: Expr) -> Expr:
+    return factor.place if isinstance(factor, Affine) else factor
 
 
 class Guarded(Affine):

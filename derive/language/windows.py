@@ -208,6 +208,8 @@ def needs(windows: Sequence[Window], given: Set[Axis]) -> dict[Axis, list[Expr]]
     free = extents(windows, given)
     for window in windows:
         if window.guarded:
+            if window.axis not in {i.axis for i in window.scales}:
+                found.setdefault(window.axis, [S.One])  # what is not chosen is looked up as well
             continue
         own = [i.axis for i in window.scales if i.axis in free]
         least = expand(window.most + 1)

@@ -209,10 +209,14 @@ def _difference(found: Tensor, expected: Tensor, tolerance: float) -> str | None
         return None if torch.equal(found, expected) else "differs from"
     if found.dtype != expected.dtype:
         return f"is {found.dtype}, not {expected.dtype} as"
-    if found.numel() == 0:
+    found, expected = found.detach(), expected.detach()
+    finite = expected.isfinite()  # by an infinite scale nothing would be off
+    if not torch.equal(found[~finite], expected[~finite]):
+        return "is infinite or not a number in other places than"
+    if not finite.any():
         return None
-    off = (found.detach() - expected.detach()).abs().max().item()
-    scale = max(1.0, expected.abs().max().item())
+    off = (found - expected)[finite].abs().max().item()
+    scale = max(1.0, expected[finite].abs().max().item())
     return None if off <= tolerance * scale else f"is off by {off:.3g} (of {scale:.3g}) from"
 
 

@@ -13,6 +13,7 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from codegen.pipeline import compile, source
 from derive.files import load_definitions
+from derive.notation.reading import read
 from gradsmith.proof.check import check
 
 pytestmark = pytest.mark.slow
@@ -42,6 +43,10 @@ PYTORCH: dict[str, tuple[Callable[..., Tensor], tuple[tuple[int, ...], ...]]] = 
     ),
     "pooled": (
         lambda x, w: (x.unfold(1, len(w), 1) + w).amax(2),
+        ((2, 9), (3,)),
+    ),
+    "crests": (
+        lambda x, w: (x.unfold(1, len(w), 1) + w).amax(2).diff(dim=1) ** 2,
         ((2, 9), (3,)),
     ),
     "halved": (lambda x: F.avg_pool1d(x, 2), ((3, 9),)),
@@ -109,6 +114,18 @@ def test_an_axis_that_is_too_short_for_a_window_is_refused_with_both_lengths(
     x, w, b = torch.randn(2, 3, 2), torch.randn(4, 3, 3), torch.randn(4)
     with pytest.raises(RuntimeError, match="S must be at least K = 3, got 2"):
         conv1d(x, w, b)
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+def test_what_is_looked_up_where_nothing_is_chosen_has_a_place(
+    target: str, c_compiler: None
+) -> None:
+    lines = "inputs x[s], z[t]\ny[t] = z[t]*where(t > 0 and t <= S, x[t-1], 0)"
+    (definition,) = read(lines, WINDOWS.__getitem__).values()
+    shifted = compile(definition, target).operation
+    assert shifted(torch.ones(2), torch.ones(4)).tolist() == [0, 1, 1, 0]
+    with pytest.raises(RuntimeError, match="S must be at least 1, got 0"):
+        shifted(torch.ones(0), torch.ones(4))
 
 
 def test_transforms_and_the_compiler_see_through_a_convolution() -> None:

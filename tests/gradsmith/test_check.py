@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from derive.notation.reading import read
 from gradsmith.cli import main
 from gradsmith.emitted import emitted
 from gradsmith.proof.check import check
+from gradsmith.proof.proofs import backward_problems
 
 pytestmark = pytest.mark.slow
 
@@ -147,6 +149,20 @@ def test_a_nan_never_agrees() -> None:
     rows = check(library.load("linear"), spoilt("linear", "grad_bias = grad_y.sum(0)", nan))
     (bias,) = [row for row in rows if row.input == "bias"]
     assert not bias.approximate and not bias.gradcheck
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [([torch.inf, 5.0], "is off by 4"), ([3.0, 1.0], "is infinite or not a number in other places")],
+)
+def test_a_wrong_element_is_found_beside_an_infinite_one(found: list[float], told: str) -> None:
+    trial: Any = SimpleNamespace(
+        sample=None,
+        emitted_gradients=lambda _: {"x": torch.tensor(found)},
+        reference_gradients=lambda _: {"x": torch.tensor([torch.inf, 1.0])},
+    )
+    ((name, problem),) = backward_problems(trial)
+    assert name == "x" and told in problem
 
 
 def test_a_failure_exits_with_1_and_says_what_on_standard_error(
