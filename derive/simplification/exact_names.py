@@ -87,6 +87,7 @@ _SCALED = (*_SHIFTED, "_hat")
 
 
 def exact(expr: Basic) -> str | None:
+    """The name that says exactly what an expression is; None where there is none."""
     if (spoken := _spoken(expr)) is not None:
         return called(*spoken)
     made = of_kind(_EXACT, expr)
@@ -94,6 +95,7 @@ def exact(expr: Basic) -> str | None:
 
 
 def of_kind(table: Mapping[type[Basic], Any], expr: Basic) -> Any:
+    """The row of a table by kinds of nodes for an expression; None where it has none."""
     return next((row for kind, row in table.items() if isinstance(expr, kind)), None)
 
 

@@ -153,7 +153,10 @@ def test_a_nan_never_agrees() -> None:
 
 @pytest.mark.parametrize(
     ("found", "told"),
-    [([torch.inf, 5.0], "is off by 4"), ([3.0, 1.0], "is infinite or not a number in other places")],
+    [
+        ([torch.inf, 5.0], "is off by 4"),
+        ([3.0, 1.0], "is infinite or not a number in other places"),
+    ],
 )
 def test_a_wrong_element_is_found_beside_an_infinite_one(found: list[float], told: str) -> None:
     trial: Any = SimpleNamespace(
