@@ -11,8 +11,8 @@
 
 The gradients, given grad_y:
 
-    grad_bias[c]   = sum_n(grad_y[n,c])
     grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c])
+    grad_bias[c]   = sum_n(grad_y[n,c])
     grad_x[n,c]    = weight[c]*rstd[c]
                      *(grad_y[n,c] - grad_bias[c]/N
                        - grad_weight[c]*x_hat[n,c]/(N - correction))
@@ -106,8 +106,8 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
         raise RuntimeError(
             f"grad_y must have shape (N, C) where N = {N}, C = {C}, got {[*grad_y.shape]}"
         )
-    grad_bias = grad_y.sum(0)
     grad_weight = (grad_y * x_hat).sum(0)
+    grad_bias = grad_y.sum(0)
     grad_x = torch.sub(grad_y, grad_bias, alpha=1 / (N or torch.nan))
     grad_x = grad_x.addcmul(grad_weight, x_hat, value=-1 / (N - correction or torch.nan))
     grad_x = grad_x * (weight * rstd)
@@ -130,30 +130,30 @@ def double_backward(
     """
     weight, rstd, x_hat, correction = residuals
     N = x_hat.shape[0]
-    grad_bias = grad_y.sum(0)
     first_grad_weight = (grad_y * x_hat).sum(0)
+    grad_bias = grad_y.sum(0)
     grad_bias_scaled = grad_bias / -N
     rstd_times_weight = weight * rstd
     rstd_times_weight_scaled = rstd_times_weight / (N - correction)
     grad_grad_weight_adjusted = torch.addcmul(
         grad_grad_weight, rstd_times_weight_scaled, (grad_grad_x * x_hat).sum(0), value=-1
     )
-    grad_x_hat = grad_grad_weight_adjusted * grad_y
-    grad_x_hat = grad_x_hat.addcmul(
-        first_grad_weight * rstd_times_weight_scaled, grad_grad_x, value=-1
+    grad_grad_y = torch.addcmul(
+        grad_grad_bias, rstd_times_weight, grad_grad_x - grad_grad_x.mean(0)
     )
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_adjusted, x_hat)
     grad_grad_x_scaled_sum = (
         (grad_y + grad_bias_scaled).addcmul(
             first_grad_weight, x_hat, value=-1 / (N - correction or torch.nan)
         )
         * grad_grad_x
     ).sum(0)
-    grad_rstd = grad_grad_x_scaled_sum * weight
     grad_weight = grad_grad_x_scaled_sum * rstd
-    grad_grad_y = torch.addcmul(
-        grad_grad_bias, rstd_times_weight, grad_grad_x - grad_grad_x.mean(0)
+    grad_rstd = grad_grad_x_scaled_sum * weight
+    grad_x_hat = grad_grad_weight_adjusted * grad_y
+    grad_x_hat = grad_x_hat.addcmul(
+        first_grad_weight * rstd_times_weight_scaled, grad_grad_x, value=-1
     )
-    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_adjusted, x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -355,21 +355,21 @@ def double_backward_no_bias(
     grad_grad_weight_adjusted = torch.addcmul(
         grad_grad_weight, rstd_times_weight_scaled, (grad_grad_x * x_hat).sum(0), value=-1
     )
-    grad_x_hat = grad_grad_weight_adjusted * grad_y
-    grad_x_hat = grad_x_hat.addcmul(
-        first_grad_weight * rstd_times_weight_scaled, grad_grad_x, value=-1
-    )
+    grad_grad_y = grad_grad_x - grad_grad_x.mean(0)
+    grad_grad_y = grad_grad_y * rstd_times_weight
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_adjusted, x_hat)
     grad_grad_x_scaled_sum = (
         (grad_y - grad_y_mean).addcmul(
             first_grad_weight, x_hat, value=-1 / (N - correction or torch.nan)
         )
         * grad_grad_x
     ).sum(0)
-    grad_rstd = grad_grad_x_scaled_sum * weight
     grad_weight = grad_grad_x_scaled_sum * rstd
-    grad_grad_y = grad_grad_x - grad_grad_x.mean(0)
-    grad_grad_y = grad_grad_y * rstd_times_weight
-    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_adjusted, x_hat)
+    grad_rstd = grad_grad_x_scaled_sum * weight
+    grad_x_hat = grad_grad_weight_adjusted * grad_y
+    grad_x_hat = grad_x_hat.addcmul(
+        first_grad_weight * rstd_times_weight_scaled, grad_grad_x, value=-1
+    )
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -566,18 +566,9 @@ def double_backward_no_weight(
     grad_bias = grad_y.sum(0)
     grad_y_dot_x_hat = (grad_y * x_hat).sum(0)
     grad_grad_x_dot_x_hat = (grad_grad_x * x_hat).sum(0)
-    grad_x_hat = grad_grad_x_dot_x_hat * grad_y
-    grad_x_hat = grad_x_hat.addcmul(grad_y_dot_x_hat, grad_grad_x)
-    grad_x_hat = grad_x_hat * (rstd / (correction - N))
     grad_grad_x_sum = grad_grad_x.sum(0)
     grad_grad_x_sum_scaled = grad_grad_x_sum / N
     grad_grad_x_dot_x_hat_scaled = grad_grad_x_dot_x_hat / (N - correction)
-    grad_rstd = torch.addcmul(
-        torch.addcmul((grad_grad_x * grad_y).sum(0), grad_bias, grad_grad_x_sum_scaled, value=-1),
-        grad_grad_x_dot_x_hat_scaled,
-        grad_y_dot_x_hat,
-        value=-1,
-    )
     grad_grad_y = torch.addcmul(
         grad_grad_bias,
         rstd,
@@ -585,6 +576,15 @@ def double_backward_no_weight(
             grad_grad_x_dot_x_hat_scaled, x_hat, value=-1
         ),
     )
+    grad_rstd = torch.addcmul(
+        torch.addcmul((grad_grad_x * grad_y).sum(0), grad_bias, grad_grad_x_sum_scaled, value=-1),
+        grad_grad_x_dot_x_hat_scaled,
+        grad_y_dot_x_hat,
+        value=-1,
+    )
+    grad_x_hat = grad_grad_x_dot_x_hat * grad_y
+    grad_x_hat = grad_x_hat.addcmul(grad_y_dot_x_hat, grad_grad_x)
+    grad_x_hat = grad_x_hat * (rstd / (correction - N))
     return grad_grad_y, grad_rstd, grad_x_hat
 
 
@@ -771,11 +771,11 @@ def double_backward_no_weight_no_bias(
     grad_y_mean = first_grad_y.mean(0)
     grad_y_dot_y = (first_grad_y * y).sum(0)
     grad_grad_x_dot_y = (grad_grad_x * y).sum(0)
-    grad_y = grad_grad_x_dot_y * first_grad_y
-    grad_y = grad_y.addcmul(grad_y_dot_y, grad_grad_x)
-    grad_y = grad_y * (rstd / (correction - N))
     grad_grad_x_sum = grad_grad_x.sum(0)
     grad_grad_x_dot_y_scaled = grad_grad_x_dot_y / (N - correction)
+    grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum, alpha=1 / (N or torch.nan))
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_x_dot_y_scaled, y, value=-1)
+    grad_grad_y = grad_grad_y * rstd
     grad_rstd = torch.addcmul(
         torch.addcmul(
             (first_grad_y * grad_grad_x).sum(0), grad_grad_x_dot_y_scaled, grad_y_dot_y, value=-1
@@ -784,9 +784,9 @@ def double_backward_no_weight_no_bias(
         grad_y_mean,
         value=-1,
     )
-    grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum, alpha=1 / (N or torch.nan))
-    grad_grad_y = grad_grad_y.addcmul(grad_grad_x_dot_y_scaled, y, value=-1)
-    grad_grad_y = grad_grad_y * rstd
+    grad_y = grad_grad_x_dot_y * first_grad_y
+    grad_y = grad_y.addcmul(grad_y_dot_y, grad_grad_x)
+    grad_y = grad_y * (rstd / (correction - N))
     return grad_grad_y, grad_rstd, grad_y
 
 
@@ -975,8 +975,8 @@ def forward_running_mean(
 def backward_running_mean(grad_y: Tensor, residuals: RunningMeanResiduals) -> RunningMeanGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_bias[c]   = sum_n(grad_y[n,c])
         grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c])
+        grad_bias[c]   = sum_n(grad_y[n,c])
         grad_x[n,c]    = weight[c]*rstd[c]
                          *(grad_y[n,c] - grad_bias[c]/N
                            - grad_weight[c]*x_hat[n,c]/(N - correction))
@@ -997,8 +997,8 @@ def backward_running_mean(grad_y: Tensor, residuals: RunningMeanResiduals) -> Ru
         raise RuntimeError(
             f"grad_y must have shape (N, C) where N = {N}, C = {C}, got {[*grad_y.shape]}"
         )
-    grad_bias = grad_y.sum(0)
     grad_weight = (grad_y * x_hat).sum(0)
+    grad_bias = grad_y.sum(0)
     grad_x = torch.sub(grad_y, grad_bias, alpha=1 / (N or torch.nan))
     grad_x = grad_x.addcmul(grad_weight, x_hat, value=-1 / (N - correction or torch.nan))
     grad_x = grad_x * (weight * rstd)
@@ -1021,30 +1021,30 @@ def double_backward_running_mean(
     """
     _, _, weight, rstd, x_hat, correction = residuals
     N = x_hat.shape[0]
-    grad_bias = grad_y.sum(0)
     first_grad_weight = (grad_y * x_hat).sum(0)
+    grad_bias = grad_y.sum(0)
     grad_bias_scaled = grad_bias / -N
     rstd_times_weight = weight * rstd
     rstd_times_weight_scaled = rstd_times_weight / (N - correction)
     grad_grad_weight_adjusted = torch.addcmul(
         grad_grad_weight, rstd_times_weight_scaled, (grad_grad_x * x_hat).sum(0), value=-1
     )
-    grad_x_hat = grad_grad_weight_adjusted * grad_y
-    grad_x_hat = grad_x_hat.addcmul(
-        first_grad_weight * rstd_times_weight_scaled, grad_grad_x, value=-1
+    grad_grad_y = torch.addcmul(
+        grad_grad_bias, rstd_times_weight, grad_grad_x - grad_grad_x.mean(0)
     )
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_adjusted, x_hat)
     grad_grad_x_scaled_sum = (
         (grad_y + grad_bias_scaled).addcmul(
             first_grad_weight, x_hat, value=-1 / (N - correction or torch.nan)
         )
         * grad_grad_x
     ).sum(0)
-    grad_rstd = grad_grad_x_scaled_sum * weight
     grad_weight = grad_grad_x_scaled_sum * rstd
-    grad_grad_y = torch.addcmul(
-        grad_grad_bias, rstd_times_weight, grad_grad_x - grad_grad_x.mean(0)
+    grad_rstd = grad_grad_x_scaled_sum * weight
+    grad_x_hat = grad_grad_weight_adjusted * grad_y
+    grad_x_hat = grad_x_hat.addcmul(
+        first_grad_weight * rstd_times_weight_scaled, grad_grad_x, value=-1
     )
-    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_adjusted, x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -1222,9 +1222,9 @@ def backward_running_mean_no_training(
 ) -> RunningMeanNoTrainingGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_bias[c]   = sum_n(grad_y[n,c])
-        grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c])
         grad_x[n,c]    = weight[c]*rstd[c]*grad_y[n,c]
+        grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c])
+        grad_bias[c]   = sum_n(grad_y[n,c])
 
     Args:
         grad_y: the gradient of y, shape (N, C).
@@ -1242,9 +1242,9 @@ def backward_running_mean_no_training(
         raise RuntimeError(
             f"grad_y must have shape (N, C) where N = {N}, C = {C}, got {[*grad_y.shape]}"
         )
-    grad_bias = grad_y.sum(0)
-    grad_weight = (grad_y * x_hat).sum(0)
     grad_x = dy_dx * grad_y
+    grad_weight = (grad_y * x_hat).sum(0)
+    grad_bias = grad_y.sum(0)
     return RunningMeanNoTrainingGradients(grad_x, grad_weight, grad_bias)
 
 
@@ -1263,10 +1263,10 @@ def double_backward_running_mean_no_training(
         grad_grad_y, grad_x_hat, grad_dy_dx.
     """
     x_hat, dy_dx, *_ = residuals
-    grad_dy_dx = (grad_grad_x * grad_y).sum(0)
-    grad_x_hat = grad_grad_weight * grad_y
     grad_grad_y = torch.addcmul(grad_grad_bias, dy_dx, grad_grad_x)
     grad_grad_y = grad_grad_y.addcmul(grad_grad_weight, x_hat)
+    grad_x_hat = grad_grad_weight * grad_y
+    grad_dy_dx = (grad_grad_x * grad_y).sum(0)
     return grad_grad_y, grad_x_hat, grad_dy_dx
 
 
@@ -1283,8 +1283,8 @@ def residuals_backward_running_mean_no_training(
     """
     eps = residuals.eps
     rstd = torch.rsqrt(running_var + eps)
-    grad_weight = grad_dy_dx * rstd
     grad_x = rstd * grad_x_hat
+    grad_weight = grad_dy_dx * rstd
     return grad_x, grad_weight
 
 
@@ -1546,21 +1546,21 @@ def double_backward_running_mean_no_bias(
     grad_grad_weight_adjusted = torch.addcmul(
         grad_grad_weight, rstd_times_weight_scaled, (grad_grad_x * x_hat).sum(0), value=-1
     )
-    grad_x_hat = grad_grad_weight_adjusted * grad_y
-    grad_x_hat = grad_x_hat.addcmul(
-        first_grad_weight * rstd_times_weight_scaled, grad_grad_x, value=-1
-    )
+    grad_grad_y = grad_grad_x - grad_grad_x.mean(0)
+    grad_grad_y = grad_grad_y * rstd_times_weight
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_adjusted, x_hat)
     grad_grad_x_scaled_sum = (
         (grad_y - grad_y_mean).addcmul(
             first_grad_weight, x_hat, value=-1 / (N - correction or torch.nan)
         )
         * grad_grad_x
     ).sum(0)
-    grad_rstd = grad_grad_x_scaled_sum * weight
     grad_weight = grad_grad_x_scaled_sum * rstd
-    grad_grad_y = grad_grad_x - grad_grad_x.mean(0)
-    grad_grad_y = grad_grad_y * rstd_times_weight
-    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_adjusted, x_hat)
+    grad_rstd = grad_grad_x_scaled_sum * weight
+    grad_x_hat = grad_grad_weight_adjusted * grad_y
+    grad_x_hat = grad_x_hat.addcmul(
+        first_grad_weight * rstd_times_weight_scaled, grad_grad_x, value=-1
+    )
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -1720,8 +1720,8 @@ def backward_running_mean_no_bias_no_training(
 ) -> RunningMeanNoBiasNoTrainingGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c])
         grad_x[n,c]    = weight[c]*rstd[c]*grad_y[n,c]
+        grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c])
 
     Args:
         grad_y: the gradient of y, shape (N, C).
@@ -1739,8 +1739,8 @@ def backward_running_mean_no_bias_no_training(
         raise RuntimeError(
             f"grad_y must have shape (N, C) where N = {N}, C = {C}, got {[*grad_y.shape]}"
         )
-    grad_weight = (grad_y * x_hat).sum(0)
     grad_x = dy_dx * grad_y
+    grad_weight = (grad_y * x_hat).sum(0)
     return RunningMeanNoBiasNoTrainingGradients(grad_x, grad_weight)
 
 
@@ -1758,10 +1758,10 @@ def double_backward_running_mean_no_bias_no_training(
         grad_grad_y, grad_x_hat, grad_dy_dx.
     """
     x_hat, dy_dx, *_ = residuals
-    grad_dy_dx = (grad_grad_x * grad_y).sum(0)
-    grad_x_hat = grad_grad_weight * grad_y
     grad_grad_y = dy_dx * grad_grad_x
     grad_grad_y = grad_grad_y.addcmul(grad_grad_weight, x_hat)
+    grad_x_hat = grad_grad_weight * grad_y
+    grad_dy_dx = (grad_grad_x * grad_y).sum(0)
     return grad_grad_y, grad_x_hat, grad_dy_dx
 
 
@@ -1778,8 +1778,8 @@ def residuals_backward_running_mean_no_bias_no_training(
     """
     eps = residuals.eps
     rstd = torch.rsqrt(running_var + eps)
-    grad_weight = grad_dy_dx * rstd
     grad_x = rstd * grad_x_hat
+    grad_weight = grad_dy_dx * rstd
     return grad_x, grad_weight
 
 
@@ -2033,18 +2033,9 @@ def double_backward_running_mean_no_weight(
     grad_bias = grad_y.sum(0)
     grad_y_dot_x_hat = (grad_y * x_hat).sum(0)
     grad_grad_x_dot_x_hat = (grad_grad_x * x_hat).sum(0)
-    grad_x_hat = grad_grad_x_dot_x_hat * grad_y
-    grad_x_hat = grad_x_hat.addcmul(grad_y_dot_x_hat, grad_grad_x)
-    grad_x_hat = grad_x_hat * (rstd / (correction - N))
     grad_grad_x_sum = grad_grad_x.sum(0)
     grad_grad_x_sum_scaled = grad_grad_x_sum / N
     grad_grad_x_dot_x_hat_scaled = grad_grad_x_dot_x_hat / (N - correction)
-    grad_rstd = torch.addcmul(
-        torch.addcmul((grad_grad_x * grad_y).sum(0), grad_bias, grad_grad_x_sum_scaled, value=-1),
-        grad_grad_x_dot_x_hat_scaled,
-        grad_y_dot_x_hat,
-        value=-1,
-    )
     grad_grad_y = torch.addcmul(
         grad_grad_bias,
         rstd,
@@ -2052,6 +2043,15 @@ def double_backward_running_mean_no_weight(
             grad_grad_x_dot_x_hat_scaled, x_hat, value=-1
         ),
     )
+    grad_rstd = torch.addcmul(
+        torch.addcmul((grad_grad_x * grad_y).sum(0), grad_bias, grad_grad_x_sum_scaled, value=-1),
+        grad_grad_x_dot_x_hat_scaled,
+        grad_y_dot_x_hat,
+        value=-1,
+    )
+    grad_x_hat = grad_grad_x_dot_x_hat * grad_y
+    grad_x_hat = grad_x_hat.addcmul(grad_y_dot_x_hat, grad_grad_x)
+    grad_x_hat = grad_x_hat * (rstd / (correction - N))
     return grad_grad_y, grad_rstd, grad_x_hat
 
 
@@ -2210,8 +2210,8 @@ def backward_running_mean_no_weight_no_training(
 ) -> RunningMeanNoWeightNoTrainingGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_bias[c] = sum_n(grad_y[n,c])
         grad_x[n,c]  = rstd[c]*grad_y[n,c]
+        grad_bias[c] = sum_n(grad_y[n,c])
 
     Args:
         grad_y: the gradient of y, shape (N, C).
@@ -2224,8 +2224,8 @@ def backward_running_mean_no_weight_no_training(
     rstd = residuals.rstd
     if not isinstance(grad_y, Tensor):
         raise TypeError(f"grad_y must be Tensor, not {type(grad_y).__name__}")
-    grad_bias = grad_y.sum(0)
     grad_x = rstd * grad_y
+    grad_bias = grad_y.sum(0)
     return RunningMeanNoWeightNoTrainingGradients(grad_x, grad_bias)
 
 
@@ -2448,11 +2448,11 @@ def double_backward_running_mean_no_weight_no_bias(
     grad_y_mean = first_grad_y.mean(0)
     grad_y_dot_y = (first_grad_y * y).sum(0)
     grad_grad_x_dot_y = (grad_grad_x * y).sum(0)
-    grad_y = grad_grad_x_dot_y * first_grad_y
-    grad_y = grad_y.addcmul(grad_y_dot_y, grad_grad_x)
-    grad_y = grad_y * (rstd / (correction - N))
     grad_grad_x_sum = grad_grad_x.sum(0)
     grad_grad_x_dot_y_scaled = grad_grad_x_dot_y / (N - correction)
+    grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum, alpha=1 / (N or torch.nan))
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_x_dot_y_scaled, y, value=-1)
+    grad_grad_y = grad_grad_y * rstd
     grad_rstd = torch.addcmul(
         torch.addcmul(
             (first_grad_y * grad_grad_x).sum(0), grad_grad_x_dot_y_scaled, grad_y_dot_y, value=-1
@@ -2461,9 +2461,9 @@ def double_backward_running_mean_no_weight_no_bias(
         grad_y_mean,
         value=-1,
     )
-    grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum, alpha=1 / (N or torch.nan))
-    grad_grad_y = grad_grad_y.addcmul(grad_grad_x_dot_y_scaled, y, value=-1)
-    grad_grad_y = grad_grad_y * rstd
+    grad_y = grad_grad_x_dot_y * first_grad_y
+    grad_y = grad_y.addcmul(grad_y_dot_y, grad_grad_x)
+    grad_y = grad_y * (rstd / (correction - N))
     return grad_grad_y, grad_rstd, grad_y
 
 

@@ -7,10 +7,10 @@
 
 The gradients, given grad_y:
 
-    grad_bias[m]       = sum_n(grad_y[n,m])
-    grad_weight[m,p,q] = sum_n(grad_y[n,m]*input1[n,p]*input2[n,q])
-    grad_input2[n,q]   = sum_{m,p}(grad_y[n,m]*input1[n,p]*weight[m,p,q])
     grad_input1[n,p]   = sum_{m,q}(grad_y[n,m]*input2[n,q]*weight[m,p,q])
+    grad_input2[n,q]   = sum_{m,p}(grad_y[n,m]*input1[n,p]*weight[m,p,q])
+    grad_weight[m,p,q] = sum_n(grad_y[n,m]*input1[n,p]*input2[n,q])
+    grad_bias[m]       = sum_n(grad_y[n,m])
 """
 
 import math
@@ -111,14 +111,14 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
         raise RuntimeError(
             f"grad_y must have shape (N, M) where N = {N}, M = {M}, got {[*grad_y.shape]}"
         )
-    grad_bias = grad_y.sum(0)
-    grad_weight = grad_y.T[:, None] * input1.T @ input2
-    grad_input2 = (
-        input1.unsqueeze(1) @ (grad_y @ weight.reshape(M, P * Q)).reshape(N, P, Q)
-    ).squeeze(1)
     grad_input1 = (
         (grad_y @ weight.reshape(M, P * Q)).reshape(N, P, Q) @ input2.unsqueeze(2)
     ).squeeze(2)
+    grad_input2 = (
+        input1.unsqueeze(1) @ (grad_y @ weight.reshape(M, P * Q)).reshape(N, P, Q)
+    ).squeeze(1)
+    grad_weight = grad_y.T[:, None] * input1.T @ input2
+    grad_bias = grad_y.sum(0)
     return Gradients(grad_input1, grad_input2, grad_weight, grad_bias)
 
 
@@ -140,20 +140,6 @@ def double_backward(
     input1, input2, weight = residuals
     M, P, Q = weight.shape
     N = input1.shape[0]
-    grad_weight = grad_y.T[:, None] * grad_grad_input1.T @ input2
-    grad_weight = grad_weight + grad_y.T[:, None] * input1.T @ grad_grad_input2
-    grad_input2 = (
-        grad_grad_input1.unsqueeze(1) @ (grad_y @ weight.reshape(M, P * Q)).reshape(N, P, Q)
-    ).squeeze(1)
-    grad_input2 = grad_input2 + (
-        input1.unsqueeze(1) @ (grad_y @ grad_grad_weight.reshape(M, P * Q)).reshape(N, P, Q)
-    ).squeeze(1)
-    grad_input1 = (
-        (grad_y @ weight.reshape(M, P * Q)).reshape(N, P, Q) @ grad_grad_input2.unsqueeze(2)
-    ).squeeze(2)
-    grad_input1 = grad_input1 + (
-        (grad_y @ grad_grad_weight.reshape(M, P * Q)).reshape(N, P, Q) @ input2.unsqueeze(2)
-    ).squeeze(2)
     grad_grad_y = (
         torch.einsum("np,mpq->nmq", grad_grad_input1, weight) @ input2.unsqueeze(2)
     ).squeeze(2)
@@ -164,6 +150,20 @@ def double_backward(
     grad_grad_y = grad_grad_y + (
         torch.einsum("np,mpq->nmq", input1, grad_grad_weight) @ input2.unsqueeze(2)
     ).squeeze(2)
+    grad_input1 = (
+        (grad_y @ weight.reshape(M, P * Q)).reshape(N, P, Q) @ grad_grad_input2.unsqueeze(2)
+    ).squeeze(2)
+    grad_input1 = grad_input1 + (
+        (grad_y @ grad_grad_weight.reshape(M, P * Q)).reshape(N, P, Q) @ input2.unsqueeze(2)
+    ).squeeze(2)
+    grad_input2 = (
+        grad_grad_input1.unsqueeze(1) @ (grad_y @ weight.reshape(M, P * Q)).reshape(N, P, Q)
+    ).squeeze(1)
+    grad_input2 = grad_input2 + (
+        input1.unsqueeze(1) @ (grad_y @ grad_grad_weight.reshape(M, P * Q)).reshape(N, P, Q)
+    ).squeeze(1)
+    grad_weight = grad_y.T[:, None] * grad_grad_input1.T @ input2
+    grad_weight = grad_weight + grad_y.T[:, None] * input1.T @ grad_grad_input2
     return grad_grad_y, grad_input1, grad_input2, grad_weight
 
 
@@ -298,9 +298,9 @@ def forward_no_bias(
 def backward_no_bias(grad_y: Tensor, residuals: NoBiasResiduals) -> NoBiasGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_weight[m,p,q] = sum_n(grad_y[n,m]*input1[n,p]*input2[n,q])
-        grad_input2[n,q]   = sum_{m,p}(grad_y[n,m]*input1[n,p]*weight[m,p,q])
         grad_input1[n,p]   = sum_{m,q}(grad_y[n,m]*input2[n,q]*weight[m,p,q])
+        grad_input2[n,q]   = sum_{m,p}(grad_y[n,m]*input1[n,p]*weight[m,p,q])
+        grad_weight[m,p,q] = sum_n(grad_y[n,m]*input1[n,p]*input2[n,q])
 
     Args:
         grad_y: the gradient of y, shape (N, M).
@@ -319,13 +319,13 @@ def backward_no_bias(grad_y: Tensor, residuals: NoBiasResiduals) -> NoBiasGradie
         raise RuntimeError(
             f"grad_y must have shape (N, M) where N = {N}, M = {M}, got {[*grad_y.shape]}"
         )
-    grad_weight = grad_y.T[:, None] * input1.T @ input2
-    grad_input2 = (
-        input1.unsqueeze(1) @ (grad_y @ weight.reshape(M, P * Q)).reshape(N, P, Q)
-    ).squeeze(1)
     grad_input1 = (
         (grad_y @ weight.reshape(M, P * Q)).reshape(N, P, Q) @ input2.unsqueeze(2)
     ).squeeze(2)
+    grad_input2 = (
+        input1.unsqueeze(1) @ (grad_y @ weight.reshape(M, P * Q)).reshape(N, P, Q)
+    ).squeeze(1)
+    grad_weight = grad_y.T[:, None] * input1.T @ input2
     return NoBiasGradients(grad_input1, grad_input2, grad_weight)
 
 
@@ -346,20 +346,6 @@ def double_backward_no_bias(
     input1, input2, weight = residuals
     M, P, Q = weight.shape
     N = input1.shape[0]
-    grad_weight = grad_y.T[:, None] * grad_grad_input1.T @ input2
-    grad_weight = grad_weight + grad_y.T[:, None] * input1.T @ grad_grad_input2
-    grad_input2 = (
-        grad_grad_input1.unsqueeze(1) @ (grad_y @ weight.reshape(M, P * Q)).reshape(N, P, Q)
-    ).squeeze(1)
-    grad_input2 = grad_input2 + (
-        input1.unsqueeze(1) @ (grad_y @ grad_grad_weight.reshape(M, P * Q)).reshape(N, P, Q)
-    ).squeeze(1)
-    grad_input1 = (
-        (grad_y @ weight.reshape(M, P * Q)).reshape(N, P, Q) @ grad_grad_input2.unsqueeze(2)
-    ).squeeze(2)
-    grad_input1 = grad_input1 + (
-        (grad_y @ grad_grad_weight.reshape(M, P * Q)).reshape(N, P, Q) @ input2.unsqueeze(2)
-    ).squeeze(2)
     grad_grad_y = (
         torch.einsum("np,mpq->nmq", grad_grad_input1, weight) @ input2.unsqueeze(2)
     ).squeeze(2)
@@ -369,6 +355,20 @@ def double_backward_no_bias(
     grad_grad_y = grad_grad_y + (
         torch.einsum("np,mpq->nmq", input1, grad_grad_weight) @ input2.unsqueeze(2)
     ).squeeze(2)
+    grad_input1 = (
+        (grad_y @ weight.reshape(M, P * Q)).reshape(N, P, Q) @ grad_grad_input2.unsqueeze(2)
+    ).squeeze(2)
+    grad_input1 = grad_input1 + (
+        (grad_y @ grad_grad_weight.reshape(M, P * Q)).reshape(N, P, Q) @ input2.unsqueeze(2)
+    ).squeeze(2)
+    grad_input2 = (
+        grad_grad_input1.unsqueeze(1) @ (grad_y @ weight.reshape(M, P * Q)).reshape(N, P, Q)
+    ).squeeze(1)
+    grad_input2 = grad_input2 + (
+        input1.unsqueeze(1) @ (grad_y @ grad_grad_weight.reshape(M, P * Q)).reshape(N, P, Q)
+    ).squeeze(1)
+    grad_weight = grad_y.T[:, None] * grad_grad_input1.T @ input2
+    grad_weight = grad_weight + grad_y.T[:, None] * input1.T @ grad_grad_input2
     return grad_grad_y, grad_input1, grad_input2, grad_weight
 
 

@@ -9,12 +9,12 @@
 
 The gradients, given grad_loss:
 
-    grad_target[n] = grad_loss*(no[n] - yes[n])/N
     grad_x[n]      = grad_loss
                      *(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n]))
                        - target[n]
                        *(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n]))
                          + where(x[n] < 1.2e-38, 0, 1/x[n])))/N
+    grad_target[n] = grad_loss*(no[n] - yes[n])/N
 """
 
 from collections.abc import Sequence
@@ -40,8 +40,8 @@ def _check(x: Tensor, target: Tensor) -> None:
 class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    no_minus_yes: Tensor
     inv_one_minus_x_masked_adjusted: Tensor
+    no_minus_yes: Tensor
 
 
 class Gradients(NamedTuple):
@@ -70,7 +70,6 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
     log1p_neg_x_low = log1p_neg_x <= -100
     no = log1p_neg_x.clamp(min=-100)
     loss = torch.addcmul(-((1 - target) * no), target, yes, value=-1).mean()
-    no_minus_yes = no - yes
     inv_one_minus_x_masked = torch.reciprocal(1 - x).masked_fill(log1p_neg_x_low, 0)
     inv_one_minus_x_masked_adjusted = torch.addcmul(
         inv_one_minus_x_masked,
@@ -78,7 +77,8 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
         target,
         value=-1,
     )
-    return loss, Residuals(no_minus_yes, inv_one_minus_x_masked_adjusted)
+    no_minus_yes = no - yes
+    return loss, Residuals(inv_one_minus_x_masked_adjusted, no_minus_yes)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -92,15 +92,15 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    no_minus_yes, inv_one_minus_x_masked_adjusted = residuals
+    inv_one_minus_x_masked_adjusted, no_minus_yes = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
-    (N,) = no_minus_yes.shape
+    (N,) = inv_one_minus_x_masked_adjusted.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_target = grad_loss_scaled * no_minus_yes
     grad_x = grad_loss_scaled * inv_one_minus_x_masked_adjusted
+    grad_target = grad_loss_scaled * no_minus_yes
     return Gradients(grad_x, grad_target)
 
 
@@ -112,23 +112,23 @@ def double_backward(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted.
+        grad_grad_loss, grad_inv_one_minus_x_masked_adjusted, grad_no_minus_yes.
     """
-    no_minus_yes, inv_one_minus_x_masked_adjusted = residuals
-    (N,) = no_minus_yes.shape
+    inv_one_minus_x_masked_adjusted, no_minus_yes = residuals
+    (N,) = inv_one_minus_x_masked_adjusted.shape
     grad_loss_scaled = grad_loss / N
-    grad_inv_one_minus_x_masked_adjusted = grad_loss_scaled * grad_grad_x
-    grad_no_minus_yes = grad_loss_scaled * grad_grad_target
     grad_grad_loss = (
         (grad_grad_target * no_minus_yes).sum()
         + (grad_grad_x * inv_one_minus_x_masked_adjusted).sum()
     ) / N
-    return grad_grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted
+    grad_inv_one_minus_x_masked_adjusted = grad_loss_scaled * grad_grad_x
+    grad_no_minus_yes = grad_loss_scaled * grad_grad_target
+    return grad_grad_loss, grad_inv_one_minus_x_masked_adjusted, grad_no_minus_yes
 
 
 def residuals_backward(
-    grad_no_minus_yes: Tensor,
     grad_inv_one_minus_x_masked_adjusted: Tensor,
+    grad_no_minus_yes: Tensor,
     x: Tensor,
     target: Tensor,
     residuals: Residuals,
@@ -147,7 +147,6 @@ def residuals_backward(
     x_or_one = x.masked_fill(x_low, 1)
     inv_x_or_one_masked = torch.reciprocal(x_or_one).masked_fill(x_low, 0)
     inv_one_minus_x_masked_plus_inv_x_masked = inv_one_minus_x_masked + inv_x_or_one_masked
-    grad_target = -grad_inv_one_minus_x_masked_adjusted * inv_one_minus_x_masked_plus_inv_x_masked
     inv_one_minus_x_or_one_squared = one_minus_x_or_one**-2
     inv_one_minus_x_or_one_squared_masked = inv_one_minus_x_or_one_squared.masked_fill(
         log1p_neg_x_low, 0
@@ -166,6 +165,7 @@ def residuals_backward(
         grad_no_minus_yes,
         value=-1,
     )
+    grad_target = -grad_inv_one_minus_x_masked_adjusted * inv_one_minus_x_masked_plus_inv_x_masked
     return grad_x, grad_target
 
 
@@ -183,7 +183,6 @@ def value_and_grad(x: Tensor, target: Tensor) -> tuple[Tensor, Gradients]:
     log1p_neg_x_low = log1p_neg_x <= -100
     no = log1p_neg_x.clamp(min=-100)
     loss = torch.addcmul(-((1 - target) * no), target, yes, value=-1).mean()
-    grad_target = (no - yes) / N
     inv_one_minus_x_masked = torch.reciprocal(1 - x).masked_fill(log1p_neg_x_low, 0)
     grad_x = (
         torch.addcmul(
@@ -194,6 +193,7 @@ def value_and_grad(x: Tensor, target: Tensor) -> tuple[Tensor, Gradients]:
         )
         / N
     )
+    grad_target = (no - yes) / N
     return loss, Gradients(grad_x, grad_target)
 
 
@@ -226,10 +226,10 @@ class _BackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        grad_grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted = double_backward(
+        grad_grad_loss, grad_inv_one_minus_x_masked_adjusted, grad_no_minus_yes = double_backward(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted
+        return grad_grad_loss, grad_inv_one_minus_x_masked_adjusted, grad_no_minus_yes
 
 
 class _Function(torch.autograd.Function):
@@ -240,18 +240,18 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward(x, target)
-        return loss, residuals.no_minus_yes, residuals.inv_one_minus_x_masked_adjusted
+        return loss, residuals.inv_one_minus_x_masked_adjusted, residuals.no_minus_yes
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, no_minus_yes, inv_one_minus_x_masked_adjusted = output
-        ctx.save_for_backward(x, target, no_minus_yes, inv_one_minus_x_masked_adjusted)
+        _, inv_one_minus_x_masked_adjusted, no_minus_yes = output
+        ctx.save_for_backward(x, target, inv_one_minus_x_masked_adjusted, no_minus_yes)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted = grad_outputs
+        grad_loss, grad_inv_one_minus_x_masked_adjusted, grad_no_minus_yes = grad_outputs
         x, target, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
         grad_x = grad_target = None
@@ -262,15 +262,15 @@ class _Function(torch.autograd.Function):
                 grad_x, grad_target = backward(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_no_minus_yes is not None or grad_inv_one_minus_x_masked_adjusted is not None:
-            if grad_no_minus_yes is None:
-                grad_no_minus_yes = torch.zeros_like(residuals.no_minus_yes)
+        if grad_inv_one_minus_x_masked_adjusted is not None or grad_no_minus_yes is not None:
             if grad_inv_one_minus_x_masked_adjusted is None:
                 grad_inv_one_minus_x_masked_adjusted = torch.zeros_like(
                     residuals.inv_one_minus_x_masked_adjusted
                 )
+            if grad_no_minus_yes is None:
+                grad_no_minus_yes = torch.zeros_like(residuals.no_minus_yes)
             more_x, more_target = residuals_backward(
-                grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted, x, target, residuals
+                grad_inv_one_minus_x_masked_adjusted, grad_no_minus_yes, x, target, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -290,8 +290,8 @@ _check_sum = _check
 class SumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dtarget: Tensor
     dloss_dx: Tensor
+    dloss_dtarget: Tensor
 
 
 class SumGradients(NamedTuple):
@@ -324,7 +324,6 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
     log1p_neg_x_low = log1p_neg_x <= -100
     no = log1p_neg_x.clamp(min=-100)
     loss = torch.addcmul(-((1 - target) * no), target, yes, value=-1).sum()
-    dloss_dtarget = no - yes
     inv_one_minus_x_masked = torch.reciprocal(1 - x).masked_fill(log1p_neg_x_low, 0)
     dloss_dx = torch.addcmul(
         inv_one_minus_x_masked,
@@ -332,18 +331,19 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
         target,
         value=-1,
     )
-    return loss, SumResiduals(dloss_dtarget, dloss_dx)
+    dloss_dtarget = no - yes
+    return loss, SumResiduals(dloss_dx, dloss_dtarget)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = grad_loss*(no[n] - yes[n])
         grad_x[n]      = grad_loss
                          *(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n]))
                            - target[n]
                            *(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n]))
                              + where(x[n] < 1.2e-38, 0, 1/x[n])))
+        grad_target[n] = grad_loss*(no[n] - yes[n])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -353,13 +353,13 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    dloss_dtarget, dloss_dx = residuals
+    dloss_dx, dloss_dtarget = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss * dloss_dtarget
     grad_x = grad_loss * dloss_dx
+    grad_target = grad_loss * dloss_dtarget
     return SumGradients(grad_x, grad_target)
 
 
@@ -371,18 +371,18 @@ def double_backward_sum(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx.
+        grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget.
     """
-    dloss_dtarget, dloss_dx = residuals
+    dloss_dx, dloss_dtarget = residuals
+    grad_grad_loss = (dloss_dtarget * grad_grad_target).sum() + (dloss_dx * grad_grad_x).sum()
     grad_dloss_dx = grad_loss * grad_grad_x
     grad_dloss_dtarget = grad_loss * grad_grad_target
-    grad_grad_loss = (dloss_dtarget * grad_grad_target).sum() + (dloss_dx * grad_grad_x).sum()
-    return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
+    return grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget
 
 
 def residuals_backward_sum(
-    grad_dloss_dtarget: Tensor,
     grad_dloss_dx: Tensor,
+    grad_dloss_dtarget: Tensor,
     x: Tensor,
     target: Tensor,
     residuals: SumResiduals,
@@ -401,7 +401,6 @@ def residuals_backward_sum(
     x_or_one = x.masked_fill(x_low, 1)
     inv_x_or_one_masked = torch.reciprocal(x_or_one).masked_fill(x_low, 0)
     inv_one_minus_x_masked_plus_inv_x_masked = inv_one_minus_x_masked + inv_x_or_one_masked
-    grad_target = -grad_dloss_dx * inv_one_minus_x_masked_plus_inv_x_masked
     inv_one_minus_x_or_one_squared = one_minus_x_or_one**-2
     inv_one_minus_x_or_one_squared_masked = inv_one_minus_x_or_one_squared.masked_fill(
         log1p_neg_x_low, 0
@@ -420,6 +419,7 @@ def residuals_backward_sum(
         grad_dloss_dtarget,
         value=-1,
     )
+    grad_target = -grad_dloss_dx * inv_one_minus_x_masked_plus_inv_x_masked
     return grad_x, grad_target
 
 
@@ -452,10 +452,10 @@ class _SumBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = SumResiduals(*saved)
-        grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx = double_backward_sum(
+        grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget = double_backward_sum(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
+        return grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget
 
 
 class _SumFunction(torch.autograd.Function):
@@ -466,18 +466,18 @@ class _SumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(x, target)
-        return loss, residuals.dloss_dtarget, residuals.dloss_dx
+        return loss, residuals.dloss_dx, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, dloss_dtarget, dloss_dx = output
-        ctx.save_for_backward(x, target, dloss_dtarget, dloss_dx)
+        _, dloss_dx, dloss_dtarget = output
+        ctx.save_for_backward(x, target, dloss_dx, dloss_dtarget)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dtarget, grad_dloss_dx = grad_outputs
+        grad_loss, grad_dloss_dx, grad_dloss_dtarget = grad_outputs
         x, target, *saved = ctx.saved_tensors
         residuals = SumResiduals(*saved)
         grad_x = grad_target = None
@@ -488,13 +488,13 @@ class _SumFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_sum(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_dloss_dtarget is not None or grad_dloss_dx is not None:
-            if grad_dloss_dtarget is None:
-                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
+        if grad_dloss_dx is not None or grad_dloss_dtarget is not None:
             if grad_dloss_dx is None:
                 grad_dloss_dx = torch.zeros_like(residuals.dloss_dx)
+            if grad_dloss_dtarget is None:
+                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
             more_x, more_target = residuals_backward_sum(
-                grad_dloss_dtarget, grad_dloss_dx, x, target, residuals
+                grad_dloss_dx, grad_dloss_dtarget, x, target, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -514,8 +514,8 @@ _check_none = _check
 class NoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dtarget: Tensor
     dloss_dx: Tensor
+    dloss_dtarget: Tensor
 
 
 class NoneGradients(NamedTuple):
@@ -548,7 +548,6 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
     log1p_neg_x_low = log1p_neg_x <= -100
     no = log1p_neg_x.clamp(min=-100)
     loss = torch.addcmul(-((1 - target) * no), target, yes, value=-1)
-    dloss_dtarget = no - yes
     inv_one_minus_x_masked = torch.reciprocal(1 - x).masked_fill(log1p_neg_x_low, 0)
     dloss_dx = torch.addcmul(
         inv_one_minus_x_masked,
@@ -556,18 +555,19 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
         target,
         value=-1,
     )
-    return loss, NoneResiduals(dloss_dtarget, dloss_dx)
+    dloss_dtarget = no - yes
+    return loss, NoneResiduals(dloss_dx, dloss_dtarget)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = grad_loss[n]*(no[n] - yes[n])
         grad_x[n]      = grad_loss[n]
                          *(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n]))
                            - target[n]
                            *(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n]))
                              + where(x[n] < 1.2e-38, 0, 1/x[n])))
+        grad_target[n] = grad_loss[n]*(no[n] - yes[n])
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -577,16 +577,16 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    dloss_dtarget, dloss_dx = residuals
+    dloss_dx, dloss_dtarget = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
-    (N,) = dloss_dtarget.shape
+    (N,) = dloss_dx.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_target = dloss_dtarget * grad_loss
     grad_x = dloss_dx * grad_loss
+    grad_target = dloss_dtarget * grad_loss
     return NoneGradients(grad_x, grad_target)
 
 
@@ -598,18 +598,18 @@ def double_backward_none(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx.
+        grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget.
     """
-    dloss_dtarget, dloss_dx = residuals
+    dloss_dx, dloss_dtarget = residuals
+    grad_grad_loss = torch.addcmul(dloss_dtarget * grad_grad_target, dloss_dx, grad_grad_x)
     grad_dloss_dx = grad_grad_x * grad_loss
     grad_dloss_dtarget = grad_grad_target * grad_loss
-    grad_grad_loss = torch.addcmul(dloss_dtarget * grad_grad_target, dloss_dx, grad_grad_x)
-    return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
+    return grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget
 
 
 def residuals_backward_none(
-    grad_dloss_dtarget: Tensor,
     grad_dloss_dx: Tensor,
+    grad_dloss_dtarget: Tensor,
     x: Tensor,
     target: Tensor,
     residuals: NoneResiduals,
@@ -628,7 +628,6 @@ def residuals_backward_none(
     x_or_one = x.masked_fill(x_low, 1)
     inv_x_or_one_masked = torch.reciprocal(x_or_one).masked_fill(x_low, 0)
     inv_one_minus_x_masked_plus_inv_x_masked = inv_one_minus_x_masked + inv_x_or_one_masked
-    grad_target = -grad_dloss_dx * inv_one_minus_x_masked_plus_inv_x_masked
     inv_one_minus_x_or_one_squared = one_minus_x_or_one**-2
     inv_one_minus_x_or_one_squared_masked = inv_one_minus_x_or_one_squared.masked_fill(
         log1p_neg_x_low, 0
@@ -647,6 +646,7 @@ def residuals_backward_none(
         grad_dloss_dtarget,
         value=-1,
     )
+    grad_target = -grad_dloss_dx * inv_one_minus_x_masked_plus_inv_x_masked
     return grad_x, grad_target
 
 
@@ -679,10 +679,10 @@ class _NoneBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NoneResiduals(*saved)
-        grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx = double_backward_none(
+        grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget = double_backward_none(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
+        return grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget
 
 
 class _NoneFunction(torch.autograd.Function):
@@ -693,18 +693,18 @@ class _NoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(x, target)
-        return loss, residuals.dloss_dtarget, residuals.dloss_dx
+        return loss, residuals.dloss_dx, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target = inputs
-        _, dloss_dtarget, dloss_dx = output
-        ctx.save_for_backward(x, target, dloss_dtarget, dloss_dx)
+        _, dloss_dx, dloss_dtarget = output
+        ctx.save_for_backward(x, target, dloss_dx, dloss_dtarget)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dtarget, grad_dloss_dx = grad_outputs
+        grad_loss, grad_dloss_dx, grad_dloss_dtarget = grad_outputs
         x, target, *saved = ctx.saved_tensors
         residuals = NoneResiduals(*saved)
         grad_x = grad_target = None
@@ -715,13 +715,13 @@ class _NoneFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_none(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_dloss_dtarget is not None or grad_dloss_dx is not None:
-            if grad_dloss_dtarget is None:
-                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
+        if grad_dloss_dx is not None or grad_dloss_dtarget is not None:
             if grad_dloss_dx is None:
                 grad_dloss_dx = torch.zeros_like(residuals.dloss_dx)
+            if grad_dloss_dtarget is None:
+                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
             more_x, more_target = residuals_backward_none(
-                grad_dloss_dtarget, grad_dloss_dx, x, target, residuals
+                grad_dloss_dx, grad_dloss_dtarget, x, target, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -756,8 +756,8 @@ class WeightResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     weight_scaled: Tensor
-    no_minus_yes: Tensor
     inv_one_minus_x_masked_adjusted: Tensor
+    no_minus_yes: Tensor
 
 
 class WeightGradients(NamedTuple):
@@ -792,27 +792,27 @@ def forward_weight(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, W
     log1p_neg_x_low = log1p_neg_x <= -100
     no = log1p_neg_x.clamp(min=-100)
     loss = -(torch.addcmul((1 - target) * no, target, yes) * weight).mean()
-    weight_scaled = weight / N
-    no_minus_yes = no - yes
     inv_one_minus_x_masked = torch.reciprocal(1 - x).masked_fill(log1p_neg_x_low, 0)
+    weight_scaled = weight / N
     inv_one_minus_x_masked_adjusted = torch.addcmul(
         inv_one_minus_x_masked,
         inv_one_minus_x_masked + torch.reciprocal(x).masked_fill(x_low, 0),
         target,
         value=-1,
     )
-    return loss, WeightResiduals(weight_scaled, no_minus_yes, inv_one_minus_x_masked_adjusted)
+    no_minus_yes = no - yes
+    return loss, WeightResiduals(weight_scaled, inv_one_minus_x_masked_adjusted, no_minus_yes)
 
 
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = grad_loss*weight[n]*(no[n] - yes[n])/N
         grad_x[n]      = grad_loss*weight[n]
                          *(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n]))
                            - target[n]
                            *(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n]))
                              + where(x[n] < 1.2e-38, 0, 1/x[n])))/N
+        grad_target[n] = grad_loss*weight[n]*(no[n] - yes[n])/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -822,14 +822,14 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    weight_scaled, no_minus_yes, inv_one_minus_x_masked_adjusted = residuals
+    weight_scaled, inv_one_minus_x_masked_adjusted, no_minus_yes = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_times_weight_scaled = grad_loss * weight_scaled
-    grad_target = grad_loss_times_weight_scaled * no_minus_yes
     grad_x = grad_loss_times_weight_scaled * inv_one_minus_x_masked_adjusted
+    grad_target = grad_loss_times_weight_scaled * no_minus_yes
     return WeightGradients(grad_x, grad_target)
 
 
@@ -841,22 +841,22 @@ def double_backward_weight(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted.
+        grad_grad_loss, grad_inv_one_minus_x_masked_adjusted, grad_no_minus_yes.
     """
-    weight_scaled, no_minus_yes, inv_one_minus_x_masked_adjusted = residuals
+    weight_scaled, inv_one_minus_x_masked_adjusted, no_minus_yes = residuals
     grad_loss_times_weight_scaled = grad_loss * weight_scaled
-    grad_inv_one_minus_x_masked_adjusted = grad_grad_x * grad_loss_times_weight_scaled
-    grad_no_minus_yes = grad_grad_target * grad_loss_times_weight_scaled
     grad_grad_loss = (
         torch.addcmul(grad_grad_target * no_minus_yes, grad_grad_x, inv_one_minus_x_masked_adjusted)
         * weight_scaled
     ).sum()
-    return grad_grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted
+    grad_inv_one_minus_x_masked_adjusted = grad_grad_x * grad_loss_times_weight_scaled
+    grad_no_minus_yes = grad_grad_target * grad_loss_times_weight_scaled
+    return grad_grad_loss, grad_inv_one_minus_x_masked_adjusted, grad_no_minus_yes
 
 
 def residuals_backward_weight(
-    grad_no_minus_yes: Tensor,
     grad_inv_one_minus_x_masked_adjusted: Tensor,
+    grad_no_minus_yes: Tensor,
     x: Tensor,
     target: Tensor,
     residuals: WeightResiduals,
@@ -875,7 +875,6 @@ def residuals_backward_weight(
     x_or_one = x.masked_fill(x_low, 1)
     inv_x_or_one_masked = torch.reciprocal(x_or_one).masked_fill(x_low, 0)
     inv_one_minus_x_masked_plus_inv_x_masked = inv_one_minus_x_masked + inv_x_or_one_masked
-    grad_target = -grad_inv_one_minus_x_masked_adjusted * inv_one_minus_x_masked_plus_inv_x_masked
     inv_one_minus_x_or_one_squared = one_minus_x_or_one**-2
     inv_one_minus_x_or_one_squared_masked = inv_one_minus_x_or_one_squared.masked_fill(
         log1p_neg_x_low, 0
@@ -894,6 +893,7 @@ def residuals_backward_weight(
         grad_no_minus_yes,
         value=-1,
     )
+    grad_target = -grad_inv_one_minus_x_masked_adjusted * inv_one_minus_x_masked_plus_inv_x_masked
     return grad_x, grad_target
 
 
@@ -926,10 +926,10 @@ class _WeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightResiduals(*saved)
-        grad_grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted = (
+        grad_grad_loss, grad_inv_one_minus_x_masked_adjusted, grad_no_minus_yes = (
             double_backward_weight(grad_grad_x, grad_grad_target, grad_loss, residuals)
         )
-        return grad_grad_loss, None, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted
+        return grad_grad_loss, None, grad_inv_one_minus_x_masked_adjusted, grad_no_minus_yes
 
 
 class _WeightFunction(torch.autograd.Function):
@@ -943,23 +943,23 @@ class _WeightFunction(torch.autograd.Function):
         return (
             loss,
             residuals.weight_scaled,
-            residuals.no_minus_yes,
             residuals.inv_one_minus_x_masked_adjusted,
+            residuals.no_minus_yes,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, *_ = inputs
-        _, weight_scaled, no_minus_yes, inv_one_minus_x_masked_adjusted = output
+        _, weight_scaled, inv_one_minus_x_masked_adjusted, no_minus_yes = output
         ctx.save_for_backward(
-            x, target, weight_scaled, no_minus_yes, inv_one_minus_x_masked_adjusted
+            x, target, weight_scaled, inv_one_minus_x_masked_adjusted, no_minus_yes
         )
         ctx.mark_non_differentiable(weight_scaled)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, _, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted = grad_outputs
+        grad_loss, _, grad_inv_one_minus_x_masked_adjusted, grad_no_minus_yes = grad_outputs
         x, target, *saved = ctx.saved_tensors
         residuals = WeightResiduals(*saved)
         grad_x = grad_target = None
@@ -970,15 +970,15 @@ class _WeightFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_weight(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_no_minus_yes is not None or grad_inv_one_minus_x_masked_adjusted is not None:
-            if grad_no_minus_yes is None:
-                grad_no_minus_yes = torch.zeros_like(residuals.no_minus_yes)
+        if grad_inv_one_minus_x_masked_adjusted is not None or grad_no_minus_yes is not None:
             if grad_inv_one_minus_x_masked_adjusted is None:
                 grad_inv_one_minus_x_masked_adjusted = torch.zeros_like(
                     residuals.inv_one_minus_x_masked_adjusted
                 )
+            if grad_no_minus_yes is None:
+                grad_no_minus_yes = torch.zeros_like(residuals.no_minus_yes)
             more_x, more_target = residuals_backward_weight(
-                grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted, x, target, residuals
+                grad_inv_one_minus_x_masked_adjusted, grad_no_minus_yes, x, target, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -999,8 +999,8 @@ class WeightSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     weight: Tensor
-    no_minus_yes: Tensor
     inv_one_minus_x_masked_adjusted: Tensor
+    no_minus_yes: Tensor
 
 
 class WeightSumGradients(NamedTuple):
@@ -1036,7 +1036,6 @@ def forward_weight_sum(
     log1p_neg_x_low = log1p_neg_x <= -100
     no = log1p_neg_x.clamp(min=-100)
     loss = -(torch.addcmul((1 - target) * no, target, yes) * weight).sum()
-    no_minus_yes = no - yes
     inv_one_minus_x_masked = torch.reciprocal(1 - x).masked_fill(log1p_neg_x_low, 0)
     inv_one_minus_x_masked_adjusted = torch.addcmul(
         inv_one_minus_x_masked,
@@ -1044,18 +1043,19 @@ def forward_weight_sum(
         target,
         value=-1,
     )
-    return loss, WeightSumResiduals(weight, no_minus_yes, inv_one_minus_x_masked_adjusted)
+    no_minus_yes = no - yes
+    return loss, WeightSumResiduals(weight, inv_one_minus_x_masked_adjusted, no_minus_yes)
 
 
 def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> WeightSumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = grad_loss*weight[n]*(no[n] - yes[n])
         grad_x[n]      = grad_loss*weight[n]
                          *(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n]))
                            - target[n]
                            *(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n]))
                              + where(x[n] < 1.2e-38, 0, 1/x[n])))
+        grad_target[n] = grad_loss*weight[n]*(no[n] - yes[n])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1065,14 +1065,14 @@ def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> Wei
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    weight, no_minus_yes, inv_one_minus_x_masked_adjusted = residuals
+    weight, inv_one_minus_x_masked_adjusted, no_minus_yes = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_times_weight = grad_loss * weight
-    grad_target = grad_loss_times_weight * no_minus_yes
     grad_x = grad_loss_times_weight * inv_one_minus_x_masked_adjusted
+    grad_target = grad_loss_times_weight * no_minus_yes
     return WeightSumGradients(grad_x, grad_target)
 
 
@@ -1084,22 +1084,22 @@ def double_backward_weight_sum(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted.
+        grad_grad_loss, grad_inv_one_minus_x_masked_adjusted, grad_no_minus_yes.
     """
-    weight, no_minus_yes, inv_one_minus_x_masked_adjusted = residuals
+    weight, inv_one_minus_x_masked_adjusted, no_minus_yes = residuals
     grad_loss_times_weight = grad_loss * weight
-    grad_inv_one_minus_x_masked_adjusted = grad_grad_x * grad_loss_times_weight
-    grad_no_minus_yes = grad_grad_target * grad_loss_times_weight
     grad_grad_loss = (
         torch.addcmul(grad_grad_target * no_minus_yes, grad_grad_x, inv_one_minus_x_masked_adjusted)
         * weight
     ).sum()
-    return grad_grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted
+    grad_inv_one_minus_x_masked_adjusted = grad_grad_x * grad_loss_times_weight
+    grad_no_minus_yes = grad_grad_target * grad_loss_times_weight
+    return grad_grad_loss, grad_inv_one_minus_x_masked_adjusted, grad_no_minus_yes
 
 
 def residuals_backward_weight_sum(
-    grad_no_minus_yes: Tensor,
     grad_inv_one_minus_x_masked_adjusted: Tensor,
+    grad_no_minus_yes: Tensor,
     x: Tensor,
     target: Tensor,
     residuals: WeightSumResiduals,
@@ -1118,7 +1118,6 @@ def residuals_backward_weight_sum(
     x_or_one = x.masked_fill(x_low, 1)
     inv_x_or_one_masked = torch.reciprocal(x_or_one).masked_fill(x_low, 0)
     inv_one_minus_x_masked_plus_inv_x_masked = inv_one_minus_x_masked + inv_x_or_one_masked
-    grad_target = -grad_inv_one_minus_x_masked_adjusted * inv_one_minus_x_masked_plus_inv_x_masked
     inv_one_minus_x_or_one_squared = one_minus_x_or_one**-2
     inv_one_minus_x_or_one_squared_masked = inv_one_minus_x_or_one_squared.masked_fill(
         log1p_neg_x_low, 0
@@ -1137,6 +1136,7 @@ def residuals_backward_weight_sum(
         grad_no_minus_yes,
         value=-1,
     )
+    grad_target = -grad_inv_one_minus_x_masked_adjusted * inv_one_minus_x_masked_plus_inv_x_masked
     return grad_x, grad_target
 
 
@@ -1169,10 +1169,10 @@ class _WeightSumBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightSumResiduals(*saved)
-        grad_grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted = (
+        grad_grad_loss, grad_inv_one_minus_x_masked_adjusted, grad_no_minus_yes = (
             double_backward_weight_sum(grad_grad_x, grad_grad_target, grad_loss, residuals)
         )
-        return grad_grad_loss, None, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted
+        return grad_grad_loss, None, grad_inv_one_minus_x_masked_adjusted, grad_no_minus_yes
 
 
 class _WeightSumFunction(torch.autograd.Function):
@@ -1183,18 +1183,18 @@ class _WeightSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_sum(x, target, weight)
-        return loss, residuals.no_minus_yes, residuals.inv_one_minus_x_masked_adjusted
+        return loss, residuals.inv_one_minus_x_masked_adjusted, residuals.no_minus_yes
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight = inputs
-        _, no_minus_yes, inv_one_minus_x_masked_adjusted = output
-        ctx.save_for_backward(x, target, weight, no_minus_yes, inv_one_minus_x_masked_adjusted)
+        _, inv_one_minus_x_masked_adjusted, no_minus_yes = output
+        ctx.save_for_backward(x, target, weight, inv_one_minus_x_masked_adjusted, no_minus_yes)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted = grad_outputs
+        grad_loss, grad_inv_one_minus_x_masked_adjusted, grad_no_minus_yes = grad_outputs
         x, target, *saved = ctx.saved_tensors
         residuals = WeightSumResiduals(*saved)
         grad_x = grad_target = None
@@ -1205,15 +1205,15 @@ class _WeightSumFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_weight_sum(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_no_minus_yes is not None or grad_inv_one_minus_x_masked_adjusted is not None:
-            if grad_no_minus_yes is None:
-                grad_no_minus_yes = torch.zeros_like(residuals.no_minus_yes)
+        if grad_inv_one_minus_x_masked_adjusted is not None or grad_no_minus_yes is not None:
             if grad_inv_one_minus_x_masked_adjusted is None:
                 grad_inv_one_minus_x_masked_adjusted = torch.zeros_like(
                     residuals.inv_one_minus_x_masked_adjusted
                 )
+            if grad_no_minus_yes is None:
+                grad_no_minus_yes = torch.zeros_like(residuals.no_minus_yes)
             more_x, more_target = residuals_backward_weight_sum(
-                grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted, x, target, residuals
+                grad_inv_one_minus_x_masked_adjusted, grad_no_minus_yes, x, target, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -1234,8 +1234,8 @@ class WeightNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     weight: Tensor
-    no_minus_yes: Tensor
     inv_one_minus_x_masked_adjusted: Tensor
+    no_minus_yes: Tensor
 
 
 class WeightNoneGradients(NamedTuple):
@@ -1271,7 +1271,6 @@ def forward_weight_none(
     log1p_neg_x_low = log1p_neg_x <= -100
     no = log1p_neg_x.clamp(min=-100)
     loss = -(torch.addcmul((1 - target) * no, target, yes) * weight)
-    no_minus_yes = no - yes
     inv_one_minus_x_masked = torch.reciprocal(1 - x).masked_fill(log1p_neg_x_low, 0)
     inv_one_minus_x_masked_adjusted = torch.addcmul(
         inv_one_minus_x_masked,
@@ -1279,18 +1278,19 @@ def forward_weight_none(
         target,
         value=-1,
     )
-    return loss, WeightNoneResiduals(weight, no_minus_yes, inv_one_minus_x_masked_adjusted)
+    no_minus_yes = no - yes
+    return loss, WeightNoneResiduals(weight, inv_one_minus_x_masked_adjusted, no_minus_yes)
 
 
 def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> WeightNoneGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = grad_loss[n]*weight[n]*(no[n] - yes[n])
         grad_x[n]      = grad_loss[n]*weight[n]
                          *(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n]))
                            - target[n]
                            *(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n]))
                              + where(x[n] < 1.2e-38, 0, 1/x[n])))
+        grad_target[n] = grad_loss[n]*weight[n]*(no[n] - yes[n])
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -1300,7 +1300,7 @@ def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> W
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    weight, no_minus_yes, inv_one_minus_x_masked_adjusted = residuals
+    weight, inv_one_minus_x_masked_adjusted, no_minus_yes = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     (N,) = weight.shape
@@ -1309,8 +1309,8 @@ def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> W
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_loss_times_weight = grad_loss * weight
-    grad_target = grad_loss_times_weight * no_minus_yes
     grad_x = grad_loss_times_weight * inv_one_minus_x_masked_adjusted
+    grad_target = grad_loss_times_weight * no_minus_yes
     return WeightNoneGradients(grad_x, grad_target)
 
 
@@ -1322,22 +1322,22 @@ def double_backward_weight_none(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted.
+        grad_grad_loss, grad_inv_one_minus_x_masked_adjusted, grad_no_minus_yes.
     """
-    weight, no_minus_yes, inv_one_minus_x_masked_adjusted = residuals
+    weight, inv_one_minus_x_masked_adjusted, no_minus_yes = residuals
     grad_loss_times_weight = grad_loss * weight
-    grad_inv_one_minus_x_masked_adjusted = grad_grad_x * grad_loss_times_weight
-    grad_no_minus_yes = grad_grad_target * grad_loss_times_weight
     grad_grad_loss = (
         torch.addcmul(grad_grad_target * no_minus_yes, grad_grad_x, inv_one_minus_x_masked_adjusted)
         * weight
     )
-    return grad_grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted
+    grad_inv_one_minus_x_masked_adjusted = grad_grad_x * grad_loss_times_weight
+    grad_no_minus_yes = grad_grad_target * grad_loss_times_weight
+    return grad_grad_loss, grad_inv_one_minus_x_masked_adjusted, grad_no_minus_yes
 
 
 def residuals_backward_weight_none(
-    grad_no_minus_yes: Tensor,
     grad_inv_one_minus_x_masked_adjusted: Tensor,
+    grad_no_minus_yes: Tensor,
     x: Tensor,
     target: Tensor,
     residuals: WeightNoneResiduals,
@@ -1356,7 +1356,6 @@ def residuals_backward_weight_none(
     x_or_one = x.masked_fill(x_low, 1)
     inv_x_or_one_masked = torch.reciprocal(x_or_one).masked_fill(x_low, 0)
     inv_one_minus_x_masked_plus_inv_x_masked = inv_one_minus_x_masked + inv_x_or_one_masked
-    grad_target = -grad_inv_one_minus_x_masked_adjusted * inv_one_minus_x_masked_plus_inv_x_masked
     inv_one_minus_x_or_one_squared = one_minus_x_or_one**-2
     inv_one_minus_x_or_one_squared_masked = inv_one_minus_x_or_one_squared.masked_fill(
         log1p_neg_x_low, 0
@@ -1375,6 +1374,7 @@ def residuals_backward_weight_none(
         grad_no_minus_yes,
         value=-1,
     )
+    grad_target = -grad_inv_one_minus_x_masked_adjusted * inv_one_minus_x_masked_plus_inv_x_masked
     return grad_x, grad_target
 
 
@@ -1407,10 +1407,10 @@ class _WeightNoneBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightNoneResiduals(*saved)
-        grad_grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted = (
+        grad_grad_loss, grad_inv_one_minus_x_masked_adjusted, grad_no_minus_yes = (
             double_backward_weight_none(grad_grad_x, grad_grad_target, grad_loss, residuals)
         )
-        return grad_grad_loss, None, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted
+        return grad_grad_loss, None, grad_inv_one_minus_x_masked_adjusted, grad_no_minus_yes
 
 
 class _WeightNoneFunction(torch.autograd.Function):
@@ -1421,18 +1421,18 @@ class _WeightNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_none(x, target, weight)
-        return loss, residuals.no_minus_yes, residuals.inv_one_minus_x_masked_adjusted
+        return loss, residuals.inv_one_minus_x_masked_adjusted, residuals.no_minus_yes
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight = inputs
-        _, no_minus_yes, inv_one_minus_x_masked_adjusted = output
-        ctx.save_for_backward(x, target, weight, no_minus_yes, inv_one_minus_x_masked_adjusted)
+        _, inv_one_minus_x_masked_adjusted, no_minus_yes = output
+        ctx.save_for_backward(x, target, weight, inv_one_minus_x_masked_adjusted, no_minus_yes)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted = grad_outputs
+        grad_loss, grad_inv_one_minus_x_masked_adjusted, grad_no_minus_yes = grad_outputs
         x, target, *saved = ctx.saved_tensors
         residuals = WeightNoneResiduals(*saved)
         grad_x = grad_target = None
@@ -1443,15 +1443,15 @@ class _WeightNoneFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_weight_none(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_no_minus_yes is not None or grad_inv_one_minus_x_masked_adjusted is not None:
-            if grad_no_minus_yes is None:
-                grad_no_minus_yes = torch.zeros_like(residuals.no_minus_yes)
+        if grad_inv_one_minus_x_masked_adjusted is not None or grad_no_minus_yes is not None:
             if grad_inv_one_minus_x_masked_adjusted is None:
                 grad_inv_one_minus_x_masked_adjusted = torch.zeros_like(
                     residuals.inv_one_minus_x_masked_adjusted
                 )
+            if grad_no_minus_yes is None:
+                grad_no_minus_yes = torch.zeros_like(residuals.no_minus_yes)
             more_x, more_target = residuals_backward_weight_none(
-                grad_no_minus_yes, grad_inv_one_minus_x_masked_adjusted, x, target, residuals
+                grad_inv_one_minus_x_masked_adjusted, grad_no_minus_yes, x, target, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target

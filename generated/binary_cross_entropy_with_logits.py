@@ -8,8 +8,8 @@
 
 The gradients, given grad_loss:
 
-    grad_target[n] = -grad_loss*x[n]/N
     grad_x[n]      = grad_loss*(s[n] - target[n])/N
+    grad_target[n] = -grad_loss*x[n]/N
 """
 
 from collections.abc import Sequence
@@ -35,8 +35,8 @@ def _check(x: Tensor, target: Tensor) -> None:
 class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    neg_x: Tensor
     s_minus_target: Tensor
+    neg_x: Tensor
 
 
 class Gradients(NamedTuple):
@@ -64,9 +64,9 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
         target,
         torch.logaddexp(-x, x.new_full((), 0)),
     ).mean()
-    neg_x = -x
     s_minus_target = s - target
-    return loss, Residuals(neg_x, s_minus_target)
+    neg_x = -x
+    return loss, Residuals(s_minus_target, neg_x)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -80,15 +80,15 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    neg_x, s_minus_target = residuals
+    s_minus_target, neg_x = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
-    (N,) = neg_x.shape
+    (N,) = s_minus_target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_target = grad_loss_scaled * neg_x
     grad_x = grad_loss_scaled * s_minus_target
+    grad_target = grad_loss_scaled * neg_x
     return Gradients(grad_x, grad_target)
 
 
@@ -100,19 +100,19 @@ def double_backward(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_neg_x, grad_s_minus_target.
+        grad_grad_loss, grad_s_minus_target, grad_neg_x.
     """
-    neg_x, s_minus_target = residuals
-    (N,) = neg_x.shape
+    s_minus_target, neg_x = residuals
+    (N,) = s_minus_target.shape
     grad_loss_scaled = grad_loss / N
+    grad_grad_loss = ((grad_grad_target * neg_x).sum() + (grad_grad_x * s_minus_target).sum()) / N
     grad_s_minus_target = grad_loss_scaled * grad_grad_x
     grad_neg_x = grad_loss_scaled * grad_grad_target
-    grad_grad_loss = ((grad_grad_target * neg_x).sum() + (grad_grad_x * s_minus_target).sum()) / N
-    return grad_grad_loss, grad_neg_x, grad_s_minus_target
+    return grad_grad_loss, grad_s_minus_target, grad_neg_x
 
 
 def residuals_backward(
-    grad_neg_x: Tensor, grad_s_minus_target: Tensor, x: Tensor, residuals: Residuals
+    grad_s_minus_target: Tensor, grad_neg_x: Tensor, x: Tensor, residuals: Residuals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
@@ -120,8 +120,8 @@ def residuals_backward(
         grad_x, grad_target.
     """
     s = torch.sigmoid(x)
-    grad_target = -grad_s_minus_target
     grad_x = (1 - s) * grad_s_minus_target * s - grad_neg_x
+    grad_target = -grad_s_minus_target
     return grad_x, grad_target
 
 
@@ -138,8 +138,8 @@ def value_and_grad(x: Tensor, target: Tensor) -> tuple[Tensor, Gradients]:
         target,
         torch.logaddexp(-x, x.new_full((), 0)),
     ).mean()
-    grad_target = x / -N
     grad_x = (s - target) / N
+    grad_target = x / -N
     return loss, Gradients(grad_x, grad_target)
 
 
@@ -172,10 +172,10 @@ class _BackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        grad_grad_loss, grad_neg_x, grad_s_minus_target = double_backward(
+        grad_grad_loss, grad_s_minus_target, grad_neg_x = double_backward(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_neg_x, grad_s_minus_target
+        return grad_grad_loss, grad_s_minus_target, grad_neg_x
 
 
 class _Function(torch.autograd.Function):
@@ -186,18 +186,18 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward(x, target)
-        return loss, residuals.neg_x, residuals.s_minus_target
+        return loss, residuals.s_minus_target, residuals.neg_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, *_ = inputs
-        _, neg_x, s_minus_target = output
-        ctx.save_for_backward(x, neg_x, s_minus_target)
+        _, s_minus_target, neg_x = output
+        ctx.save_for_backward(x, s_minus_target, neg_x)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_neg_x, grad_s_minus_target = grad_outputs
+        grad_loss, grad_s_minus_target, grad_neg_x = grad_outputs
         x, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
         grad_x = grad_target = None
@@ -208,12 +208,12 @@ class _Function(torch.autograd.Function):
                 grad_x, grad_target = backward(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_neg_x is not None or grad_s_minus_target is not None:
-            if grad_neg_x is None:
-                grad_neg_x = torch.zeros_like(residuals.neg_x)
+        if grad_s_minus_target is not None or grad_neg_x is not None:
             if grad_s_minus_target is None:
                 grad_s_minus_target = torch.zeros_like(residuals.s_minus_target)
-            more_x, more_target = residuals_backward(grad_neg_x, grad_s_minus_target, x, residuals)
+            if grad_neg_x is None:
+                grad_neg_x = torch.zeros_like(residuals.neg_x)
+            more_x, more_target = residuals_backward(grad_s_minus_target, grad_neg_x, x, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target
@@ -250,8 +250,8 @@ def _check_pos_weight(x: Tensor, target: Tensor, pos_weight: Tensor) -> None:
 class PosWeightResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    log_s_terms: Tensor
     pos_weight_terms: Tensor
+    log_s_terms: Tensor
 
 
 class PosWeightGradients(NamedTuple):
@@ -289,16 +289,16 @@ def forward_pos_weight(
         target,
         value=-1,
     ).mean()
-    log_s_terms = (1 - pos_weight) * log_s - x
     pos_weight_terms = torch.addcmul(one_minus_target * s, (1 - s) * pos_weight, target, value=-1)
-    return loss, PosWeightResiduals(log_s_terms, pos_weight_terms)
+    log_s_terms = (1 - pos_weight) * log_s - x
+    return loss, PosWeightResiduals(pos_weight_terms, log_s_terms)
 
 
 def backward_pos_weight(grad_loss: Tensor, residuals: PosWeightResiduals) -> PosWeightGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = grad_loss*(log_s[n]*(1 - pos_weight[n]) - x[n])/N
         grad_x[n]      = grad_loss*(s[n]*(1 - target[n]) - target[n]*pos_weight[n]*(1 - s[n]))/N
+        grad_target[n] = grad_loss*(log_s[n]*(1 - pos_weight[n]) - x[n])/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -308,15 +308,15 @@ def backward_pos_weight(grad_loss: Tensor, residuals: PosWeightResiduals) -> Pos
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    log_s_terms, pos_weight_terms = residuals
+    pos_weight_terms, log_s_terms = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
-    (N,) = log_s_terms.shape
+    (N,) = pos_weight_terms.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_target = grad_loss_scaled * log_s_terms
     grad_x = grad_loss_scaled * pos_weight_terms
+    grad_target = grad_loss_scaled * log_s_terms
     return PosWeightGradients(grad_x, grad_target)
 
 
@@ -328,22 +328,22 @@ def double_backward_pos_weight(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_log_s_terms, grad_pos_weight_terms.
+        grad_grad_loss, grad_pos_weight_terms, grad_log_s_terms.
     """
-    log_s_terms, pos_weight_terms = residuals
-    (N,) = log_s_terms.shape
+    pos_weight_terms, log_s_terms = residuals
+    (N,) = pos_weight_terms.shape
     grad_loss_scaled = grad_loss / N
-    grad_pos_weight_terms = grad_loss_scaled * grad_grad_x
-    grad_log_s_terms = grad_loss_scaled * grad_grad_target
     grad_grad_loss = (
         (grad_grad_target * log_s_terms).sum() + (grad_grad_x * pos_weight_terms).sum()
     ) / N
-    return grad_grad_loss, grad_log_s_terms, grad_pos_weight_terms
+    grad_pos_weight_terms = grad_loss_scaled * grad_grad_x
+    grad_log_s_terms = grad_loss_scaled * grad_grad_target
+    return grad_grad_loss, grad_pos_weight_terms, grad_log_s_terms
 
 
 def residuals_backward_pos_weight(
-    grad_log_s_terms: Tensor,
     grad_pos_weight_terms: Tensor,
+    grad_log_s_terms: Tensor,
     x: Tensor,
     target: Tensor,
     pos_weight: Tensor,
@@ -357,7 +357,6 @@ def residuals_backward_pos_weight(
     s = torch.sigmoid(x)
     one_minus_target = 1 - target
     one_minus_s = 1 - s
-    grad_target = -(torch.addcmul(s, one_minus_s, pos_weight) * grad_pos_weight_terms)
     grad_x = (
         torch.addcmul(
             (1 - pos_weight) * grad_log_s_terms,
@@ -367,6 +366,7 @@ def residuals_backward_pos_weight(
         * one_minus_s
         - grad_log_s_terms
     )
+    grad_target = -(torch.addcmul(s, one_minus_s, pos_weight) * grad_pos_weight_terms)
     return grad_x, grad_target
 
 
@@ -398,10 +398,10 @@ class _PosWeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = PosWeightResiduals(*saved)
-        grad_grad_loss, grad_log_s_terms, grad_pos_weight_terms = double_backward_pos_weight(
+        grad_grad_loss, grad_pos_weight_terms, grad_log_s_terms = double_backward_pos_weight(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_log_s_terms, grad_pos_weight_terms
+        return grad_grad_loss, grad_pos_weight_terms, grad_log_s_terms
 
 
 class _PosWeightFunction(torch.autograd.Function):
@@ -412,18 +412,18 @@ class _PosWeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, pos_weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_pos_weight(x, target, pos_weight)
-        return loss, residuals.log_s_terms, residuals.pos_weight_terms
+        return loss, residuals.pos_weight_terms, residuals.log_s_terms
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, pos_weight = inputs
-        _, log_s_terms, pos_weight_terms = output
-        ctx.save_for_backward(x, target, pos_weight, log_s_terms, pos_weight_terms)
+        _, pos_weight_terms, log_s_terms = output
+        ctx.save_for_backward(x, target, pos_weight, pos_weight_terms, log_s_terms)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_log_s_terms, grad_pos_weight_terms = grad_outputs
+        grad_loss, grad_pos_weight_terms, grad_log_s_terms = grad_outputs
         x, target, pos_weight, *saved = ctx.saved_tensors
         residuals = PosWeightResiduals(*saved)
         grad_x = grad_target = None
@@ -434,13 +434,13 @@ class _PosWeightFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_pos_weight(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_log_s_terms is not None or grad_pos_weight_terms is not None:
-            if grad_log_s_terms is None:
-                grad_log_s_terms = torch.zeros_like(residuals.log_s_terms)
+        if grad_pos_weight_terms is not None or grad_log_s_terms is not None:
             if grad_pos_weight_terms is None:
                 grad_pos_weight_terms = torch.zeros_like(residuals.pos_weight_terms)
+            if grad_log_s_terms is None:
+                grad_log_s_terms = torch.zeros_like(residuals.log_s_terms)
             more_x, more_target = residuals_backward_pos_weight(
-                grad_log_s_terms, grad_pos_weight_terms, x, target, pos_weight, residuals
+                grad_pos_weight_terms, grad_log_s_terms, x, target, pos_weight, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -460,8 +460,8 @@ _check_sum = _check
 class SumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dtarget: Tensor
     dloss_dx: Tensor
+    dloss_dtarget: Tensor
 
 
 class SumGradients(NamedTuple):
@@ -492,16 +492,16 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
         target,
         torch.logaddexp(-x, x.new_full((), 0)),
     ).sum()
-    dloss_dtarget = -x
     dloss_dx = s - target
-    return loss, SumResiduals(dloss_dtarget, dloss_dx)
+    dloss_dtarget = -x
+    return loss, SumResiduals(dloss_dx, dloss_dtarget)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = -grad_loss*x[n]
         grad_x[n]      = grad_loss*(s[n] - target[n])
+        grad_target[n] = -grad_loss*x[n]
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -511,13 +511,13 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    dloss_dtarget, dloss_dx = residuals
+    dloss_dx, dloss_dtarget = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss * dloss_dtarget
     grad_x = grad_loss * dloss_dx
+    grad_target = grad_loss * dloss_dtarget
     return SumGradients(grad_x, grad_target)
 
 
@@ -529,17 +529,17 @@ def double_backward_sum(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx.
+        grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget.
     """
-    dloss_dtarget, dloss_dx = residuals
+    dloss_dx, dloss_dtarget = residuals
+    grad_grad_loss = (dloss_dtarget * grad_grad_target).sum() + (dloss_dx * grad_grad_x).sum()
     grad_dloss_dx = grad_loss * grad_grad_x
     grad_dloss_dtarget = grad_loss * grad_grad_target
-    grad_grad_loss = (dloss_dtarget * grad_grad_target).sum() + (dloss_dx * grad_grad_x).sum()
-    return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
+    return grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget
 
 
 def residuals_backward_sum(
-    grad_dloss_dtarget: Tensor, grad_dloss_dx: Tensor, x: Tensor, residuals: SumResiduals
+    grad_dloss_dx: Tensor, grad_dloss_dtarget: Tensor, x: Tensor, residuals: SumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
@@ -547,8 +547,8 @@ def residuals_backward_sum(
         grad_x, grad_target.
     """
     s = torch.sigmoid(x)
-    grad_target = -grad_dloss_dx
     grad_x = (1 - s) * grad_dloss_dx * s - grad_dloss_dtarget
+    grad_target = -grad_dloss_dx
     return grad_x, grad_target
 
 
@@ -581,10 +581,10 @@ class _SumBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = SumResiduals(*saved)
-        grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx = double_backward_sum(
+        grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget = double_backward_sum(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
+        return grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget
 
 
 class _SumFunction(torch.autograd.Function):
@@ -595,18 +595,18 @@ class _SumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(x, target)
-        return loss, residuals.dloss_dtarget, residuals.dloss_dx
+        return loss, residuals.dloss_dx, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, *_ = inputs
-        _, dloss_dtarget, dloss_dx = output
-        ctx.save_for_backward(x, dloss_dtarget, dloss_dx)
+        _, dloss_dx, dloss_dtarget = output
+        ctx.save_for_backward(x, dloss_dx, dloss_dtarget)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dtarget, grad_dloss_dx = grad_outputs
+        grad_loss, grad_dloss_dx, grad_dloss_dtarget = grad_outputs
         x, *saved = ctx.saved_tensors
         residuals = SumResiduals(*saved)
         grad_x = grad_target = None
@@ -617,13 +617,13 @@ class _SumFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_sum(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_dloss_dtarget is not None or grad_dloss_dx is not None:
-            if grad_dloss_dtarget is None:
-                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
+        if grad_dloss_dx is not None or grad_dloss_dtarget is not None:
             if grad_dloss_dx is None:
                 grad_dloss_dx = torch.zeros_like(residuals.dloss_dx)
+            if grad_dloss_dtarget is None:
+                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
             more_x, more_target = residuals_backward_sum(
-                grad_dloss_dtarget, grad_dloss_dx, x, residuals
+                grad_dloss_dx, grad_dloss_dtarget, x, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -643,8 +643,8 @@ _check_sum_pos_weight = _check_pos_weight
 class SumPosWeightResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dtarget: Tensor
     dloss_dx: Tensor
+    dloss_dtarget: Tensor
 
 
 class SumPosWeightGradients(NamedTuple):
@@ -682,9 +682,9 @@ def forward_sum_pos_weight(
         target,
         value=-1,
     ).sum()
-    dloss_dtarget = (1 - pos_weight) * log_s - x
     dloss_dx = torch.addcmul(one_minus_target * s, (1 - s) * pos_weight, target, value=-1)
-    return loss, SumPosWeightResiduals(dloss_dtarget, dloss_dx)
+    dloss_dtarget = (1 - pos_weight) * log_s - x
+    return loss, SumPosWeightResiduals(dloss_dx, dloss_dtarget)
 
 
 def backward_sum_pos_weight(
@@ -692,8 +692,8 @@ def backward_sum_pos_weight(
 ) -> SumPosWeightGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = grad_loss*(log_s[n]*(1 - pos_weight[n]) - x[n])
         grad_x[n]      = grad_loss*(s[n]*(1 - target[n]) - target[n]*pos_weight[n]*(1 - s[n]))
+        grad_target[n] = grad_loss*(log_s[n]*(1 - pos_weight[n]) - x[n])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -703,13 +703,13 @@ def backward_sum_pos_weight(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    dloss_dtarget, dloss_dx = residuals
+    dloss_dx, dloss_dtarget = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss * dloss_dtarget
     grad_x = grad_loss * dloss_dx
+    grad_target = grad_loss * dloss_dtarget
     return SumPosWeightGradients(grad_x, grad_target)
 
 
@@ -724,18 +724,18 @@ def double_backward_sum_pos_weight(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx.
+        grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget.
     """
-    dloss_dtarget, dloss_dx = residuals
+    dloss_dx, dloss_dtarget = residuals
+    grad_grad_loss = (dloss_dtarget * grad_grad_target).sum() + (dloss_dx * grad_grad_x).sum()
     grad_dloss_dx = grad_loss * grad_grad_x
     grad_dloss_dtarget = grad_loss * grad_grad_target
-    grad_grad_loss = (dloss_dtarget * grad_grad_target).sum() + (dloss_dx * grad_grad_x).sum()
-    return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
+    return grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget
 
 
 def residuals_backward_sum_pos_weight(
-    grad_dloss_dtarget: Tensor,
     grad_dloss_dx: Tensor,
+    grad_dloss_dtarget: Tensor,
     x: Tensor,
     target: Tensor,
     pos_weight: Tensor,
@@ -749,7 +749,6 @@ def residuals_backward_sum_pos_weight(
     s = torch.sigmoid(x)
     one_minus_target = 1 - target
     one_minus_s = 1 - s
-    grad_target = -(torch.addcmul(s, one_minus_s, pos_weight) * grad_dloss_dx)
     grad_x = (
         torch.addcmul(
             (1 - pos_weight) * grad_dloss_dtarget,
@@ -759,6 +758,7 @@ def residuals_backward_sum_pos_weight(
         * one_minus_s
         - grad_dloss_dtarget
     )
+    grad_target = -(torch.addcmul(s, one_minus_s, pos_weight) * grad_dloss_dx)
     return grad_x, grad_target
 
 
@@ -790,10 +790,10 @@ class _SumPosWeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = SumPosWeightResiduals(*saved)
-        grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx = double_backward_sum_pos_weight(
+        grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget = double_backward_sum_pos_weight(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
+        return grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget
 
 
 class _SumPosWeightFunction(torch.autograd.Function):
@@ -804,18 +804,18 @@ class _SumPosWeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, pos_weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum_pos_weight(x, target, pos_weight)
-        return loss, residuals.dloss_dtarget, residuals.dloss_dx
+        return loss, residuals.dloss_dx, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, pos_weight = inputs
-        _, dloss_dtarget, dloss_dx = output
-        ctx.save_for_backward(x, target, pos_weight, dloss_dtarget, dloss_dx)
+        _, dloss_dx, dloss_dtarget = output
+        ctx.save_for_backward(x, target, pos_weight, dloss_dx, dloss_dtarget)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dtarget, grad_dloss_dx = grad_outputs
+        grad_loss, grad_dloss_dx, grad_dloss_dtarget = grad_outputs
         x, target, pos_weight, *saved = ctx.saved_tensors
         residuals = SumPosWeightResiduals(*saved)
         grad_x = grad_target = None
@@ -826,13 +826,13 @@ class _SumPosWeightFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_sum_pos_weight(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_dloss_dtarget is not None or grad_dloss_dx is not None:
-            if grad_dloss_dtarget is None:
-                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
+        if grad_dloss_dx is not None or grad_dloss_dtarget is not None:
             if grad_dloss_dx is None:
                 grad_dloss_dx = torch.zeros_like(residuals.dloss_dx)
+            if grad_dloss_dtarget is None:
+                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
             more_x, more_target = residuals_backward_sum_pos_weight(
-                grad_dloss_dtarget, grad_dloss_dx, x, target, pos_weight, residuals
+                grad_dloss_dx, grad_dloss_dtarget, x, target, pos_weight, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -852,8 +852,8 @@ _check_none = _check
 class NoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dtarget: Tensor
     dloss_dx: Tensor
+    dloss_dtarget: Tensor
 
 
 class NoneGradients(NamedTuple):
@@ -884,16 +884,16 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
         target,
         torch.logaddexp(-x, x.new_full((), 0)),
     )
-    dloss_dtarget = -x
     dloss_dx = s - target
-    return loss, NoneResiduals(dloss_dtarget, dloss_dx)
+    dloss_dtarget = -x
+    return loss, NoneResiduals(dloss_dx, dloss_dtarget)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = -grad_loss[n]*x[n]
         grad_x[n]      = grad_loss[n]*(s[n] - target[n])
+        grad_target[n] = -grad_loss[n]*x[n]
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -903,16 +903,16 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    dloss_dtarget, dloss_dx = residuals
+    dloss_dx, dloss_dtarget = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
-    (N,) = dloss_dtarget.shape
+    (N,) = dloss_dx.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_target = dloss_dtarget * grad_loss
     grad_x = dloss_dx * grad_loss
+    grad_target = dloss_dtarget * grad_loss
     return NoneGradients(grad_x, grad_target)
 
 
@@ -924,17 +924,17 @@ def double_backward_none(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx.
+        grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget.
     """
-    dloss_dtarget, dloss_dx = residuals
+    dloss_dx, dloss_dtarget = residuals
+    grad_grad_loss = torch.addcmul(dloss_dtarget * grad_grad_target, dloss_dx, grad_grad_x)
     grad_dloss_dx = grad_grad_x * grad_loss
     grad_dloss_dtarget = grad_grad_target * grad_loss
-    grad_grad_loss = torch.addcmul(dloss_dtarget * grad_grad_target, dloss_dx, grad_grad_x)
-    return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
+    return grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget
 
 
 def residuals_backward_none(
-    grad_dloss_dtarget: Tensor, grad_dloss_dx: Tensor, x: Tensor, residuals: NoneResiduals
+    grad_dloss_dx: Tensor, grad_dloss_dtarget: Tensor, x: Tensor, residuals: NoneResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
@@ -942,8 +942,8 @@ def residuals_backward_none(
         grad_x, grad_target.
     """
     s = torch.sigmoid(x)
-    grad_target = -grad_dloss_dx
     grad_x = (1 - s) * grad_dloss_dx * s - grad_dloss_dtarget
+    grad_target = -grad_dloss_dx
     return grad_x, grad_target
 
 
@@ -976,10 +976,10 @@ class _NoneBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NoneResiduals(*saved)
-        grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx = double_backward_none(
+        grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget = double_backward_none(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
+        return grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget
 
 
 class _NoneFunction(torch.autograd.Function):
@@ -990,18 +990,18 @@ class _NoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(x, target)
-        return loss, residuals.dloss_dtarget, residuals.dloss_dx
+        return loss, residuals.dloss_dx, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, *_ = inputs
-        _, dloss_dtarget, dloss_dx = output
-        ctx.save_for_backward(x, dloss_dtarget, dloss_dx)
+        _, dloss_dx, dloss_dtarget = output
+        ctx.save_for_backward(x, dloss_dx, dloss_dtarget)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dtarget, grad_dloss_dx = grad_outputs
+        grad_loss, grad_dloss_dx, grad_dloss_dtarget = grad_outputs
         x, *saved = ctx.saved_tensors
         residuals = NoneResiduals(*saved)
         grad_x = grad_target = None
@@ -1012,13 +1012,13 @@ class _NoneFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_none(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_dloss_dtarget is not None or grad_dloss_dx is not None:
-            if grad_dloss_dtarget is None:
-                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
+        if grad_dloss_dx is not None or grad_dloss_dtarget is not None:
             if grad_dloss_dx is None:
                 grad_dloss_dx = torch.zeros_like(residuals.dloss_dx)
+            if grad_dloss_dtarget is None:
+                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
             more_x, more_target = residuals_backward_none(
-                grad_dloss_dtarget, grad_dloss_dx, x, residuals
+                grad_dloss_dx, grad_dloss_dtarget, x, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -1038,8 +1038,8 @@ _check_none_pos_weight = _check_pos_weight
 class NonePosWeightResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dtarget: Tensor
     dloss_dx: Tensor
+    dloss_dtarget: Tensor
 
 
 class NonePosWeightGradients(NamedTuple):
@@ -1078,9 +1078,9 @@ def forward_none_pos_weight(
         pos_weight_times_target,
         value=-1,
     )
-    dloss_dtarget = (1 - pos_weight) * log_s - x
     dloss_dx = torch.addcmul(one_minus_target * s, 1 - s, pos_weight_times_target, value=-1)
-    return loss, NonePosWeightResiduals(dloss_dtarget, dloss_dx)
+    dloss_dtarget = (1 - pos_weight) * log_s - x
+    return loss, NonePosWeightResiduals(dloss_dx, dloss_dtarget)
 
 
 def backward_none_pos_weight(
@@ -1088,9 +1088,9 @@ def backward_none_pos_weight(
 ) -> NonePosWeightGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = grad_loss[n]*(log_s[n]*(1 - pos_weight[n]) - x[n])
         grad_x[n]      = grad_loss[n]
                          *(s[n]*(1 - target[n]) - target[n]*pos_weight[n]*(1 - s[n]))
+        grad_target[n] = grad_loss[n]*(log_s[n]*(1 - pos_weight[n]) - x[n])
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -1100,16 +1100,16 @@ def backward_none_pos_weight(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    dloss_dtarget, dloss_dx = residuals
+    dloss_dx, dloss_dtarget = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
-    (N,) = dloss_dtarget.shape
+    (N,) = dloss_dx.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_target = dloss_dtarget * grad_loss
     grad_x = dloss_dx * grad_loss
+    grad_target = dloss_dtarget * grad_loss
     return NonePosWeightGradients(grad_x, grad_target)
 
 
@@ -1124,18 +1124,18 @@ def double_backward_none_pos_weight(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx.
+        grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget.
     """
-    dloss_dtarget, dloss_dx = residuals
+    dloss_dx, dloss_dtarget = residuals
+    grad_grad_loss = torch.addcmul(dloss_dtarget * grad_grad_target, dloss_dx, grad_grad_x)
     grad_dloss_dx = grad_grad_x * grad_loss
     grad_dloss_dtarget = grad_grad_target * grad_loss
-    grad_grad_loss = torch.addcmul(dloss_dtarget * grad_grad_target, dloss_dx, grad_grad_x)
-    return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
+    return grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget
 
 
 def residuals_backward_none_pos_weight(
-    grad_dloss_dtarget: Tensor,
     grad_dloss_dx: Tensor,
+    grad_dloss_dtarget: Tensor,
     x: Tensor,
     target: Tensor,
     pos_weight: Tensor,
@@ -1150,7 +1150,6 @@ def residuals_backward_none_pos_weight(
     one_minus_target = 1 - target
     pos_weight_times_target = pos_weight * target
     one_minus_s = 1 - s
-    grad_target = -(torch.addcmul(s, one_minus_s, pos_weight) * grad_dloss_dx)
     grad_x = (
         torch.addcmul(
             (1 - pos_weight) * grad_dloss_dtarget,
@@ -1160,6 +1159,7 @@ def residuals_backward_none_pos_weight(
         * one_minus_s
         - grad_dloss_dtarget
     )
+    grad_target = -(torch.addcmul(s, one_minus_s, pos_weight) * grad_dloss_dx)
     return grad_x, grad_target
 
 
@@ -1191,10 +1191,10 @@ class _NonePosWeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NonePosWeightResiduals(*saved)
-        grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx = double_backward_none_pos_weight(
+        grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget = double_backward_none_pos_weight(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
+        return grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget
 
 
 class _NonePosWeightFunction(torch.autograd.Function):
@@ -1205,18 +1205,18 @@ class _NonePosWeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, pos_weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_none_pos_weight(x, target, pos_weight)
-        return loss, residuals.dloss_dtarget, residuals.dloss_dx
+        return loss, residuals.dloss_dx, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, pos_weight = inputs
-        _, dloss_dtarget, dloss_dx = output
-        ctx.save_for_backward(x, target, pos_weight, dloss_dtarget, dloss_dx)
+        _, dloss_dx, dloss_dtarget = output
+        ctx.save_for_backward(x, target, pos_weight, dloss_dx, dloss_dtarget)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dtarget, grad_dloss_dx = grad_outputs
+        grad_loss, grad_dloss_dx, grad_dloss_dtarget = grad_outputs
         x, target, pos_weight, *saved = ctx.saved_tensors
         residuals = NonePosWeightResiduals(*saved)
         grad_x = grad_target = None
@@ -1227,13 +1227,13 @@ class _NonePosWeightFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_none_pos_weight(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_dloss_dtarget is not None or grad_dloss_dx is not None:
-            if grad_dloss_dtarget is None:
-                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
+        if grad_dloss_dx is not None or grad_dloss_dtarget is not None:
             if grad_dloss_dx is None:
                 grad_dloss_dx = torch.zeros_like(residuals.dloss_dx)
+            if grad_dloss_dtarget is None:
+                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
             more_x, more_target = residuals_backward_none_pos_weight(
-                grad_dloss_dtarget, grad_dloss_dx, x, target, pos_weight, residuals
+                grad_dloss_dx, grad_dloss_dtarget, x, target, pos_weight, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -1268,8 +1268,8 @@ class WeightResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     weight_scaled: Tensor
-    neg_x: Tensor
     s_minus_target: Tensor
+    neg_x: Tensor
 
 
 class WeightGradients(NamedTuple):
@@ -1307,16 +1307,16 @@ def forward_weight(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, W
         * weight
     ).mean()
     weight_scaled = weight / N
-    neg_x = -x
     s_minus_target = s - target
-    return loss, WeightResiduals(weight_scaled, neg_x, s_minus_target)
+    neg_x = -x
+    return loss, WeightResiduals(weight_scaled, s_minus_target, neg_x)
 
 
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = -grad_loss*x[n]*weight[n]/N
         grad_x[n]      = grad_loss*weight[n]*(s[n] - target[n])/N
+        grad_target[n] = -grad_loss*x[n]*weight[n]/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1326,14 +1326,14 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    weight_scaled, neg_x, s_minus_target = residuals
+    weight_scaled, s_minus_target, neg_x = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_times_weight_scaled = grad_loss * weight_scaled
-    grad_target = grad_loss_times_weight_scaled * neg_x
     grad_x = grad_loss_times_weight_scaled * s_minus_target
+    grad_target = grad_loss_times_weight_scaled * neg_x
     return WeightGradients(grad_x, grad_target)
 
 
@@ -1345,20 +1345,20 @@ def double_backward_weight(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_neg_x, grad_s_minus_target.
+        grad_grad_loss, grad_s_minus_target, grad_neg_x.
     """
-    weight_scaled, neg_x, s_minus_target = residuals
+    weight_scaled, s_minus_target, neg_x = residuals
     grad_loss_times_weight_scaled = grad_loss * weight_scaled
-    grad_s_minus_target = grad_grad_x * grad_loss_times_weight_scaled
-    grad_neg_x = grad_grad_target * grad_loss_times_weight_scaled
     grad_grad_loss = (
         torch.addcmul(grad_grad_target * neg_x, grad_grad_x, s_minus_target) * weight_scaled
     ).sum()
-    return grad_grad_loss, grad_neg_x, grad_s_minus_target
+    grad_s_minus_target = grad_grad_x * grad_loss_times_weight_scaled
+    grad_neg_x = grad_grad_target * grad_loss_times_weight_scaled
+    return grad_grad_loss, grad_s_minus_target, grad_neg_x
 
 
 def residuals_backward_weight(
-    grad_neg_x: Tensor, grad_s_minus_target: Tensor, x: Tensor, residuals: WeightResiduals
+    grad_s_minus_target: Tensor, grad_neg_x: Tensor, x: Tensor, residuals: WeightResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
@@ -1366,8 +1366,8 @@ def residuals_backward_weight(
         grad_x, grad_target.
     """
     s = torch.sigmoid(x)
-    grad_target = -grad_s_minus_target
     grad_x = (1 - s) * grad_s_minus_target * s - grad_neg_x
+    grad_target = -grad_s_minus_target
     return grad_x, grad_target
 
 
@@ -1404,10 +1404,10 @@ class _WeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightResiduals(*saved)
-        grad_grad_loss, grad_neg_x, grad_s_minus_target = double_backward_weight(
+        grad_grad_loss, grad_s_minus_target, grad_neg_x = double_backward_weight(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, None, grad_neg_x, grad_s_minus_target
+        return grad_grad_loss, None, grad_s_minus_target, grad_neg_x
 
 
 class _WeightFunction(torch.autograd.Function):
@@ -1418,19 +1418,19 @@ class _WeightFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight(x, target, weight)
-        return loss, residuals.weight_scaled, residuals.neg_x, residuals.s_minus_target
+        return loss, residuals.weight_scaled, residuals.s_minus_target, residuals.neg_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, *_ = inputs
-        _, weight_scaled, neg_x, s_minus_target = output
-        ctx.save_for_backward(x, weight_scaled, neg_x, s_minus_target)
+        _, weight_scaled, s_minus_target, neg_x = output
+        ctx.save_for_backward(x, weight_scaled, s_minus_target, neg_x)
         ctx.mark_non_differentiable(weight_scaled)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, _, grad_neg_x, grad_s_minus_target = grad_outputs
+        grad_loss, _, grad_s_minus_target, grad_neg_x = grad_outputs
         x, *saved = ctx.saved_tensors
         residuals = WeightResiduals(*saved)
         grad_x = grad_target = None
@@ -1441,13 +1441,13 @@ class _WeightFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_weight(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_neg_x is not None or grad_s_minus_target is not None:
-            if grad_neg_x is None:
-                grad_neg_x = torch.zeros_like(residuals.neg_x)
+        if grad_s_minus_target is not None or grad_neg_x is not None:
             if grad_s_minus_target is None:
                 grad_s_minus_target = torch.zeros_like(residuals.s_minus_target)
+            if grad_neg_x is None:
+                grad_neg_x = torch.zeros_like(residuals.neg_x)
             more_x, more_target = residuals_backward_weight(
-                grad_neg_x, grad_s_minus_target, x, residuals
+                grad_s_minus_target, grad_neg_x, x, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -1490,8 +1490,8 @@ class WeightPosWeightResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     weight_scaled: Tensor
-    log_s_terms: Tensor
     pos_weight_terms: Tensor
+    log_s_terms: Tensor
 
 
 class WeightPosWeightGradients(NamedTuple):
@@ -1536,9 +1536,9 @@ def forward_weight_pos_weight(
         * weight
     ).mean()
     weight_scaled = weight / N
-    log_s_terms = (1 - pos_weight) * log_s - x
     pos_weight_terms = torch.addcmul(one_minus_target * s, (1 - s) * pos_weight, target, value=-1)
-    return loss, WeightPosWeightResiduals(weight_scaled, log_s_terms, pos_weight_terms)
+    log_s_terms = (1 - pos_weight) * log_s - x
+    return loss, WeightPosWeightResiduals(weight_scaled, pos_weight_terms, log_s_terms)
 
 
 def backward_weight_pos_weight(
@@ -1546,9 +1546,9 @@ def backward_weight_pos_weight(
 ) -> WeightPosWeightGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = grad_loss*weight[n]*(log_s[n]*(1 - pos_weight[n]) - x[n])/N
         grad_x[n]      = grad_loss*weight[n]
                          *(s[n]*(1 - target[n]) - target[n]*pos_weight[n]*(1 - s[n]))/N
+        grad_target[n] = grad_loss*weight[n]*(log_s[n]*(1 - pos_weight[n]) - x[n])/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1558,14 +1558,14 @@ def backward_weight_pos_weight(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    weight_scaled, log_s_terms, pos_weight_terms = residuals
+    weight_scaled, pos_weight_terms, log_s_terms = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_times_weight_scaled = grad_loss * weight_scaled
-    grad_target = grad_loss_times_weight_scaled * log_s_terms
     grad_x = grad_loss_times_weight_scaled * pos_weight_terms
+    grad_target = grad_loss_times_weight_scaled * log_s_terms
     return WeightPosWeightGradients(grad_x, grad_target)
 
 
@@ -1580,21 +1580,21 @@ def double_backward_weight_pos_weight(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_log_s_terms, grad_pos_weight_terms.
+        grad_grad_loss, grad_pos_weight_terms, grad_log_s_terms.
     """
-    weight_scaled, log_s_terms, pos_weight_terms = residuals
+    weight_scaled, pos_weight_terms, log_s_terms = residuals
     grad_loss_times_weight_scaled = grad_loss * weight_scaled
-    grad_pos_weight_terms = grad_grad_x * grad_loss_times_weight_scaled
-    grad_log_s_terms = grad_grad_target * grad_loss_times_weight_scaled
     grad_grad_loss = (
         torch.addcmul(grad_grad_target * log_s_terms, grad_grad_x, pos_weight_terms) * weight_scaled
     ).sum()
-    return grad_grad_loss, grad_log_s_terms, grad_pos_weight_terms
+    grad_pos_weight_terms = grad_grad_x * grad_loss_times_weight_scaled
+    grad_log_s_terms = grad_grad_target * grad_loss_times_weight_scaled
+    return grad_grad_loss, grad_pos_weight_terms, grad_log_s_terms
 
 
 def residuals_backward_weight_pos_weight(
-    grad_log_s_terms: Tensor,
     grad_pos_weight_terms: Tensor,
+    grad_log_s_terms: Tensor,
     x: Tensor,
     target: Tensor,
     pos_weight: Tensor,
@@ -1608,7 +1608,6 @@ def residuals_backward_weight_pos_weight(
     s = torch.sigmoid(x)
     one_minus_target = 1 - target
     one_minus_s = 1 - s
-    grad_target = -(torch.addcmul(s, one_minus_s, pos_weight) * grad_pos_weight_terms)
     grad_x = (
         torch.addcmul(
             (1 - pos_weight) * grad_log_s_terms,
@@ -1618,6 +1617,7 @@ def residuals_backward_weight_pos_weight(
         * one_minus_s
         - grad_log_s_terms
     )
+    grad_target = -(torch.addcmul(s, one_minus_s, pos_weight) * grad_pos_weight_terms)
     return grad_x, grad_target
 
 
@@ -1654,10 +1654,10 @@ class _WeightPosWeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightPosWeightResiduals(*saved)
-        grad_grad_loss, grad_log_s_terms, grad_pos_weight_terms = double_backward_weight_pos_weight(
+        grad_grad_loss, grad_pos_weight_terms, grad_log_s_terms = double_backward_weight_pos_weight(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, None, grad_log_s_terms, grad_pos_weight_terms
+        return grad_grad_loss, None, grad_pos_weight_terms, grad_log_s_terms
 
 
 class _WeightPosWeightFunction(torch.autograd.Function):
@@ -1670,19 +1670,19 @@ class _WeightPosWeightFunction(torch.autograd.Function):
         x: Tensor, target: Tensor, weight: Tensor, pos_weight: Tensor
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_pos_weight(x, target, weight, pos_weight)
-        return loss, residuals.weight_scaled, residuals.log_s_terms, residuals.pos_weight_terms
+        return loss, residuals.weight_scaled, residuals.pos_weight_terms, residuals.log_s_terms
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, _, pos_weight = inputs
-        _, weight_scaled, log_s_terms, pos_weight_terms = output
-        ctx.save_for_backward(x, target, pos_weight, weight_scaled, log_s_terms, pos_weight_terms)
+        _, weight_scaled, pos_weight_terms, log_s_terms = output
+        ctx.save_for_backward(x, target, pos_weight, weight_scaled, pos_weight_terms, log_s_terms)
         ctx.mark_non_differentiable(weight_scaled)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, _, grad_log_s_terms, grad_pos_weight_terms = grad_outputs
+        grad_loss, _, grad_pos_weight_terms, grad_log_s_terms = grad_outputs
         x, target, pos_weight, *saved = ctx.saved_tensors
         residuals = WeightPosWeightResiduals(*saved)
         grad_x = grad_target = None
@@ -1693,13 +1693,13 @@ class _WeightPosWeightFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_weight_pos_weight(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_log_s_terms is not None or grad_pos_weight_terms is not None:
-            if grad_log_s_terms is None:
-                grad_log_s_terms = torch.zeros_like(residuals.log_s_terms)
+        if grad_pos_weight_terms is not None or grad_log_s_terms is not None:
             if grad_pos_weight_terms is None:
                 grad_pos_weight_terms = torch.zeros_like(residuals.pos_weight_terms)
+            if grad_log_s_terms is None:
+                grad_log_s_terms = torch.zeros_like(residuals.log_s_terms)
             more_x, more_target = residuals_backward_weight_pos_weight(
-                grad_log_s_terms, grad_pos_weight_terms, x, target, pos_weight, residuals
+                grad_pos_weight_terms, grad_log_s_terms, x, target, pos_weight, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -1720,8 +1720,8 @@ class WeightSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     weight: Tensor
-    neg_x: Tensor
     s_minus_target: Tensor
+    neg_x: Tensor
 
 
 class WeightSumGradients(NamedTuple):
@@ -1759,16 +1759,16 @@ def forward_weight_sum(
         )
         * weight
     ).sum()
-    neg_x = -x
     s_minus_target = s - target
-    return loss, WeightSumResiduals(weight, neg_x, s_minus_target)
+    neg_x = -x
+    return loss, WeightSumResiduals(weight, s_minus_target, neg_x)
 
 
 def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> WeightSumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = -grad_loss*x[n]*weight[n]
         grad_x[n]      = grad_loss*weight[n]*(s[n] - target[n])
+        grad_target[n] = -grad_loss*x[n]*weight[n]
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1778,14 +1778,14 @@ def backward_weight_sum(grad_loss: Tensor, residuals: WeightSumResiduals) -> Wei
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    weight, neg_x, s_minus_target = residuals
+    weight, s_minus_target, neg_x = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_times_weight = grad_loss * weight
-    grad_target = grad_loss_times_weight * neg_x
     grad_x = grad_loss_times_weight * s_minus_target
+    grad_target = grad_loss_times_weight * neg_x
     return WeightSumGradients(grad_x, grad_target)
 
 
@@ -1797,20 +1797,20 @@ def double_backward_weight_sum(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_neg_x, grad_s_minus_target.
+        grad_grad_loss, grad_s_minus_target, grad_neg_x.
     """
-    weight, neg_x, s_minus_target = residuals
+    weight, s_minus_target, neg_x = residuals
     grad_loss_times_weight = grad_loss * weight
-    grad_s_minus_target = grad_grad_x * grad_loss_times_weight
-    grad_neg_x = grad_grad_target * grad_loss_times_weight
     grad_grad_loss = (
         torch.addcmul(grad_grad_target * neg_x, grad_grad_x, s_minus_target) * weight
     ).sum()
-    return grad_grad_loss, grad_neg_x, grad_s_minus_target
+    grad_s_minus_target = grad_grad_x * grad_loss_times_weight
+    grad_neg_x = grad_grad_target * grad_loss_times_weight
+    return grad_grad_loss, grad_s_minus_target, grad_neg_x
 
 
 def residuals_backward_weight_sum(
-    grad_neg_x: Tensor, grad_s_minus_target: Tensor, x: Tensor, residuals: WeightSumResiduals
+    grad_s_minus_target: Tensor, grad_neg_x: Tensor, x: Tensor, residuals: WeightSumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
@@ -1818,8 +1818,8 @@ def residuals_backward_weight_sum(
         grad_x, grad_target.
     """
     s = torch.sigmoid(x)
-    grad_target = -grad_s_minus_target
     grad_x = (1 - s) * grad_s_minus_target * s - grad_neg_x
+    grad_target = -grad_s_minus_target
     return grad_x, grad_target
 
 
@@ -1856,10 +1856,10 @@ class _WeightSumBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightSumResiduals(*saved)
-        grad_grad_loss, grad_neg_x, grad_s_minus_target = double_backward_weight_sum(
+        grad_grad_loss, grad_s_minus_target, grad_neg_x = double_backward_weight_sum(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, None, grad_neg_x, grad_s_minus_target
+        return grad_grad_loss, None, grad_s_minus_target, grad_neg_x
 
 
 class _WeightSumFunction(torch.autograd.Function):
@@ -1870,18 +1870,18 @@ class _WeightSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_sum(x, target, weight)
-        return loss, residuals.neg_x, residuals.s_minus_target
+        return loss, residuals.s_minus_target, residuals.neg_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, _, weight = inputs
-        _, neg_x, s_minus_target = output
-        ctx.save_for_backward(x, weight, neg_x, s_minus_target)
+        _, s_minus_target, neg_x = output
+        ctx.save_for_backward(x, weight, s_minus_target, neg_x)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_neg_x, grad_s_minus_target = grad_outputs
+        grad_loss, grad_s_minus_target, grad_neg_x = grad_outputs
         x, *saved = ctx.saved_tensors
         residuals = WeightSumResiduals(*saved)
         grad_x = grad_target = None
@@ -1892,13 +1892,13 @@ class _WeightSumFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_weight_sum(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_neg_x is not None or grad_s_minus_target is not None:
-            if grad_neg_x is None:
-                grad_neg_x = torch.zeros_like(residuals.neg_x)
+        if grad_s_minus_target is not None or grad_neg_x is not None:
             if grad_s_minus_target is None:
                 grad_s_minus_target = torch.zeros_like(residuals.s_minus_target)
+            if grad_neg_x is None:
+                grad_neg_x = torch.zeros_like(residuals.neg_x)
             more_x, more_target = residuals_backward_weight_sum(
-                grad_neg_x, grad_s_minus_target, x, residuals
+                grad_s_minus_target, grad_neg_x, x, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -1919,8 +1919,8 @@ class WeightSumPosWeightResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     weight: Tensor
-    log_s_terms: Tensor
     pos_weight_terms: Tensor
+    log_s_terms: Tensor
 
 
 class WeightSumPosWeightGradients(NamedTuple):
@@ -1963,9 +1963,9 @@ def forward_weight_sum_pos_weight(
         )
         * weight
     ).sum()
-    log_s_terms = (1 - pos_weight) * log_s - x
     pos_weight_terms = torch.addcmul(one_minus_target * s, (1 - s) * pos_weight, target, value=-1)
-    return loss, WeightSumPosWeightResiduals(weight, log_s_terms, pos_weight_terms)
+    log_s_terms = (1 - pos_weight) * log_s - x
+    return loss, WeightSumPosWeightResiduals(weight, pos_weight_terms, log_s_terms)
 
 
 def backward_weight_sum_pos_weight(
@@ -1973,9 +1973,9 @@ def backward_weight_sum_pos_weight(
 ) -> WeightSumPosWeightGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = grad_loss*weight[n]*(log_s[n]*(1 - pos_weight[n]) - x[n])
         grad_x[n]      = grad_loss*weight[n]
                          *(s[n]*(1 - target[n]) - target[n]*pos_weight[n]*(1 - s[n]))
+        grad_target[n] = grad_loss*weight[n]*(log_s[n]*(1 - pos_weight[n]) - x[n])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1985,14 +1985,14 @@ def backward_weight_sum_pos_weight(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    weight, log_s_terms, pos_weight_terms = residuals
+    weight, pos_weight_terms, log_s_terms = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_times_weight = grad_loss * weight
-    grad_target = grad_loss_times_weight * log_s_terms
     grad_x = grad_loss_times_weight * pos_weight_terms
+    grad_target = grad_loss_times_weight * log_s_terms
     return WeightSumPosWeightGradients(grad_x, grad_target)
 
 
@@ -2007,21 +2007,21 @@ def double_backward_weight_sum_pos_weight(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_log_s_terms, grad_pos_weight_terms.
+        grad_grad_loss, grad_pos_weight_terms, grad_log_s_terms.
     """
-    weight, log_s_terms, pos_weight_terms = residuals
+    weight, pos_weight_terms, log_s_terms = residuals
     grad_loss_times_weight = grad_loss * weight
-    grad_pos_weight_terms = grad_grad_x * grad_loss_times_weight
-    grad_log_s_terms = grad_grad_target * grad_loss_times_weight
     grad_grad_loss = (
         torch.addcmul(grad_grad_target * log_s_terms, grad_grad_x, pos_weight_terms) * weight
     ).sum()
-    return grad_grad_loss, grad_log_s_terms, grad_pos_weight_terms
+    grad_pos_weight_terms = grad_grad_x * grad_loss_times_weight
+    grad_log_s_terms = grad_grad_target * grad_loss_times_weight
+    return grad_grad_loss, grad_pos_weight_terms, grad_log_s_terms
 
 
 def residuals_backward_weight_sum_pos_weight(
-    grad_log_s_terms: Tensor,
     grad_pos_weight_terms: Tensor,
+    grad_log_s_terms: Tensor,
     x: Tensor,
     target: Tensor,
     pos_weight: Tensor,
@@ -2035,7 +2035,6 @@ def residuals_backward_weight_sum_pos_weight(
     s = torch.sigmoid(x)
     one_minus_target = 1 - target
     one_minus_s = 1 - s
-    grad_target = -(torch.addcmul(s, one_minus_s, pos_weight) * grad_pos_weight_terms)
     grad_x = (
         torch.addcmul(
             (1 - pos_weight) * grad_log_s_terms,
@@ -2045,6 +2044,7 @@ def residuals_backward_weight_sum_pos_weight(
         * one_minus_s
         - grad_log_s_terms
     )
+    grad_target = -(torch.addcmul(s, one_minus_s, pos_weight) * grad_pos_weight_terms)
     return grad_x, grad_target
 
 
@@ -2083,12 +2083,12 @@ class _WeightSumPosWeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightSumPosWeightResiduals(*saved)
-        grad_grad_loss, grad_log_s_terms, grad_pos_weight_terms = (
+        grad_grad_loss, grad_pos_weight_terms, grad_log_s_terms = (
             double_backward_weight_sum_pos_weight(
                 grad_grad_x, grad_grad_target, grad_loss, residuals
             )
         )
-        return grad_grad_loss, None, grad_log_s_terms, grad_pos_weight_terms
+        return grad_grad_loss, None, grad_pos_weight_terms, grad_log_s_terms
 
 
 class _WeightSumPosWeightFunction(torch.autograd.Function):
@@ -2101,18 +2101,18 @@ class _WeightSumPosWeightFunction(torch.autograd.Function):
         x: Tensor, target: Tensor, weight: Tensor, pos_weight: Tensor
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_sum_pos_weight(x, target, weight, pos_weight)
-        return loss, residuals.log_s_terms, residuals.pos_weight_terms
+        return loss, residuals.pos_weight_terms, residuals.log_s_terms
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight, pos_weight = inputs
-        _, log_s_terms, pos_weight_terms = output
-        ctx.save_for_backward(x, target, pos_weight, weight, log_s_terms, pos_weight_terms)
+        _, pos_weight_terms, log_s_terms = output
+        ctx.save_for_backward(x, target, pos_weight, weight, pos_weight_terms, log_s_terms)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_log_s_terms, grad_pos_weight_terms = grad_outputs
+        grad_loss, grad_pos_weight_terms, grad_log_s_terms = grad_outputs
         x, target, pos_weight, *saved = ctx.saved_tensors
         residuals = WeightSumPosWeightResiduals(*saved)
         grad_x = grad_target = None
@@ -2125,13 +2125,13 @@ class _WeightSumPosWeightFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_weight_sum_pos_weight(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_log_s_terms is not None or grad_pos_weight_terms is not None:
-            if grad_log_s_terms is None:
-                grad_log_s_terms = torch.zeros_like(residuals.log_s_terms)
+        if grad_pos_weight_terms is not None or grad_log_s_terms is not None:
             if grad_pos_weight_terms is None:
                 grad_pos_weight_terms = torch.zeros_like(residuals.pos_weight_terms)
+            if grad_log_s_terms is None:
+                grad_log_s_terms = torch.zeros_like(residuals.log_s_terms)
             more_x, more_target = residuals_backward_weight_sum_pos_weight(
-                grad_log_s_terms, grad_pos_weight_terms, x, target, pos_weight, residuals
+                grad_pos_weight_terms, grad_log_s_terms, x, target, pos_weight, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -2152,8 +2152,8 @@ class WeightNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     weight: Tensor
-    neg_x: Tensor
     s_minus_target: Tensor
+    neg_x: Tensor
 
 
 class WeightNoneGradients(NamedTuple):
@@ -2191,16 +2191,16 @@ def forward_weight_none(
         )
         * weight
     )
-    neg_x = -x
     s_minus_target = s - target
-    return loss, WeightNoneResiduals(weight, neg_x, s_minus_target)
+    neg_x = -x
+    return loss, WeightNoneResiduals(weight, s_minus_target, neg_x)
 
 
 def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> WeightNoneGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = -grad_loss[n]*x[n]*weight[n]
         grad_x[n]      = grad_loss[n]*weight[n]*(s[n] - target[n])
+        grad_target[n] = -grad_loss[n]*x[n]*weight[n]
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -2210,7 +2210,7 @@ def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> W
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    weight, neg_x, s_minus_target = residuals
+    weight, s_minus_target, neg_x = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     (N,) = weight.shape
@@ -2219,8 +2219,8 @@ def backward_weight_none(grad_loss: Tensor, residuals: WeightNoneResiduals) -> W
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_loss_times_weight = grad_loss * weight
-    grad_target = grad_loss_times_weight * neg_x
     grad_x = grad_loss_times_weight * s_minus_target
+    grad_target = grad_loss_times_weight * neg_x
     return WeightNoneGradients(grad_x, grad_target)
 
 
@@ -2232,18 +2232,18 @@ def double_backward_weight_none(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_neg_x, grad_s_minus_target.
+        grad_grad_loss, grad_s_minus_target, grad_neg_x.
     """
-    weight, neg_x, s_minus_target = residuals
+    weight, s_minus_target, neg_x = residuals
     grad_loss_times_weight = grad_loss * weight
+    grad_grad_loss = torch.addcmul(grad_grad_target * neg_x, grad_grad_x, s_minus_target) * weight
     grad_s_minus_target = grad_grad_x * grad_loss_times_weight
     grad_neg_x = grad_grad_target * grad_loss_times_weight
-    grad_grad_loss = torch.addcmul(grad_grad_target * neg_x, grad_grad_x, s_minus_target) * weight
-    return grad_grad_loss, grad_neg_x, grad_s_minus_target
+    return grad_grad_loss, grad_s_minus_target, grad_neg_x
 
 
 def residuals_backward_weight_none(
-    grad_neg_x: Tensor, grad_s_minus_target: Tensor, x: Tensor, residuals: WeightNoneResiduals
+    grad_s_minus_target: Tensor, grad_neg_x: Tensor, x: Tensor, residuals: WeightNoneResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
@@ -2251,8 +2251,8 @@ def residuals_backward_weight_none(
         grad_x, grad_target.
     """
     s = torch.sigmoid(x)
-    grad_target = -grad_s_minus_target
     grad_x = (1 - s) * grad_s_minus_target * s - grad_neg_x
+    grad_target = -grad_s_minus_target
     return grad_x, grad_target
 
 
@@ -2289,10 +2289,10 @@ class _WeightNoneBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightNoneResiduals(*saved)
-        grad_grad_loss, grad_neg_x, grad_s_minus_target = double_backward_weight_none(
+        grad_grad_loss, grad_s_minus_target, grad_neg_x = double_backward_weight_none(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, None, grad_neg_x, grad_s_minus_target
+        return grad_grad_loss, None, grad_s_minus_target, grad_neg_x
 
 
 class _WeightNoneFunction(torch.autograd.Function):
@@ -2303,18 +2303,18 @@ class _WeightNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_none(x, target, weight)
-        return loss, residuals.neg_x, residuals.s_minus_target
+        return loss, residuals.s_minus_target, residuals.neg_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, _, weight = inputs
-        _, neg_x, s_minus_target = output
-        ctx.save_for_backward(x, weight, neg_x, s_minus_target)
+        _, s_minus_target, neg_x = output
+        ctx.save_for_backward(x, weight, s_minus_target, neg_x)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_neg_x, grad_s_minus_target = grad_outputs
+        grad_loss, grad_s_minus_target, grad_neg_x = grad_outputs
         x, *saved = ctx.saved_tensors
         residuals = WeightNoneResiduals(*saved)
         grad_x = grad_target = None
@@ -2325,13 +2325,13 @@ class _WeightNoneFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_weight_none(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_neg_x is not None or grad_s_minus_target is not None:
-            if grad_neg_x is None:
-                grad_neg_x = torch.zeros_like(residuals.neg_x)
+        if grad_s_minus_target is not None or grad_neg_x is not None:
             if grad_s_minus_target is None:
                 grad_s_minus_target = torch.zeros_like(residuals.s_minus_target)
+            if grad_neg_x is None:
+                grad_neg_x = torch.zeros_like(residuals.neg_x)
             more_x, more_target = residuals_backward_weight_none(
-                grad_neg_x, grad_s_minus_target, x, residuals
+                grad_s_minus_target, grad_neg_x, x, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -2352,8 +2352,8 @@ class WeightNonePosWeightResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     weight: Tensor
-    log_s_terms: Tensor
     pos_weight_terms: Tensor
+    log_s_terms: Tensor
 
 
 class WeightNonePosWeightGradients(NamedTuple):
@@ -2396,9 +2396,9 @@ def forward_weight_none_pos_weight(
         )
         * weight
     )
-    log_s_terms = (1 - pos_weight) * log_s - x
     pos_weight_terms = torch.addcmul(one_minus_target * s, 1 - s, pos_weight_times_target, value=-1)
-    return loss, WeightNonePosWeightResiduals(weight, log_s_terms, pos_weight_terms)
+    log_s_terms = (1 - pos_weight) * log_s - x
+    return loss, WeightNonePosWeightResiduals(weight, pos_weight_terms, log_s_terms)
 
 
 def backward_weight_none_pos_weight(
@@ -2406,9 +2406,9 @@ def backward_weight_none_pos_weight(
 ) -> WeightNonePosWeightGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = grad_loss[n]*weight[n]*(log_s[n]*(1 - pos_weight[n]) - x[n])
         grad_x[n]      = grad_loss[n]*weight[n]
                          *(s[n]*(1 - target[n]) - target[n]*pos_weight[n]*(1 - s[n]))
+        grad_target[n] = grad_loss[n]*weight[n]*(log_s[n]*(1 - pos_weight[n]) - x[n])
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -2418,7 +2418,7 @@ def backward_weight_none_pos_weight(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    weight, log_s_terms, pos_weight_terms = residuals
+    weight, pos_weight_terms, log_s_terms = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     (N,) = weight.shape
@@ -2427,8 +2427,8 @@ def backward_weight_none_pos_weight(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_loss_times_weight = grad_loss * weight
-    grad_target = grad_loss_times_weight * log_s_terms
     grad_x = grad_loss_times_weight * pos_weight_terms
+    grad_target = grad_loss_times_weight * log_s_terms
     return WeightNonePosWeightGradients(grad_x, grad_target)
 
 
@@ -2443,21 +2443,21 @@ def double_backward_weight_none_pos_weight(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_log_s_terms, grad_pos_weight_terms.
+        grad_grad_loss, grad_pos_weight_terms, grad_log_s_terms.
     """
-    weight, log_s_terms, pos_weight_terms = residuals
+    weight, pos_weight_terms, log_s_terms = residuals
     grad_loss_times_weight = grad_loss * weight
-    grad_pos_weight_terms = grad_grad_x * grad_loss_times_weight
-    grad_log_s_terms = grad_grad_target * grad_loss_times_weight
     grad_grad_loss = (
         torch.addcmul(grad_grad_target * log_s_terms, grad_grad_x, pos_weight_terms) * weight
     )
-    return grad_grad_loss, grad_log_s_terms, grad_pos_weight_terms
+    grad_pos_weight_terms = grad_grad_x * grad_loss_times_weight
+    grad_log_s_terms = grad_grad_target * grad_loss_times_weight
+    return grad_grad_loss, grad_pos_weight_terms, grad_log_s_terms
 
 
 def residuals_backward_weight_none_pos_weight(
-    grad_log_s_terms: Tensor,
     grad_pos_weight_terms: Tensor,
+    grad_log_s_terms: Tensor,
     x: Tensor,
     target: Tensor,
     pos_weight: Tensor,
@@ -2472,7 +2472,6 @@ def residuals_backward_weight_none_pos_weight(
     one_minus_target = 1 - target
     pos_weight_times_target = pos_weight * target
     one_minus_s = 1 - s
-    grad_target = -(torch.addcmul(s, one_minus_s, pos_weight) * grad_pos_weight_terms)
     grad_x = (
         torch.addcmul(
             (1 - pos_weight) * grad_log_s_terms,
@@ -2482,6 +2481,7 @@ def residuals_backward_weight_none_pos_weight(
         * one_minus_s
         - grad_log_s_terms
     )
+    grad_target = -(torch.addcmul(s, one_minus_s, pos_weight) * grad_pos_weight_terms)
     return grad_x, grad_target
 
 
@@ -2520,12 +2520,12 @@ class _WeightNonePosWeightBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = WeightNonePosWeightResiduals(*saved)
-        grad_grad_loss, grad_log_s_terms, grad_pos_weight_terms = (
+        grad_grad_loss, grad_pos_weight_terms, grad_log_s_terms = (
             double_backward_weight_none_pos_weight(
                 grad_grad_x, grad_grad_target, grad_loss, residuals
             )
         )
-        return grad_grad_loss, None, grad_log_s_terms, grad_pos_weight_terms
+        return grad_grad_loss, None, grad_pos_weight_terms, grad_log_s_terms
 
 
 class _WeightNonePosWeightFunction(torch.autograd.Function):
@@ -2538,18 +2538,18 @@ class _WeightNonePosWeightFunction(torch.autograd.Function):
         x: Tensor, target: Tensor, weight: Tensor, pos_weight: Tensor
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_weight_none_pos_weight(x, target, weight, pos_weight)
-        return loss, residuals.log_s_terms, residuals.pos_weight_terms
+        return loss, residuals.pos_weight_terms, residuals.log_s_terms
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, target, weight, pos_weight = inputs
-        _, log_s_terms, pos_weight_terms = output
-        ctx.save_for_backward(x, target, pos_weight, weight, log_s_terms, pos_weight_terms)
+        _, pos_weight_terms, log_s_terms = output
+        ctx.save_for_backward(x, target, pos_weight, weight, pos_weight_terms, log_s_terms)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_log_s_terms, grad_pos_weight_terms = grad_outputs
+        grad_loss, grad_pos_weight_terms, grad_log_s_terms = grad_outputs
         x, target, pos_weight, *saved = ctx.saved_tensors
         residuals = WeightNonePosWeightResiduals(*saved)
         grad_x = grad_target = None
@@ -2562,13 +2562,13 @@ class _WeightNonePosWeightFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_weight_none_pos_weight(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_log_s_terms is not None or grad_pos_weight_terms is not None:
-            if grad_log_s_terms is None:
-                grad_log_s_terms = torch.zeros_like(residuals.log_s_terms)
+        if grad_pos_weight_terms is not None or grad_log_s_terms is not None:
             if grad_pos_weight_terms is None:
                 grad_pos_weight_terms = torch.zeros_like(residuals.pos_weight_terms)
+            if grad_log_s_terms is None:
+                grad_log_s_terms = torch.zeros_like(residuals.log_s_terms)
             more_x, more_target = residuals_backward_weight_none_pos_weight(
-                grad_log_s_terms, grad_pos_weight_terms, x, target, pos_weight, residuals
+                grad_pos_weight_terms, grad_log_s_terms, x, target, pos_weight, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target

@@ -121,16 +121,16 @@ def double_backward(
     N = tanh_scaled_logits.shape[0]
     one_plus_z_scaled = 2 * z_loss * z + 1
     one_minus_tanh_scaled_logits_squared = 1 - tanh_scaled_logits**2
-    grad_grad_logits_times_one_plus_z_scaled = one_plus_z_scaled[:, None] * grad_grad_logits
-    grad_p = grad_loss * grad_grad_logits_times_one_plus_z_scaled
-    grad_p = grad_p * one_minus_tanh_scaled_logits_squared
-    grad_p /= N
     grad_grad_logits_scaled_sum = (grad_grad_logits * one_minus_tanh_scaled_logits_squared * p).sum(
         1
     )
-    grad_z = 2 * z_loss / (N or torch.nan) * grad_loss * grad_grad_logits_scaled_sum
     tanh_scaled_logits_at_target = tanh_scaled_logits.gather(1, target[:, None]).squeeze(1)
     grad_grad_logits_at_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
+    grad_grad_loss = (
+        (grad_grad_logits_scaled_sum * one_plus_z_scaled).sum()
+        - ((1 - tanh_scaled_logits_at_target**2) * grad_grad_logits_at_target).sum()
+    ) / N
+    grad_grad_logits_times_one_plus_z_scaled = one_plus_z_scaled[:, None] * grad_grad_logits
     grad_tanh_scaled_logits = grad_grad_logits_times_one_plus_z_scaled * tanh_scaled_logits
     grad_tanh_scaled_logits = grad_tanh_scaled_logits * p
     grad_tanh_scaled_logits.neg_()
@@ -138,10 +138,10 @@ def double_backward(
         1, target[:, None], (grad_grad_logits_at_target * tanh_scaled_logits_at_target)[:, None]
     )
     grad_tanh_scaled_logits = grad_tanh_scaled_logits * (2 / (N or torch.nan) * grad_loss)
-    grad_grad_loss = (
-        (grad_grad_logits_scaled_sum * one_plus_z_scaled).sum()
-        - ((1 - tanh_scaled_logits_at_target**2) * grad_grad_logits_at_target).sum()
-    ) / N
+    grad_z = 2 * z_loss / (N or torch.nan) * grad_loss * grad_grad_logits_scaled_sum
+    grad_p = grad_loss * grad_grad_logits_times_one_plus_z_scaled
+    grad_p = grad_p * one_minus_tanh_scaled_logits_squared
+    grad_p /= N
     return grad_grad_loss, grad_tanh_scaled_logits, grad_z, grad_p
 
 
@@ -353,15 +353,15 @@ def double_backward_sum(
     target, tanh_scaled_logits, z, p, _, z_loss = residuals
     one_plus_z_scaled = 2 * z_loss * z + 1
     one_minus_tanh_scaled_logits_squared = 1 - tanh_scaled_logits**2
-    grad_grad_logits_times_one_plus_z_scaled = one_plus_z_scaled[:, None] * grad_grad_logits
-    grad_p = grad_loss * grad_grad_logits_times_one_plus_z_scaled
-    grad_p = grad_p * one_minus_tanh_scaled_logits_squared
     grad_grad_logits_scaled_sum = (grad_grad_logits * one_minus_tanh_scaled_logits_squared * p).sum(
         1
     )
-    grad_z = 2 * z_loss * grad_loss * grad_grad_logits_scaled_sum
     tanh_scaled_logits_at_target = tanh_scaled_logits.gather(1, target[:, None]).squeeze(1)
     grad_grad_logits_at_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
+    grad_grad_loss = (grad_grad_logits_scaled_sum * one_plus_z_scaled).sum() - (
+        (1 - tanh_scaled_logits_at_target**2) * grad_grad_logits_at_target
+    ).sum()
+    grad_grad_logits_times_one_plus_z_scaled = one_plus_z_scaled[:, None] * grad_grad_logits
     grad_tanh_scaled_logits = grad_grad_logits_times_one_plus_z_scaled * tanh_scaled_logits
     grad_tanh_scaled_logits = grad_tanh_scaled_logits * p
     grad_tanh_scaled_logits.neg_()
@@ -369,9 +369,9 @@ def double_backward_sum(
         1, target[:, None], (grad_grad_logits_at_target * tanh_scaled_logits_at_target)[:, None]
     )
     grad_tanh_scaled_logits = grad_tanh_scaled_logits * (2 * grad_loss)
-    grad_grad_loss = (grad_grad_logits_scaled_sum * one_plus_z_scaled).sum() - (
-        (1 - tanh_scaled_logits_at_target**2) * grad_grad_logits_at_target
-    ).sum()
+    grad_z = 2 * z_loss * grad_loss * grad_grad_logits_scaled_sum
+    grad_p = grad_loss * grad_grad_logits_times_one_plus_z_scaled
+    grad_p = grad_p * one_minus_tanh_scaled_logits_squared
     return grad_grad_loss, grad_tanh_scaled_logits, grad_z, grad_p
 
 
@@ -562,15 +562,18 @@ def double_backward_none(
     target, tanh_scaled_logits, z, p, _, z_loss = residuals
     one_plus_z_scaled = 2 * z_loss * z + 1
     one_minus_tanh_scaled_logits_squared = 1 - tanh_scaled_logits**2
-    grad_grad_logits_times_one_plus_z_scaled = one_plus_z_scaled[:, None] * grad_grad_logits
-    grad_p = grad_loss[:, None] * grad_grad_logits_times_one_plus_z_scaled
-    grad_p = grad_p * one_minus_tanh_scaled_logits_squared
     grad_grad_logits_scaled_sum = (grad_grad_logits * one_minus_tanh_scaled_logits_squared * p).sum(
         1
     )
-    grad_z = 2 * z_loss * grad_grad_logits_scaled_sum * grad_loss
     tanh_scaled_logits_at_target = tanh_scaled_logits.gather(1, target[:, None]).squeeze(1)
     grad_grad_logits_at_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
+    grad_grad_loss = torch.addcmul(
+        grad_grad_logits_scaled_sum * one_plus_z_scaled,
+        1 - tanh_scaled_logits_at_target**2,
+        grad_grad_logits_at_target,
+        value=-1,
+    )
+    grad_grad_logits_times_one_plus_z_scaled = one_plus_z_scaled[:, None] * grad_grad_logits
     grad_tanh_scaled_logits = grad_grad_logits_times_one_plus_z_scaled * tanh_scaled_logits
     grad_tanh_scaled_logits = grad_tanh_scaled_logits * p
     grad_tanh_scaled_logits.neg_()
@@ -578,12 +581,9 @@ def double_backward_none(
         1, target[:, None], (grad_grad_logits_at_target * tanh_scaled_logits_at_target)[:, None]
     )
     grad_tanh_scaled_logits = grad_tanh_scaled_logits * (2 * grad_loss)[:, None]
-    grad_grad_loss = torch.addcmul(
-        grad_grad_logits_scaled_sum * one_plus_z_scaled,
-        1 - tanh_scaled_logits_at_target**2,
-        grad_grad_logits_at_target,
-        value=-1,
-    )
+    grad_z = 2 * z_loss * grad_grad_logits_scaled_sum * grad_loss
+    grad_p = grad_loss[:, None] * grad_grad_logits_times_one_plus_z_scaled
+    grad_p = grad_p * one_minus_tanh_scaled_logits_squared
     return grad_grad_loss, grad_tanh_scaled_logits, grad_z, grad_p
 
 

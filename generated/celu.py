@@ -88,8 +88,8 @@ def double_backward(
     exp_scaled_x = torch.exp(x / alpha)
     x_positive = x > 0
     exp_scaled_x_or_one = exp_scaled_x.masked_fill(x_positive, 1)
-    grad_x = grad_grad_x * grad_y / alpha * exp_scaled_x.masked_fill(x_positive, 0)
     grad_grad_y = exp_scaled_x_or_one * grad_grad_x
+    grad_x = grad_grad_x * grad_y / alpha * exp_scaled_x.masked_fill(x_positive, 0)
     return grad_grad_y, grad_x
 
 

@@ -23,8 +23,8 @@ The gradients, given grad_loss:
                               where(target[n] == -1, where(cosine_minus_margin[n] < 0, 0, 1),
                                     0))/N
     grad_dot[n]      = grad_cosine[n]*inv_root_square1[n]*inv_root_square2[n]
-    grad_input2[n,d] = grad_dot[n]*(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d])
     grad_input1[n,d] = grad_dot[n]*(input2[n,d] - dot[n]*inv_root_square1[n]**2*input1[n,d])
+    grad_input2[n,d] = grad_dot[n]*(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d])
 """
 
 import math
@@ -140,10 +140,10 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_cosine = grad_loss * dloss_dcosine
     grad_dot = grad_cosine * inv_root_square1 * inv_root_square2
-    grad_input2 = torch.addcmul(input1, (inv_root_square2**2 * dot)[:, None], input2, value=-1)
-    grad_input2 = grad_input2 * grad_dot[:, None]
     grad_input1 = torch.addcmul(input2, (inv_root_square1**2 * dot)[:, None], input1, value=-1)
     grad_input1 = grad_input1 * grad_dot[:, None]
+    grad_input2 = torch.addcmul(input1, (inv_root_square2**2 * dot)[:, None], input2, value=-1)
+    grad_input2 = grad_input2 * grad_dot[:, None]
     return Gradients(grad_input1, grad_input2)
 
 
@@ -180,19 +180,19 @@ def double_backward(
         value=-1,
     )
     grad_grad_cosine = grad_grad_dot * inv_root_square1_times_inv_root_square2
-    grad_dloss_dcosine = grad_loss * grad_grad_cosine
-    first_grad_dot_times_dot_scaled = 2 * dot * first_grad_dot
-    grad_cosine_times_grad_grad_dot = grad_cosine * grad_grad_dot
-    grad_inv_root_square2 = torch.addcmul(
-        grad_cosine_times_grad_grad_dot * inv_root_square1,
-        first_grad_dot_times_dot_scaled * grad_grad_input2_dot_input2,
-        inv_root_square2,
+    grad_grad_loss = (dloss_dcosine * grad_grad_cosine).sum()
+    first_grad_dot_times_grad_grad_input2 = first_grad_dot[:, None] * grad_grad_input2
+    first_grad_dot_times_grad_grad_input1 = first_grad_dot[:, None] * grad_grad_input1
+    grad_input1 = torch.addcmul(
+        first_grad_dot_times_grad_grad_input2,
+        (dot * inv_root_square1_squared)[:, None],
+        first_grad_dot_times_grad_grad_input1,
         value=-1,
     )
-    grad_inv_root_square1 = torch.addcmul(
-        grad_cosine_times_grad_grad_dot * inv_root_square2,
-        first_grad_dot_times_dot_scaled * grad_grad_input1_dot_input1,
-        inv_root_square1,
+    grad_input2 = torch.addcmul(
+        first_grad_dot_times_grad_grad_input1,
+        (dot * inv_root_square2_squared)[:, None],
+        first_grad_dot_times_grad_grad_input2,
         value=-1,
     )
     grad_dot = torch.addcmul(
@@ -201,21 +201,21 @@ def double_backward(
         grad_grad_input2_dot_input2_scaled,
         value=-1,
     )
-    first_grad_dot_times_grad_grad_input2 = first_grad_dot[:, None] * grad_grad_input2
-    first_grad_dot_times_grad_grad_input1 = first_grad_dot[:, None] * grad_grad_input1
-    grad_input2 = torch.addcmul(
-        first_grad_dot_times_grad_grad_input1,
-        (dot * inv_root_square2_squared)[:, None],
-        first_grad_dot_times_grad_grad_input2,
+    first_grad_dot_times_dot_scaled = 2 * dot * first_grad_dot
+    grad_cosine_times_grad_grad_dot = grad_cosine * grad_grad_dot
+    grad_inv_root_square1 = torch.addcmul(
+        grad_cosine_times_grad_grad_dot * inv_root_square2,
+        first_grad_dot_times_dot_scaled * grad_grad_input1_dot_input1,
+        inv_root_square1,
         value=-1,
     )
-    grad_input1 = torch.addcmul(
-        first_grad_dot_times_grad_grad_input2,
-        (dot * inv_root_square1_squared)[:, None],
-        first_grad_dot_times_grad_grad_input1,
+    grad_inv_root_square2 = torch.addcmul(
+        grad_cosine_times_grad_grad_dot * inv_root_square1,
+        first_grad_dot_times_dot_scaled * grad_grad_input2_dot_input2,
+        inv_root_square2,
         value=-1,
     )
-    grad_grad_loss = (dloss_dcosine * grad_grad_cosine).sum()
+    grad_dloss_dcosine = grad_loss * grad_grad_cosine
     return (
         grad_grad_loss,
         grad_input1,
@@ -240,13 +240,13 @@ def residuals_backward(
         grad_input1, grad_input2.
     """
     input1, input2, _, inv_root_square1, inv_root_square2, *_ = residuals
-    grad_input2 = grad_dot[:, None] * input1
-    grad_input2 = grad_input2.addcmul(
-        (inv_root_square2**3 * grad_inv_root_square2)[:, None], input2, value=-1
-    )
     grad_input1 = grad_dot[:, None] * input2
     grad_input1 = grad_input1.addcmul(
         (inv_root_square1**3 * grad_inv_root_square1)[:, None], input1, value=-1
+    )
+    grad_input2 = grad_dot[:, None] * input1
+    grad_input2 = grad_input2.addcmul(
+        (inv_root_square2**3 * grad_inv_root_square2)[:, None], input2, value=-1
     )
     return grad_input1, grad_input2
 
@@ -287,10 +287,10 @@ def value_and_grad(
         / N
     )
     grad_dot = grad_cosine * inv_root_square1_times_inv_root_square2
-    grad_input2 = torch.addcmul(input1, (inv_root_square2**2 * dot)[:, None], input2, value=-1)
-    grad_input2 *= grad_dot[:, None]
     grad_input1 = torch.addcmul(input2, (inv_root_square1**2 * dot)[:, None], input1, value=-1)
     grad_input1 *= grad_dot[:, None]
+    grad_input2 = torch.addcmul(input1, (inv_root_square2**2 * dot)[:, None], input2, value=-1)
+    grad_input2 *= grad_dot[:, None]
     return loss, Gradients(grad_input1, grad_input2)
 
 
@@ -495,8 +495,8 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
                                   where(target[n] == -1,
                                         where(dot[n]*inv_root_square1[n]*inv_root_square2[n]
                                               - margin < 0, 0, 1), 0))
-        grad_input2[n,d] = grad_dot[n]*(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d])
         grad_input1[n,d] = grad_dot[n]*(input2[n,d] - dot[n]*inv_root_square1[n]**2*input1[n,d])
+        grad_input2[n,d] = grad_dot[n]*(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -525,10 +525,10 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
             0,
         ).masked_fill(target == 1, -1)
     )
-    grad_input2 = torch.addcmul(input1, (inv_root_square2**2 * dot)[:, None], input2, value=-1)
-    grad_input2 = grad_input2 * grad_dot[:, None]
     grad_input1 = torch.addcmul(input2, (inv_root_square1**2 * dot)[:, None], input1, value=-1)
     grad_input1 = grad_input1 * grad_dot[:, None]
+    grad_input2 = torch.addcmul(input1, (inv_root_square2**2 * dot)[:, None], input2, value=-1)
+    grad_input2 = grad_input2 * grad_dot[:, None]
     return SumGradients(grad_input1, grad_input2)
 
 
@@ -574,17 +574,19 @@ def double_backward_sum(
         value=-1,
     )
     grad_inv_root_square1_times_inv_root_square2 = grad_grad_dot * grad_loss_times_dot_chosen
-    first_grad_dot_times_dot_scaled = 2 * dot * first_grad_dot
-    grad_inv_root_square2 = torch.addcmul(
-        grad_inv_root_square1_times_inv_root_square2 * inv_root_square1,
-        first_grad_dot_times_dot_scaled * grad_grad_input2_dot_input2,
-        inv_root_square2,
+    grad_grad_loss = (dot_chosen * grad_grad_dot * inv_root_square1_times_inv_root_square2).sum()
+    first_grad_dot_times_grad_grad_input2 = first_grad_dot[:, None] * grad_grad_input2
+    first_grad_dot_times_grad_grad_input1 = first_grad_dot[:, None] * grad_grad_input1
+    grad_input1 = torch.addcmul(
+        first_grad_dot_times_grad_grad_input2,
+        (dot * inv_root_square1_squared)[:, None],
+        first_grad_dot_times_grad_grad_input1,
         value=-1,
     )
-    grad_inv_root_square1 = torch.addcmul(
-        grad_inv_root_square1_times_inv_root_square2 * inv_root_square2,
-        first_grad_dot_times_dot_scaled * grad_grad_input1_dot_input1,
-        inv_root_square1,
+    grad_input2 = torch.addcmul(
+        first_grad_dot_times_grad_grad_input1,
+        (dot * inv_root_square2_squared)[:, None],
+        first_grad_dot_times_grad_grad_input2,
         value=-1,
     )
     grad_dot = torch.addcmul(
@@ -593,21 +595,19 @@ def double_backward_sum(
         grad_grad_input2_dot_input2_scaled,
         value=-1,
     )
-    first_grad_dot_times_grad_grad_input2 = first_grad_dot[:, None] * grad_grad_input2
-    first_grad_dot_times_grad_grad_input1 = first_grad_dot[:, None] * grad_grad_input1
-    grad_input2 = torch.addcmul(
-        first_grad_dot_times_grad_grad_input1,
-        (dot * inv_root_square2_squared)[:, None],
-        first_grad_dot_times_grad_grad_input2,
+    first_grad_dot_times_dot_scaled = 2 * dot * first_grad_dot
+    grad_inv_root_square1 = torch.addcmul(
+        grad_inv_root_square1_times_inv_root_square2 * inv_root_square2,
+        first_grad_dot_times_dot_scaled * grad_grad_input1_dot_input1,
+        inv_root_square1,
         value=-1,
     )
-    grad_input1 = torch.addcmul(
-        first_grad_dot_times_grad_grad_input2,
-        (dot * inv_root_square1_squared)[:, None],
-        first_grad_dot_times_grad_grad_input1,
+    grad_inv_root_square2 = torch.addcmul(
+        grad_inv_root_square1_times_inv_root_square2 * inv_root_square1,
+        first_grad_dot_times_dot_scaled * grad_grad_input2_dot_input2,
+        inv_root_square2,
         value=-1,
     )
-    grad_grad_loss = (dot_chosen * grad_grad_dot * inv_root_square1_times_inv_root_square2).sum()
     return (
         grad_grad_loss,
         grad_input1,
@@ -630,13 +630,13 @@ def residuals_backward_sum(
         grad_input1, grad_input2.
     """
     input1, input2, _, _, inv_root_square1, inv_root_square2, *_ = residuals
-    grad_input2 = grad_dot[:, None] * input1
-    grad_input2 = grad_input2.addcmul(
-        (inv_root_square2**3 * grad_inv_root_square2)[:, None], input2, value=-1
-    )
     grad_input1 = grad_dot[:, None] * input2
     grad_input1 = grad_input1.addcmul(
         (inv_root_square1**3 * grad_inv_root_square1)[:, None], input1, value=-1
+    )
+    grad_input2 = grad_dot[:, None] * input1
+    grad_input2 = grad_input2.addcmul(
+        (inv_root_square2**3 * grad_inv_root_square2)[:, None], input2, value=-1
     )
     return grad_input1, grad_input2
 
@@ -816,8 +816,8 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
                                   where(target[n] == -1,
                                         where(cosine_minus_margin[n] < 0, 0, 1), 0))
         grad_dot[n]      = grad_cosine[n]*inv_root_square1[n]*inv_root_square2[n]
-        grad_input2[n,d] = grad_dot[n]*(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d])
         grad_input1[n,d] = grad_dot[n]*(input2[n,d] - dot[n]*inv_root_square1[n]**2*input1[n,d])
+        grad_input2[n,d] = grad_dot[n]*(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d])
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -837,10 +837,10 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
         )
     grad_cosine = dloss_dcosine * grad_loss
     grad_dot = grad_cosine * inv_root_square1 * inv_root_square2
-    grad_input2 = torch.addcmul(input1, (inv_root_square2**2 * dot)[:, None], input2, value=-1)
-    grad_input2 = grad_input2 * grad_dot[:, None]
     grad_input1 = torch.addcmul(input2, (inv_root_square1**2 * dot)[:, None], input1, value=-1)
     grad_input1 = grad_input1 * grad_dot[:, None]
+    grad_input2 = torch.addcmul(input1, (inv_root_square2**2 * dot)[:, None], input2, value=-1)
+    grad_input2 = grad_input2 * grad_dot[:, None]
     return NoneGradients(grad_input1, grad_input2)
 
 
@@ -877,19 +877,19 @@ def double_backward_none(
         value=-1,
     )
     grad_grad_cosine = grad_grad_dot * inv_root_square1_times_inv_root_square2
-    grad_dloss_dcosine = grad_grad_cosine * grad_loss
-    first_grad_dot_times_dot_scaled = 2 * dot * first_grad_dot
-    grad_cosine_times_grad_grad_dot = grad_cosine * grad_grad_dot
-    grad_inv_root_square2 = torch.addcmul(
-        grad_cosine_times_grad_grad_dot * inv_root_square1,
-        first_grad_dot_times_dot_scaled * grad_grad_input2_dot_input2,
-        inv_root_square2,
+    grad_grad_loss = dloss_dcosine * grad_grad_cosine
+    first_grad_dot_times_grad_grad_input2 = first_grad_dot[:, None] * grad_grad_input2
+    first_grad_dot_times_grad_grad_input1 = first_grad_dot[:, None] * grad_grad_input1
+    grad_input1 = torch.addcmul(
+        first_grad_dot_times_grad_grad_input2,
+        (dot * inv_root_square1_squared)[:, None],
+        first_grad_dot_times_grad_grad_input1,
         value=-1,
     )
-    grad_inv_root_square1 = torch.addcmul(
-        grad_cosine_times_grad_grad_dot * inv_root_square2,
-        first_grad_dot_times_dot_scaled * grad_grad_input1_dot_input1,
-        inv_root_square1,
+    grad_input2 = torch.addcmul(
+        first_grad_dot_times_grad_grad_input1,
+        (dot * inv_root_square2_squared)[:, None],
+        first_grad_dot_times_grad_grad_input2,
         value=-1,
     )
     grad_dot = torch.addcmul(
@@ -898,21 +898,21 @@ def double_backward_none(
         grad_grad_input2_dot_input2_scaled,
         value=-1,
     )
-    first_grad_dot_times_grad_grad_input2 = first_grad_dot[:, None] * grad_grad_input2
-    first_grad_dot_times_grad_grad_input1 = first_grad_dot[:, None] * grad_grad_input1
-    grad_input2 = torch.addcmul(
-        first_grad_dot_times_grad_grad_input1,
-        (dot * inv_root_square2_squared)[:, None],
-        first_grad_dot_times_grad_grad_input2,
+    first_grad_dot_times_dot_scaled = 2 * dot * first_grad_dot
+    grad_cosine_times_grad_grad_dot = grad_cosine * grad_grad_dot
+    grad_inv_root_square1 = torch.addcmul(
+        grad_cosine_times_grad_grad_dot * inv_root_square2,
+        first_grad_dot_times_dot_scaled * grad_grad_input1_dot_input1,
+        inv_root_square1,
         value=-1,
     )
-    grad_input1 = torch.addcmul(
-        first_grad_dot_times_grad_grad_input2,
-        (dot * inv_root_square1_squared)[:, None],
-        first_grad_dot_times_grad_grad_input1,
+    grad_inv_root_square2 = torch.addcmul(
+        grad_cosine_times_grad_grad_dot * inv_root_square1,
+        first_grad_dot_times_dot_scaled * grad_grad_input2_dot_input2,
+        inv_root_square2,
         value=-1,
     )
-    grad_grad_loss = dloss_dcosine * grad_grad_cosine
+    grad_dloss_dcosine = grad_grad_cosine * grad_loss
     return (
         grad_grad_loss,
         grad_input1,
@@ -937,13 +937,13 @@ def residuals_backward_none(
         grad_input1, grad_input2.
     """
     input1, input2, _, inv_root_square1, inv_root_square2, *_ = residuals
-    grad_input2 = grad_dot[:, None] * input1
-    grad_input2 = grad_input2.addcmul(
-        (inv_root_square2**3 * grad_inv_root_square2)[:, None], input2, value=-1
-    )
     grad_input1 = grad_dot[:, None] * input2
     grad_input1 = grad_input1.addcmul(
         (inv_root_square1**3 * grad_inv_root_square1)[:, None], input1, value=-1
+    )
+    grad_input2 = grad_dot[:, None] * input1
+    grad_input2 = grad_input2.addcmul(
+        (inv_root_square2**3 * grad_inv_root_square2)[:, None], input2, value=-1
     )
     return grad_input1, grad_input2
 

@@ -14,15 +14,15 @@
 
 The gradients, given grad_y:
 
-    grad_x2[n,k] = grad_y[n]
-                   *(x1[n,k]
-                     - dot[n]*x2[n,k]
-                     *where(x2_squared_sum[n] == 0, 0, 1/sqrt(x2_squared_sum[n]))/size2[n])
-                   /(size1[n]*size2[n])
     grad_x1[n,k] = grad_y[n]
                    *(x2[n,k]
                      - dot[n]*x1[n,k]
                      *where(x1_squared_sum[n] == 0, 0, 1/sqrt(x1_squared_sum[n]))/size1[n])
+                   /(size1[n]*size2[n])
+    grad_x2[n,k] = grad_y[n]
+                   *(x1[n,k]
+                     - dot[n]*x2[n,k]
+                     *where(x2_squared_sum[n] == 0, 0, 1/sqrt(x2_squared_sum[n]))/size2[n])
                    /(size1[n]*size2[n])
 """
 
@@ -112,13 +112,6 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
     if grad_y.shape != (N,):
         raise RuntimeError(f"grad_y must have shape (N,) where N = {N}, got {[*grad_y.shape]}")
     grad_y_scaled = grad_y / size1 / size2
-    grad_x2 = torch.addcmul(
-        x1,
-        (dot * torch.rsqrt(x2_squared_sum).masked_fill(x2_squared_sum == 0, 0) / size2)[:, None],
-        x2,
-        value=-1,
-    )
-    grad_x2 = grad_x2 * grad_y_scaled[:, None]
     grad_x1 = torch.addcmul(
         x2,
         (dot * torch.rsqrt(x1_squared_sum).masked_fill(x1_squared_sum == 0, 0) / size1)[:, None],
@@ -126,6 +119,13 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
         value=-1,
     )
     grad_x1 = grad_x1 * grad_y_scaled[:, None]
+    grad_x2 = torch.addcmul(
+        x1,
+        (dot * torch.rsqrt(x2_squared_sum).masked_fill(x2_squared_sum == 0, 0) / size2)[:, None],
+        x2,
+        value=-1,
+    )
+    grad_x2 = grad_x2 * grad_y_scaled[:, None]
     return Gradients(grad_x1, grad_x2)
 
 
@@ -143,15 +143,15 @@ def double_backward(
     x1, x2, dot, x1_squared_sum, x2_squared_sum, size1, size2 = residuals
     inv_size1_times_inv_size2 = torch.reciprocal(size1) / size2
     grad_y_scaled = grad_y * inv_size1_times_inv_size2
-    x2_squared_sum_is_zero = x2_squared_sum == 0
-    x2_squared_sum_or_one = x2_squared_sum.masked_fill(x2_squared_sum_is_zero, 1)
-    inv_root_x2_squared_sum_masked = torch.rsqrt(x2_squared_sum_or_one).masked_fill(
-        x2_squared_sum_is_zero, 0
-    )
     x1_squared_sum_is_zero = x1_squared_sum == 0
     x1_squared_sum_or_one = x1_squared_sum.masked_fill(x1_squared_sum_is_zero, 1)
     inv_root_x1_squared_sum_masked = torch.rsqrt(x1_squared_sum_or_one).masked_fill(
         x1_squared_sum_is_zero, 0
+    )
+    x2_squared_sum_is_zero = x2_squared_sum == 0
+    x2_squared_sum_or_one = x2_squared_sum.masked_fill(x2_squared_sum_is_zero, 1)
+    inv_root_x2_squared_sum_masked = torch.rsqrt(x2_squared_sum_or_one).masked_fill(
+        x2_squared_sum_is_zero, 0
     )
     grad_grad_x2_dot_x2 = (grad_grad_x2 * x2).sum(1)
     inv_root_x2_squared_sum_masked_over_size2 = inv_root_x2_squared_sum_masked / size2
@@ -159,15 +159,39 @@ def double_backward(
     grad_grad_x1_dot_x1 = (grad_grad_x1 * x1).sum(1)
     inv_root_x1_squared_sum_masked_over_size1 = inv_root_x1_squared_sum_masked / size1
     grad_grad_x1_scaled = grad_grad_x1_dot_x1 * inv_root_x1_squared_sum_masked_over_size1
+    grad_grad_x1_terms = grad_grad_x1_scaled + grad_grad_x2_scaled
     grad_grad_x2_dot_x1 = (grad_grad_x2 * x1).sum(1)
     grad_grad_x1_dot_x2 = (grad_grad_x1 * x2).sum(1)
-    grad_size2 = (
-        (
-            torch.add(grad_grad_x1_scaled, grad_grad_x2_scaled, alpha=2) * dot
-            - grad_grad_x1_dot_x2
-            - grad_grad_x2_dot_x1
-        )
-        * grad_y_scaled
+    grad_grad_y = (
+        torch.addcmul(grad_grad_x1_dot_x2 + grad_grad_x2_dot_x1, dot, grad_grad_x1_terms, value=-1)
+        * inv_size1_times_inv_size2
+    )
+    grad_x1 = torch.addcmul(
+        grad_grad_x2,
+        (dot * inv_root_x1_squared_sum_masked_over_size1)[:, None],
+        grad_grad_x1,
+        value=-1,
+    )
+    grad_x1 = grad_x1 * grad_y_scaled[:, None]
+    grad_x2 = torch.addcmul(
+        grad_grad_x1,
+        (dot * inv_root_x2_squared_sum_masked_over_size2)[:, None],
+        grad_grad_x2,
+        value=-1,
+    )
+    grad_x2 = grad_x2 * grad_y_scaled[:, None]
+    grad_dot = -grad_grad_x1_terms * grad_y_scaled
+    grad_y_scaled_times_dot_scaled = dot / 2 * grad_y_scaled
+    grad_x1_squared_sum = (
+        grad_grad_x1_dot_x1
+        * grad_y_scaled_times_dot_scaled
+        * (x1_squared_sum_or_one**-1.5).masked_fill(x1_squared_sum_is_zero, 0)
+        / size1
+    )
+    grad_x2_squared_sum = (
+        grad_grad_x2_dot_x2
+        * grad_y_scaled_times_dot_scaled
+        * (x2_squared_sum_or_one**-1.5).masked_fill(x2_squared_sum_is_zero, 0)
         / size2
     )
     grad_size1 = (
@@ -179,38 +203,14 @@ def double_backward(
         * grad_y_scaled
         / size1
     )
-    grad_y_scaled_times_dot_scaled = dot / 2 * grad_y_scaled
-    grad_x2_squared_sum = (
-        grad_grad_x2_dot_x2
-        * grad_y_scaled_times_dot_scaled
-        * (x2_squared_sum_or_one**-1.5).masked_fill(x2_squared_sum_is_zero, 0)
+    grad_size2 = (
+        (
+            torch.add(grad_grad_x1_scaled, grad_grad_x2_scaled, alpha=2) * dot
+            - grad_grad_x1_dot_x2
+            - grad_grad_x2_dot_x1
+        )
+        * grad_y_scaled
         / size2
-    )
-    grad_x1_squared_sum = (
-        grad_grad_x1_dot_x1
-        * grad_y_scaled_times_dot_scaled
-        * (x1_squared_sum_or_one**-1.5).masked_fill(x1_squared_sum_is_zero, 0)
-        / size1
-    )
-    grad_grad_x1_terms = grad_grad_x1_scaled + grad_grad_x2_scaled
-    grad_dot = -grad_grad_x1_terms * grad_y_scaled
-    grad_x2 = torch.addcmul(
-        grad_grad_x1,
-        (dot * inv_root_x2_squared_sum_masked_over_size2)[:, None],
-        grad_grad_x2,
-        value=-1,
-    )
-    grad_x2 = grad_x2 * grad_y_scaled[:, None]
-    grad_x1 = torch.addcmul(
-        grad_grad_x2,
-        (dot * inv_root_x1_squared_sum_masked_over_size1)[:, None],
-        grad_grad_x1,
-        value=-1,
-    )
-    grad_x1 = grad_x1 * grad_y_scaled[:, None]
-    grad_grad_y = (
-        torch.addcmul(grad_grad_x1_dot_x2 + grad_grad_x2_dot_x1, dot, grad_grad_x1_terms, value=-1)
-        * inv_size1_times_inv_size2
     )
     return (
         grad_grad_y,
@@ -238,19 +238,6 @@ def residuals_backward(
         grad_x1, grad_x2.
     """
     x1, x2, _, x1_squared_sum, x2_squared_sum, *_ = residuals
-    x2_squared_sum_is_zero = x2_squared_sum == 0
-    grad_x2 = (
-        torch.add(
-            grad_size2
-            * torch.rsqrt(x2_squared_sum.masked_fill(x2_squared_sum_is_zero, 1)).masked_fill(
-                x2_squared_sum_is_zero, 0
-            ),
-            grad_x2_squared_sum,
-            alpha=2,
-        )[:, None]
-        * x2
-    )
-    grad_x2 = grad_x2.addcmul(grad_dot[:, None], x1)
     x1_squared_sum_is_zero = x1_squared_sum == 0
     grad_x1 = (
         torch.add(
@@ -264,6 +251,19 @@ def residuals_backward(
         * x1
     )
     grad_x1 = grad_x1.addcmul(grad_dot[:, None], x2)
+    x2_squared_sum_is_zero = x2_squared_sum == 0
+    grad_x2 = (
+        torch.add(
+            grad_size2
+            * torch.rsqrt(x2_squared_sum.masked_fill(x2_squared_sum_is_zero, 1)).masked_fill(
+                x2_squared_sum_is_zero, 0
+            ),
+            grad_x2_squared_sum,
+            alpha=2,
+        )[:, None]
+        * x2
+    )
+    grad_x2 = grad_x2.addcmul(grad_dot[:, None], x1)
     return grad_x1, grad_x2
 
 

@@ -99,10 +99,10 @@ def double_backward(
     """
     target, p = residuals
     N = p.shape[0]
-    grad_p = grad_loss / N * grad_grad_logits
     grad_grad_loss = (
         (grad_grad_logits * p).sum() - grad_grad_logits.gather(1, target[:, None]).squeeze(1).sum()
     ) / N
+    grad_p = grad_loss / N * grad_grad_logits
     return grad_grad_loss, grad_p
 
 
@@ -279,7 +279,6 @@ def double_backward_label_smoothing(
     """
     target, p, label_smoothing = residuals
     N, K = p.shape
-    grad_p = grad_loss / N * grad_grad_logits
     grad_grad_loss = (
         torch.sub(
             torch.add(
@@ -292,6 +291,7 @@ def double_backward_label_smoothing(
         )
         / N
     )
+    grad_p = grad_loss / N * grad_grad_logits
     return grad_grad_loss, grad_p
 
 
@@ -443,10 +443,10 @@ def double_backward_sum(
         grad_grad_loss, grad_p.
     """
     target, p = residuals
-    grad_p = grad_loss * grad_grad_logits
     grad_grad_loss = (grad_grad_logits * p).sum() - grad_grad_logits.gather(
         1, target[:, None]
     ).squeeze(1).sum()
+    grad_p = grad_loss * grad_grad_logits
     return grad_grad_loss, grad_p
 
 
@@ -609,7 +609,6 @@ def double_backward_sum_label_smoothing(
     """
     target, p, label_smoothing = residuals
     K = p.shape[1]
-    grad_p = grad_loss * grad_grad_logits
     grad_grad_loss = torch.sub(
         torch.add(
             (grad_grad_logits * p).sum(),
@@ -619,6 +618,7 @@ def double_backward_sum_label_smoothing(
         grad_grad_logits.sum(),
         alpha=label_smoothing / (K or torch.nan),
     )
+    grad_p = grad_loss * grad_grad_logits
     return grad_grad_loss, grad_p
 
 
@@ -776,10 +776,10 @@ def double_backward_none(
         grad_grad_loss, grad_p.
     """
     target, p = residuals
-    grad_p = grad_loss[:, None] * grad_grad_logits
     grad_grad_loss = (grad_grad_logits * p).sum(1) - grad_grad_logits.gather(
         1, target[:, None]
     ).squeeze(1)
+    grad_p = grad_loss[:, None] * grad_grad_logits
     return grad_grad_loss, grad_p
 
 
@@ -943,7 +943,6 @@ def double_backward_none_label_smoothing(
         grad_grad_loss, grad_p.
     """
     target, p, label_smoothing = residuals
-    grad_p = grad_loss[:, None] * grad_grad_logits
     grad_grad_loss = torch.sub(
         torch.add(
             (grad_grad_logits * p).sum(1),
@@ -953,6 +952,7 @@ def double_backward_none_label_smoothing(
         grad_grad_logits.mean(1),
         alpha=label_smoothing,
     )
+    grad_p = grad_loss[:, None] * grad_grad_logits
     return grad_grad_loss, grad_p
 
 
@@ -1136,10 +1136,10 @@ def double_backward_kept(
         grad_grad_loss, grad_p.
     """
     target, p, inv_kept_sum_masked_masked = residuals
-    grad_p = (grad_loss * inv_kept_sum_masked_masked)[:, None] * grad_grad_logits
     grad_grad_loss = (grad_grad_logits * p * inv_kept_sum_masked_masked[:, None]).sum() - (
         inv_kept_sum_masked_masked * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     ).sum()
+    grad_p = (grad_loss * inv_kept_sum_masked_masked)[:, None] * grad_grad_logits
     return grad_grad_loss, grad_p
 
 
@@ -1344,10 +1344,6 @@ def double_backward_kept_label_smoothing(
     target, kept, kept_sum, p, label_smoothing = residuals
     K = p.shape[1]
     kept_is_zero = kept == 0
-    grad_p = (
-        grad_loss
-        * torch.reciprocal(kept_sum.masked_fill(kept_sum == 0, 1)).masked_fill(kept_sum == 0, 0)
-    ).masked_fill(kept_is_zero, 0)[:, None] * grad_grad_logits
     inv_kept_sum_or_one_masked_masked = (
         torch.reciprocal(kept_sum.masked_fill(kept_sum == 0, 1))
         .masked_fill(kept_sum == 0, 0)
@@ -1365,6 +1361,10 @@ def double_backward_kept_label_smoothing(
         (inv_kept_sum_or_one_masked_masked[:, None] * grad_grad_logits).sum(),
         alpha=label_smoothing / (K or torch.nan),
     )
+    grad_p = (
+        grad_loss
+        * torch.reciprocal(kept_sum.masked_fill(kept_sum == 0, 1)).masked_fill(kept_sum == 0, 0)
+    ).masked_fill(kept_is_zero, 0)[:, None] * grad_grad_logits
     return grad_grad_loss, grad_p
 
 
@@ -1528,12 +1528,12 @@ def double_backward_kept_sum(
         grad_grad_loss, grad_p.
     """
     target, p, kept_is_zero = residuals
-    grad_p = grad_loss.masked_fill(kept_is_zero, 0)[:, None] * grad_grad_logits
     grad_grad_loss = (grad_grad_logits * p).masked_fill(
         kept_is_zero[:, None], 0
     ).sum() - grad_grad_logits.gather(1, target[:, None]).squeeze(1).masked_fill(
         kept_is_zero, 0
     ).sum()
+    grad_p = grad_loss.masked_fill(kept_is_zero, 0)[:, None] * grad_grad_logits
     return grad_grad_loss, grad_p
 
 
@@ -1735,8 +1735,8 @@ def double_backward_kept_sum_label_smoothing(
     target_terms_masked_sum = target_terms_masked.sum(1)
     p_terms = target_terms_masked_sum[:, None] * p
     p_terms = p_terms - target_terms_masked
-    grad_p = (grad_loss * target_terms_masked_sum)[:, None] * grad_grad_logits
     grad_grad_loss = (grad_grad_logits * p_terms).sum()
+    grad_p = (grad_loss * target_terms_masked_sum)[:, None] * grad_grad_logits
     return grad_grad_loss, grad_p
 
 
@@ -1902,10 +1902,10 @@ def double_backward_kept_none(
     """
     target, p, kept_is_zero = residuals
     grad_loss_masked = grad_loss.masked_fill(kept_is_zero, 0)
-    grad_p = grad_loss_masked[:, None] * grad_grad_logits
     grad_grad_loss = (
         (grad_grad_logits * p).sum(1) - grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     ).masked_fill(kept_is_zero, 0)
+    grad_p = grad_loss_masked[:, None] * grad_grad_logits
     return grad_grad_loss, grad_p
 
 
@@ -2106,8 +2106,8 @@ def double_backward_kept_none_label_smoothing(
     target_terms_masked_sum = target_terms_masked.sum(1)
     p_terms = target_terms_masked_sum[:, None] * p
     p_terms = p_terms - target_terms_masked
-    grad_p = (grad_loss * target_terms_masked_sum)[:, None] * grad_grad_logits
     grad_grad_loss = (grad_grad_logits * p_terms).sum(1)
+    grad_p = (grad_loss * target_terms_masked_sum)[:, None] * grad_grad_logits
     return grad_grad_loss, grad_p
 
 
@@ -2307,10 +2307,10 @@ def double_backward_weight(
         grad_grad_loss, grad_p.
     """
     target, p, weight_at_target_scaled_masked = residuals
-    grad_p = (grad_loss * weight_at_target_scaled_masked)[:, None] * grad_grad_logits
     grad_grad_loss = (grad_grad_logits * p * weight_at_target_scaled_masked[:, None]).sum() - (
         weight_at_target_scaled_masked * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     ).sum()
+    grad_p = (grad_loss * weight_at_target_scaled_masked)[:, None] * grad_grad_logits
     return grad_grad_loss, grad_p
 
 
@@ -2532,9 +2532,6 @@ def double_backward_weight_label_smoothing(
     weight_at_target_scaled_shifted = torch.add(
         (1 - label_smoothing) * weight_at_target, weight.mean(), alpha=label_smoothing
     )
-    grad_p = (grad_loss * inv_weight_at_target_sum_masked * weight_at_target_scaled_shifted)[
-        :, None
-    ] * grad_grad_logits
     grad_grad_loss = inv_weight_at_target_sum_masked * torch.sub(
         torch.add(
             (grad_grad_logits * p * weight_at_target_scaled_shifted[:, None]).sum(),
@@ -2544,6 +2541,9 @@ def double_backward_weight_label_smoothing(
         (weight * grad_grad_logits).sum(),
         alpha=label_smoothing / (K or torch.nan),
     )
+    grad_p = (grad_loss * inv_weight_at_target_sum_masked * weight_at_target_scaled_shifted)[
+        :, None
+    ] * grad_grad_logits
     return grad_grad_loss, grad_p
 
 
@@ -2709,10 +2709,10 @@ def double_backward_weight_sum(
         grad_grad_loss, grad_p.
     """
     target, weight_at_target, p = residuals
-    grad_p = (grad_loss * weight_at_target)[:, None] * grad_grad_logits
     grad_grad_loss = (grad_grad_logits * p * weight_at_target[:, None]).sum() - (
         weight_at_target * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     ).sum()
+    grad_p = (grad_loss * weight_at_target)[:, None] * grad_grad_logits
     return grad_grad_loss, grad_p
 
 
@@ -2896,7 +2896,6 @@ def double_backward_weight_sum_label_smoothing(
     weight_at_target_scaled_shifted = torch.add(
         (1 - label_smoothing) * weight_at_target, weight.mean(), alpha=label_smoothing
     )
-    grad_p = (grad_loss * weight_at_target_scaled_shifted)[:, None] * grad_grad_logits
     grad_grad_loss = torch.sub(
         torch.add(
             (grad_grad_logits * p * weight_at_target_scaled_shifted[:, None]).sum(),
@@ -2906,6 +2905,7 @@ def double_backward_weight_sum_label_smoothing(
         (weight * grad_grad_logits).sum(),
         alpha=label_smoothing / (K or torch.nan),
     )
+    grad_p = (grad_loss * weight_at_target_scaled_shifted)[:, None] * grad_grad_logits
     return grad_grad_loss, grad_p
 
 
@@ -3076,10 +3076,10 @@ def double_backward_weight_none(
         grad_grad_loss, grad_p.
     """
     target, weight_at_target, p = residuals
-    grad_p = (grad_loss * weight_at_target)[:, None] * grad_grad_logits
     grad_grad_loss = (
         (grad_grad_logits * p).sum(1) - grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     ) * weight_at_target
+    grad_p = (grad_loss * weight_at_target)[:, None] * grad_grad_logits
     return grad_grad_loss, grad_p
 
 
@@ -3265,7 +3265,6 @@ def double_backward_weight_none_label_smoothing(
     weight_at_target_scaled_shifted = torch.add(
         -weight_at_target_scaled, weight.mean(), alpha=label_smoothing
     )
-    grad_p = (grad_loss * weight_at_target_scaled_shifted)[:, None] * grad_grad_logits
     grad_grad_loss = torch.addcmul(
         torch.sub(
             weight_at_target_scaled * grad_grad_logits.gather(1, target[:, None]).squeeze(1),
@@ -3275,6 +3274,7 @@ def double_backward_weight_none_label_smoothing(
         weight_at_target_scaled_shifted,
         (grad_grad_logits * p).sum(1),
     )
+    grad_p = (grad_loss * weight_at_target_scaled_shifted)[:, None] * grad_grad_logits
     return grad_grad_loss, grad_p
 
 
@@ -3487,13 +3487,13 @@ def double_backward_weight_kept(
         grad_grad_loss, grad_p.
     """
     target, p, weight_at_target_masked_scaled_masked = residuals
-    grad_p = (grad_loss * weight_at_target_masked_scaled_masked)[:, None] * grad_grad_logits
     grad_grad_loss = (
         grad_grad_logits * p * weight_at_target_masked_scaled_masked[:, None]
     ).sum() - (
         weight_at_target_masked_scaled_masked
         * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     ).sum()
+    grad_p = (grad_loss * weight_at_target_masked_scaled_masked)[:, None] * grad_grad_logits
     return grad_grad_loss, grad_p
 
 
@@ -3747,9 +3747,6 @@ def double_backward_weight_kept_label_smoothing(
         weight_at_target_masked,
         alpha=label_smoothing - 1,
     )
-    grad_p = (grad_loss * inv_kept_dot_weight_at_target_masked * weight_at_target_masked_terms)[
-        :, None
-    ] * grad_grad_logits
     grad_grad_loss = inv_kept_dot_weight_at_target_masked * torch.sub(
         torch.add(
             (grad_grad_logits * p * weight_at_target_masked_terms[:, None]).sum(),
@@ -3761,6 +3758,9 @@ def double_backward_weight_kept_label_smoothing(
         (grad_grad_logits.masked_fill(kept_is_zero[:, None], 0) * weight).sum(),
         alpha=label_smoothing / (K or torch.nan),
     )
+    grad_p = (grad_loss * inv_kept_dot_weight_at_target_masked * weight_at_target_masked_terms)[
+        :, None
+    ] * grad_grad_logits
     return grad_grad_loss, grad_p
 
 
@@ -3946,10 +3946,10 @@ def double_backward_weight_kept_sum(
         grad_grad_loss, grad_p.
     """
     target, p, weight_at_target_masked = residuals
-    grad_p = (grad_loss * weight_at_target_masked)[:, None] * grad_grad_logits
     grad_grad_loss = (grad_grad_logits * p * weight_at_target_masked[:, None]).sum() - (
         weight_at_target_masked * grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     ).sum()
+    grad_p = (grad_loss * weight_at_target_masked)[:, None] * grad_grad_logits
     return grad_grad_loss, grad_p
 
 
@@ -4163,7 +4163,6 @@ def double_backward_weight_kept_sum_label_smoothing(
     )
     grad_logprobs = grad_logprobs * -grad_loss
     grad_logprobs_sum = grad_logprobs.sum(1)
-    grad_p = (-grad_logprobs_sum)[:, None] * grad_grad_logits
     grad_grad_logits_scaled = -(grad_grad_logits * p).sum(1)
     grad_grad_loss = torch.sub(
         (label_smoothing - 1)
@@ -4179,6 +4178,7 @@ def double_backward_weight_kept_sum_label_smoothing(
         ).sum(),
         alpha=label_smoothing / (K or torch.nan),
     )
+    grad_p = (-grad_logprobs_sum)[:, None] * grad_grad_logits
     return grad_grad_loss, grad_p
 
 
@@ -4357,10 +4357,10 @@ def double_backward_weight_kept_none(
         grad_grad_loss, grad_p.
     """
     target, p, weight_at_target_masked = residuals
-    grad_p = (grad_loss * weight_at_target_masked)[:, None] * grad_grad_logits
     grad_grad_loss = (
         (grad_grad_logits * p).sum(1) - grad_grad_logits.gather(1, target[:, None]).squeeze(1)
     ) * weight_at_target_masked
+    grad_p = (grad_loss * weight_at_target_masked)[:, None] * grad_grad_logits
     return grad_grad_loss, grad_p
 
 
@@ -4566,10 +4566,10 @@ def double_backward_weight_kept_none_label_smoothing(
     )
     grad_logprobs = (-grad_loss)[:, None] * target_shifted_masked
     grad_logprobs_sum = grad_logprobs.sum(1)
-    grad_p = (-grad_logprobs_sum)[:, None] * grad_grad_logits
     grad_grad_loss = -(
         (grad_grad_logits - (grad_grad_logits * p).sum(1, keepdim=True)) * target_shifted_masked
     ).sum(1)
+    grad_p = (-grad_logprobs_sum)[:, None] * grad_grad_logits
     return grad_grad_loss, grad_p
 
 
@@ -4720,9 +4720,9 @@ def forward_target(logits: Tensor, probabilities: Tensor) -> tuple[Tensor, Targe
 def backward_target(grad_loss: Tensor, residuals: TargetResiduals) -> TargetGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_probabilities[n,k] = -grad_loss*logprobs[n,k]/N
         grad_logits[n,k]        = grad_loss
                                   *(p[n,k]*sum_k(probabilities[n,k]) - probabilities[n,k])/N
+        grad_probabilities[n,k] = -grad_loss*logprobs[n,k]/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -4739,8 +4739,8 @@ def backward_target(grad_loss: Tensor, residuals: TargetResiduals) -> TargetGrad
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_probabilities = -grad_loss_scaled * logprobs
     grad_logits = grad_loss_scaled * p_terms
+    grad_probabilities = -grad_loss_scaled * logprobs
     return TargetGradients(grad_logits, grad_probabilities)
 
 
@@ -4760,11 +4760,11 @@ def double_backward_target(
     logprobs, p_terms = residuals
     N = logprobs.shape[0]
     grad_loss_scaled = grad_loss / N
-    grad_p_terms = grad_loss_scaled * grad_grad_logits
-    grad_logprobs = -grad_loss_scaled * grad_grad_probabilities
     grad_grad_loss = (
         (grad_grad_logits * p_terms).sum() - (grad_grad_probabilities * logprobs).sum()
     ) / N
+    grad_logprobs = -grad_loss_scaled * grad_grad_probabilities
+    grad_p_terms = grad_loss_scaled * grad_grad_logits
     return grad_grad_loss, grad_logprobs, grad_p_terms
 
 
@@ -4779,12 +4779,13 @@ def residuals_backward_target(
     logprobs = residuals.logprobs
     p = torch.exp(logprobs)
     probabilities_sum = probabilities.sum(1)
-    grad_probabilities = (grad_p_terms * p).sum(1, keepdim=True) - grad_p_terms
+    grad_p_terms_centred = grad_p_terms - (grad_p_terms * p).sum(1, keepdim=True)
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (-probabilities_sum)[:, None] * grad_probabilities - grad_logprobs.sum(1, keepdim=True),
+        probabilities_sum[:, None] * grad_p_terms_centred - grad_logprobs.sum(1, keepdim=True),
         p,
     )
+    grad_probabilities = -grad_p_terms_centred
     return grad_logits, grad_probabilities
 
 
@@ -4930,8 +4931,8 @@ def backward_target_label_smoothing(
 ) -> TargetLabelSmoothingGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_probabilities[n,k] = grad_loss*logprobs[n,k]*(label_smoothing - 1)/N
         grad_logits[n,k]        = grad_loss*(p[n,k]*sum_k(smoothed[n,k]) - smoothed[n,k])/N
+        grad_probabilities[n,k] = grad_loss*logprobs[n,k]*(label_smoothing - 1)/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -4947,8 +4948,8 @@ def backward_target_label_smoothing(
     N = logprobs.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_probabilities = (label_smoothing - 1) / (N or torch.nan) * grad_loss * logprobs
     grad_logits = grad_loss * dloss_dlogits
+    grad_probabilities = (label_smoothing - 1) / (N or torch.nan) * grad_loss * logprobs
     return TargetLabelSmoothingGradients(grad_logits, grad_probabilities)
 
 
@@ -4967,13 +4968,13 @@ def double_backward_target_label_smoothing(
     """
     logprobs, dloss_dlogits, label_smoothing = residuals
     N = logprobs.shape[0]
-    grad_dloss_dlogits = grad_loss * grad_grad_logits
-    grad_logprobs = (label_smoothing - 1) / (N or torch.nan) * grad_loss * grad_grad_probabilities
     grad_grad_loss = torch.add(
         (dloss_dlogits * grad_grad_logits).sum(),
         (grad_grad_probabilities * logprobs).sum(),
         alpha=(label_smoothing - 1) / (N or torch.nan),
     )
+    grad_logprobs = (label_smoothing - 1) / (N or torch.nan) * grad_loss * grad_grad_probabilities
+    grad_dloss_dlogits = grad_loss * grad_grad_logits
     return grad_grad_loss, grad_logprobs, grad_dloss_dlogits
 
 
@@ -4994,17 +4995,17 @@ def residuals_backward_target_label_smoothing(
     p = torch.exp(logprobs)
     smoothed_sum = smoothed.sum(1)
     grad_dloss_dlogits_dot_p = (grad_dloss_dlogits * p).sum(1)
-    grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
-    grad_probabilities = grad_probabilities.sub(
-        grad_dloss_dlogits_dot_p[:, None], alpha=label_smoothing - 1
-    )
-    grad_probabilities /= N
     grad_logits = torch.addcmul(
         grad_logprobs,
         (grad_dloss_dlogits - grad_dloss_dlogits_dot_p[:, None]) * (smoothed_sum / N)[:, None]
         - grad_logprobs.sum(1, keepdim=True),
         p,
     )
+    grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
+    grad_probabilities = grad_probabilities.sub(
+        grad_dloss_dlogits_dot_p[:, None], alpha=label_smoothing - 1
+    )
+    grad_probabilities /= N
     return grad_logits, grad_probabilities
 
 
@@ -5154,9 +5155,9 @@ def forward_target_sum(logits: Tensor, probabilities: Tensor) -> tuple[Tensor, T
 def backward_target_sum(grad_loss: Tensor, residuals: TargetSumResiduals) -> TargetSumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_probabilities[n,k] = -grad_loss*logprobs[n,k]
         grad_logits[n,k]        = grad_loss
                                   *(p[n,k]*sum_k(probabilities[n,k]) - probabilities[n,k])
+        grad_probabilities[n,k] = -grad_loss*logprobs[n,k]
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -5171,8 +5172,8 @@ def backward_target_sum(grad_loss: Tensor, residuals: TargetSumResiduals) -> Tar
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_probabilities = -grad_loss * logprobs
     grad_logits = grad_loss * dloss_dlogits
+    grad_probabilities = -grad_loss * logprobs
     return TargetSumGradients(grad_logits, grad_probabilities)
 
 
@@ -5190,11 +5191,11 @@ def double_backward_target_sum(
         grad_grad_loss, grad_logprobs, grad_dloss_dlogits.
     """
     logprobs, dloss_dlogits = residuals
-    grad_dloss_dlogits = grad_loss * grad_grad_logits
-    grad_logprobs = -grad_loss * grad_grad_probabilities
     grad_grad_loss = (dloss_dlogits * grad_grad_logits).sum() - (
         grad_grad_probabilities * logprobs
     ).sum()
+    grad_logprobs = -grad_loss * grad_grad_probabilities
+    grad_dloss_dlogits = grad_loss * grad_grad_logits
     return grad_grad_loss, grad_logprobs, grad_dloss_dlogits
 
 
@@ -5212,12 +5213,14 @@ def residuals_backward_target_sum(
     logprobs = residuals.logprobs
     p = torch.exp(logprobs)
     probabilities_sum = probabilities.sum(1)
-    grad_probabilities = (grad_dloss_dlogits * p).sum(1, keepdim=True) - grad_dloss_dlogits
+    grad_dloss_dlogits_centred = grad_dloss_dlogits - (grad_dloss_dlogits * p).sum(1, keepdim=True)
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (-probabilities_sum)[:, None] * grad_probabilities - grad_logprobs.sum(1, keepdim=True),
+        probabilities_sum[:, None] * grad_dloss_dlogits_centred
+        - grad_logprobs.sum(1, keepdim=True),
         p,
     )
+    grad_probabilities = -grad_dloss_dlogits_centred
     return grad_logits, grad_probabilities
 
 
@@ -5362,8 +5365,8 @@ def backward_target_sum_label_smoothing(
 ) -> TargetSumLabelSmoothingGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_probabilities[n,k] = grad_loss*logprobs[n,k]*(label_smoothing - 1)
         grad_logits[n,k]        = grad_loss*(p[n,k]*sum_k(smoothed[n,k]) - smoothed[n,k])
+        grad_probabilities[n,k] = grad_loss*logprobs[n,k]*(label_smoothing - 1)
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -5378,8 +5381,8 @@ def backward_target_sum_label_smoothing(
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_probabilities = (label_smoothing - 1) * grad_loss * logprobs
     grad_logits = grad_loss * dloss_dlogits
+    grad_probabilities = (label_smoothing - 1) * grad_loss * logprobs
     return TargetSumLabelSmoothingGradients(grad_logits, grad_probabilities)
 
 
@@ -5397,13 +5400,13 @@ def double_backward_target_sum_label_smoothing(
         grad_grad_loss, grad_logprobs, grad_dloss_dlogits.
     """
     logprobs, dloss_dlogits, label_smoothing = residuals
-    grad_dloss_dlogits = grad_loss * grad_grad_logits
-    grad_logprobs = (label_smoothing - 1) * grad_loss * grad_grad_probabilities
     grad_grad_loss = torch.add(
         (dloss_dlogits * grad_grad_logits).sum(),
         (grad_grad_probabilities * logprobs).sum(),
         alpha=label_smoothing - 1,
     )
+    grad_logprobs = (label_smoothing - 1) * grad_loss * grad_grad_probabilities
+    grad_dloss_dlogits = grad_loss * grad_grad_logits
     return grad_grad_loss, grad_logprobs, grad_dloss_dlogits
 
 
@@ -5424,15 +5427,15 @@ def residuals_backward_target_sum_label_smoothing(
     p = torch.exp(logprobs)
     smoothed_sum = smoothed.sum(1)
     grad_dloss_dlogits_dot_p = (grad_dloss_dlogits * p).sum(1)
-    grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
-    grad_probabilities = grad_probabilities.sub(
-        grad_dloss_dlogits_dot_p[:, None], alpha=label_smoothing - 1
-    )
     grad_logits = torch.addcmul(
         grad_logprobs,
         (grad_dloss_dlogits - grad_dloss_dlogits_dot_p[:, None]) * smoothed_sum[:, None]
         - grad_logprobs.sum(1, keepdim=True),
         p,
+    )
+    grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
+    grad_probabilities = grad_probabilities.sub(
+        grad_dloss_dlogits_dot_p[:, None], alpha=label_smoothing - 1
     )
     return grad_logits, grad_probabilities
 
@@ -5589,9 +5592,9 @@ def forward_target_none(
 def backward_target_none(grad_loss: Tensor, residuals: TargetNoneResiduals) -> TargetNoneGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_probabilities[n,k] = -grad_loss[n]*logprobs[n,k]
         grad_logits[n,k]        = grad_loss[n]
                                   *(p[n,k]*sum_k(probabilities[n,k]) - probabilities[n,k])
+        grad_probabilities[n,k] = -grad_loss[n]*logprobs[n,k]
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -5609,8 +5612,8 @@ def backward_target_none(grad_loss: Tensor, residuals: TargetNoneResiduals) -> T
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_probabilities = (-grad_loss)[:, None] * logprobs
     grad_logits = grad_loss[:, None] * dloss_dlogits
+    grad_probabilities = (-grad_loss)[:, None] * logprobs
     return TargetNoneGradients(grad_logits, grad_probabilities)
 
 
@@ -5628,11 +5631,11 @@ def double_backward_target_none(
         grad_grad_loss, grad_logprobs, grad_dloss_dlogits.
     """
     logprobs, dloss_dlogits = residuals
-    grad_dloss_dlogits = grad_loss[:, None] * grad_grad_logits
-    grad_logprobs = (-grad_loss)[:, None] * grad_grad_probabilities
     grad_grad_loss = (dloss_dlogits * grad_grad_logits).sum(1) - (
         grad_grad_probabilities * logprobs
     ).sum(1)
+    grad_logprobs = (-grad_loss)[:, None] * grad_grad_probabilities
+    grad_dloss_dlogits = grad_loss[:, None] * grad_grad_logits
     return grad_grad_loss, grad_logprobs, grad_dloss_dlogits
 
 
@@ -5650,12 +5653,14 @@ def residuals_backward_target_none(
     logprobs = residuals.logprobs
     p = torch.exp(logprobs)
     probabilities_sum = probabilities.sum(1)
-    grad_probabilities = (grad_dloss_dlogits * p).sum(1, keepdim=True) - grad_dloss_dlogits
+    grad_dloss_dlogits_centred = grad_dloss_dlogits - (grad_dloss_dlogits * p).sum(1, keepdim=True)
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (-probabilities_sum)[:, None] * grad_probabilities - grad_logprobs.sum(1, keepdim=True),
+        probabilities_sum[:, None] * grad_dloss_dlogits_centred
+        - grad_logprobs.sum(1, keepdim=True),
         p,
     )
+    grad_probabilities = -grad_dloss_dlogits_centred
     return grad_logits, grad_probabilities
 
 
@@ -5800,8 +5805,8 @@ def backward_target_none_label_smoothing(
 ) -> TargetNoneLabelSmoothingGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_probabilities[n,k] = grad_loss[n]*logprobs[n,k]*(label_smoothing - 1)
         grad_logits[n,k]        = grad_loss[n]*(p[n,k]*sum_k(smoothed[n,k]) - smoothed[n,k])
+        grad_probabilities[n,k] = grad_loss[n]*logprobs[n,k]*(label_smoothing - 1)
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -5819,8 +5824,8 @@ def backward_target_none_label_smoothing(
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_probabilities = ((label_smoothing - 1) * grad_loss)[:, None] * logprobs
     grad_logits = grad_loss[:, None] * dloss_dlogits
+    grad_probabilities = ((label_smoothing - 1) * grad_loss)[:, None] * logprobs
     return TargetNoneLabelSmoothingGradients(grad_logits, grad_probabilities)
 
 
@@ -5838,13 +5843,13 @@ def double_backward_target_none_label_smoothing(
         grad_grad_loss, grad_logprobs, grad_dloss_dlogits.
     """
     logprobs, dloss_dlogits, label_smoothing = residuals
-    grad_dloss_dlogits = grad_loss[:, None] * grad_grad_logits
-    grad_logprobs = ((label_smoothing - 1) * grad_loss)[:, None] * grad_grad_probabilities
     grad_grad_loss = torch.add(
         (dloss_dlogits * grad_grad_logits).sum(1),
         (grad_grad_probabilities * logprobs).sum(1),
         alpha=label_smoothing - 1,
     )
+    grad_logprobs = ((label_smoothing - 1) * grad_loss)[:, None] * grad_grad_probabilities
+    grad_dloss_dlogits = grad_loss[:, None] * grad_grad_logits
     return grad_grad_loss, grad_logprobs, grad_dloss_dlogits
 
 
@@ -5865,15 +5870,15 @@ def residuals_backward_target_none_label_smoothing(
     p = torch.exp(logprobs)
     smoothed_sum = smoothed.sum(1)
     grad_dloss_dlogits_dot_p = (grad_dloss_dlogits * p).sum(1)
-    grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
-    grad_probabilities = grad_probabilities.sub(
-        grad_dloss_dlogits_dot_p[:, None], alpha=label_smoothing - 1
-    )
     grad_logits = torch.addcmul(
         grad_logprobs,
         (grad_dloss_dlogits - grad_dloss_dlogits_dot_p[:, None]) * smoothed_sum[:, None]
         - grad_logprobs.sum(1, keepdim=True),
         p,
+    )
+    grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
+    grad_probabilities = grad_probabilities.sub(
+        grad_dloss_dlogits_dot_p[:, None], alpha=label_smoothing - 1
     )
     return grad_logits, grad_probabilities
 
@@ -6059,11 +6064,11 @@ def backward_target_weight(
 ) -> TargetWeightGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_weight[k]          = -grad_loss*sum_n(probabilities[n,k]*logprobs[n,k])/N
-        grad_probabilities[n,k] = -grad_loss*weight[k]*logprobs[n,k]/N
         grad_logits[n,k]        = grad_loss
                                   *(p[n,k]*sum_k(weight[k]*probabilities[n,k])
                                     - weight[k]*probabilities[n,k])/N
+        grad_probabilities[n,k] = -grad_loss*weight[k]*logprobs[n,k]/N
+        grad_weight[k]          = -grad_loss*sum_n(probabilities[n,k]*logprobs[n,k])/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -6080,9 +6085,9 @@ def backward_target_weight(
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / (N or 1)
-    grad_weight = -grad_loss_scaled * (logprobs * probabilities).sum(0)
-    grad_probabilities = -(grad_loss_scaled * weight) * logprobs
     grad_logits = grad_loss_scaled * p_terms
+    grad_probabilities = -(grad_loss_scaled * weight) * logprobs
+    grad_weight = -grad_loss_scaled * (logprobs * probabilities).sum(0)
     return TargetWeightGradients(grad_logits, grad_probabilities, grad_weight)
 
 
@@ -6104,18 +6109,18 @@ def double_backward_target_weight(
     N = probabilities.shape[0]
     grad_loss_scaled = grad_loss / N
     logprobs_dot_probabilities = (logprobs * probabilities).sum(0)
-    grad_p_terms = grad_loss_scaled * grad_grad_logits
-    grad_logprobs = grad_grad_weight * probabilities
-    grad_logprobs = grad_logprobs.addcmul(weight, grad_grad_probabilities)
-    grad_logprobs = grad_logprobs * -grad_loss_scaled
     grad_grad_probabilities_dot_logprobs = (grad_grad_probabilities * logprobs).sum(0)
-    grad_weight = -grad_loss_scaled * grad_grad_probabilities_dot_logprobs
-    grad_probabilities = -(grad_loss_scaled * grad_grad_weight) * logprobs
     grad_grad_loss = (
         (grad_grad_logits * p_terms).sum()
         - (grad_grad_probabilities_dot_logprobs * weight).sum()
         - (grad_grad_weight * logprobs_dot_probabilities).sum()
     ) / N
+    grad_probabilities = -(grad_loss_scaled * grad_grad_weight) * logprobs
+    grad_weight = -grad_loss_scaled * grad_grad_probabilities_dot_logprobs
+    grad_logprobs = grad_grad_weight * probabilities
+    grad_logprobs = grad_logprobs.addcmul(weight, grad_grad_probabilities)
+    grad_logprobs = grad_logprobs * -grad_loss_scaled
+    grad_p_terms = grad_loss_scaled * grad_grad_logits
     return grad_grad_loss, grad_probabilities, grad_weight, grad_logprobs, grad_p_terms
 
 
@@ -6131,15 +6136,15 @@ def residuals_backward_target_weight(
     p = torch.exp(logprobs)
     probabilities_dot_weight = probabilities @ weight
     grad_p_terms_dot_p = (grad_p_terms * p).sum(1)
-    grad_weight = grad_p_terms_dot_p @ probabilities - (grad_p_terms * probabilities).sum(0)
-    grad_p_terms_shifted = grad_p_terms_dot_p[:, None] - grad_p_terms
-    grad_probabilities = weight * grad_p_terms_shifted
+    grad_p_terms_centred = grad_p_terms - grad_p_terms_dot_p[:, None]
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (-probabilities_dot_weight)[:, None] * grad_p_terms_shifted
+        probabilities_dot_weight[:, None] * grad_p_terms_centred
         - grad_logprobs.sum(1, keepdim=True),
         p,
     )
+    grad_probabilities = -weight * grad_p_terms_centred
+    grad_weight = grad_p_terms_dot_p @ probabilities - (grad_p_terms * probabilities).sum(0)
     return grad_logits, grad_probabilities, grad_weight
 
 
@@ -6281,11 +6286,11 @@ def backward_target_weight_label_smoothing(
 ) -> TargetWeightLabelSmoothingGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_weight[k]          = -grad_loss*sum_n(logprobs[n,k]*smoothed[n,k])/N
-        grad_probabilities[n,k] = grad_loss*weight[k]*logprobs[n,k]*(label_smoothing - 1)/N
         grad_logits[n,k]        = grad_loss
                                   *(p[n,k]*sum_k(weight[k]*smoothed[n,k])
                                     - weight[k]*smoothed[n,k])/N
+        grad_probabilities[n,k] = grad_loss*weight[k]*logprobs[n,k]*(label_smoothing - 1)/N
+        grad_weight[k]          = -grad_loss*sum_n(logprobs[n,k]*smoothed[n,k])/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -6302,9 +6307,9 @@ def backward_target_weight_label_smoothing(
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / (N or 1)
-    grad_weight = -grad_loss_scaled * (logprobs * smoothed).sum(0)
-    grad_probabilities = (label_smoothing - 1) / (N or torch.nan) * (grad_loss * weight) * logprobs
     grad_logits = grad_loss_scaled * p_terms
+    grad_probabilities = (label_smoothing - 1) / (N or torch.nan) * (grad_loss * weight) * logprobs
+    grad_weight = -grad_loss_scaled * (logprobs * smoothed).sum(0)
     return TargetWeightLabelSmoothingGradients(grad_logits, grad_probabilities, grad_weight)
 
 
@@ -6326,21 +6331,21 @@ def double_backward_target_weight_label_smoothing(
     N = logprobs.shape[0]
     grad_loss_scaled = grad_loss / N
     logprobs_dot_smoothed = (logprobs * smoothed).sum(0)
-    grad_p_terms = grad_loss_scaled * grad_grad_logits
-    grad_grad_weight_times_grad_loss_scaled = grad_loss_scaled * grad_grad_weight
-    grad_smoothed = -grad_grad_weight_times_grad_loss_scaled * logprobs
-    grad_loss_scaled_1 = (label_smoothing - 1) / (N or torch.nan) * grad_loss
-    grad_logprobs = grad_loss_scaled_1 * weight * grad_grad_probabilities
-    grad_logprobs = grad_logprobs.addcmul(
-        grad_grad_weight_times_grad_loss_scaled, smoothed, value=-1
-    )
     grad_grad_probabilities_dot_logprobs = (grad_grad_probabilities * logprobs).sum(0)
-    grad_weight = grad_loss_scaled_1 * grad_grad_probabilities_dot_logprobs
     grad_grad_loss = torch.add(
         ((grad_grad_logits * p_terms).sum() - (grad_grad_weight * logprobs_dot_smoothed).sum()) / N,
         (grad_grad_probabilities_dot_logprobs * weight).sum(),
         alpha=(label_smoothing - 1) / (N or torch.nan),
     )
+    grad_loss_scaled_1 = (label_smoothing - 1) / (N or torch.nan) * grad_loss
+    grad_weight = grad_loss_scaled_1 * grad_grad_probabilities_dot_logprobs
+    grad_grad_weight_times_grad_loss_scaled = grad_loss_scaled * grad_grad_weight
+    grad_logprobs = grad_loss_scaled_1 * weight * grad_grad_probabilities
+    grad_logprobs = grad_logprobs.addcmul(
+        grad_grad_weight_times_grad_loss_scaled, smoothed, value=-1
+    )
+    grad_smoothed = -grad_grad_weight_times_grad_loss_scaled * logprobs
+    grad_p_terms = grad_loss_scaled * grad_grad_logits
     return grad_grad_loss, grad_weight, grad_logprobs, grad_smoothed, grad_p_terms
 
 
@@ -6359,19 +6364,19 @@ def residuals_backward_target_weight_label_smoothing(
     p = torch.exp(logprobs)
     smoothed_dot_weight = smoothed @ weight
     grad_p_terms_dot_p = (grad_p_terms * p).sum(1)
-    grad_weight = grad_p_terms_dot_p @ smoothed - (grad_p_terms * smoothed).sum(0)
-    grad_probabilities = (label_smoothing - 1) * grad_p_terms
-    grad_probabilities = grad_probabilities.sub(
-        grad_p_terms_dot_p[:, None], alpha=label_smoothing - 1
-    )
-    grad_probabilities = grad_probabilities * weight
-    grad_probabilities = grad_probabilities.sub(grad_smoothed, alpha=label_smoothing - 1)
     grad_logits = torch.addcmul(
         grad_logprobs,
         (grad_p_terms - grad_p_terms_dot_p[:, None]) * smoothed_dot_weight[:, None]
         - grad_logprobs.sum(1, keepdim=True),
         p,
     )
+    grad_probabilities = (label_smoothing - 1) * grad_p_terms
+    grad_probabilities = grad_probabilities.sub(
+        grad_p_terms_dot_p[:, None], alpha=label_smoothing - 1
+    )
+    grad_probabilities = grad_probabilities * weight
+    grad_probabilities = grad_probabilities.sub(grad_smoothed, alpha=label_smoothing - 1)
+    grad_weight = grad_p_terms_dot_p @ smoothed - (grad_p_terms * smoothed).sum(0)
     return grad_logits, grad_probabilities, grad_weight
 
 
@@ -6520,11 +6525,11 @@ def backward_target_weight_sum(
 ) -> TargetWeightSumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_weight[k]          = -grad_loss*sum_n(probabilities[n,k]*logprobs[n,k])
-        grad_probabilities[n,k] = -grad_loss*weight[k]*logprobs[n,k]
         grad_logits[n,k]        = grad_loss
                                   *(p[n,k]*sum_k(weight[k]*probabilities[n,k])
                                     - weight[k]*probabilities[n,k])
+        grad_probabilities[n,k] = -grad_loss*weight[k]*logprobs[n,k]
+        grad_weight[k]          = -grad_loss*sum_n(probabilities[n,k]*logprobs[n,k])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -6539,9 +6544,9 @@ def backward_target_weight_sum(
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_weight = -grad_loss * (logprobs * probabilities).sum(0)
-    grad_probabilities = -(grad_loss * weight) * logprobs
     grad_logits = grad_loss * dloss_dlogits
+    grad_probabilities = -(grad_loss * weight) * logprobs
+    grad_weight = -grad_loss * (logprobs * probabilities).sum(0)
     return TargetWeightSumGradients(grad_logits, grad_probabilities, grad_weight)
 
 
@@ -6561,18 +6566,18 @@ def double_backward_target_weight_sum(
     """
     probabilities, weight, logprobs, dloss_dlogits = residuals
     logprobs_dot_probabilities = (logprobs * probabilities).sum(0)
-    grad_dloss_dlogits = grad_loss * grad_grad_logits
-    grad_grad_weight_times_grad_loss = grad_loss * grad_grad_weight
-    grad_logprobs = -grad_grad_weight_times_grad_loss * probabilities
-    grad_logprobs = grad_logprobs.addcmul(grad_loss * weight, grad_grad_probabilities, value=-1)
     grad_grad_probabilities_dot_logprobs = (grad_grad_probabilities * logprobs).sum(0)
-    grad_weight = -grad_loss * grad_grad_probabilities_dot_logprobs
-    grad_probabilities = -grad_grad_weight_times_grad_loss * logprobs
     grad_grad_loss = (
         (dloss_dlogits * grad_grad_logits).sum()
         - (grad_grad_probabilities_dot_logprobs * weight).sum()
         - (grad_grad_weight * logprobs_dot_probabilities).sum()
     )
+    grad_grad_weight_times_grad_loss = grad_loss * grad_grad_weight
+    grad_probabilities = -grad_grad_weight_times_grad_loss * logprobs
+    grad_weight = -grad_loss * grad_grad_probabilities_dot_logprobs
+    grad_logprobs = -grad_grad_weight_times_grad_loss * probabilities
+    grad_logprobs = grad_logprobs.addcmul(grad_loss * weight, grad_grad_probabilities, value=-1)
+    grad_dloss_dlogits = grad_loss * grad_grad_logits
     return grad_grad_loss, grad_probabilities, grad_weight, grad_logprobs, grad_dloss_dlogits
 
 
@@ -6588,17 +6593,17 @@ def residuals_backward_target_weight_sum(
     p = torch.exp(logprobs)
     probabilities_dot_weight = probabilities @ weight
     grad_dloss_dlogits_dot_p = (grad_dloss_dlogits * p).sum(1)
-    grad_weight = grad_dloss_dlogits_dot_p @ probabilities - (
-        grad_dloss_dlogits * probabilities
-    ).sum(0)
-    grad_dloss_dlogits_shifted = grad_dloss_dlogits_dot_p[:, None] - grad_dloss_dlogits
-    grad_probabilities = weight * grad_dloss_dlogits_shifted
+    grad_dloss_dlogits_centred = grad_dloss_dlogits - grad_dloss_dlogits_dot_p[:, None]
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (-probabilities_dot_weight)[:, None] * grad_dloss_dlogits_shifted
+        probabilities_dot_weight[:, None] * grad_dloss_dlogits_centred
         - grad_logprobs.sum(1, keepdim=True),
         p,
     )
+    grad_probabilities = -weight * grad_dloss_dlogits_centred
+    grad_weight = grad_dloss_dlogits_dot_p @ probabilities - (
+        grad_dloss_dlogits * probabilities
+    ).sum(0)
     return grad_logits, grad_probabilities, grad_weight
 
 
@@ -6740,11 +6745,11 @@ def backward_target_weight_sum_label_smoothing(
 ) -> TargetWeightSumLabelSmoothingGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_weight[k]          = -grad_loss*sum_n(logprobs[n,k]*smoothed[n,k])
-        grad_probabilities[n,k] = grad_loss*weight[k]*logprobs[n,k]*(label_smoothing - 1)
         grad_logits[n,k]        = grad_loss
                                   *(p[n,k]*sum_k(weight[k]*smoothed[n,k])
                                     - weight[k]*smoothed[n,k])
+        grad_probabilities[n,k] = grad_loss*weight[k]*logprobs[n,k]*(label_smoothing - 1)
+        grad_weight[k]          = -grad_loss*sum_n(logprobs[n,k]*smoothed[n,k])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -6759,9 +6764,9 @@ def backward_target_weight_sum_label_smoothing(
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_weight = -grad_loss * (logprobs * smoothed).sum(0)
-    grad_probabilities = (label_smoothing - 1) * (grad_loss * weight) * logprobs
     grad_logits = grad_loss * dloss_dlogits
+    grad_probabilities = (label_smoothing - 1) * (grad_loss * weight) * logprobs
+    grad_weight = -grad_loss * (logprobs * smoothed).sum(0)
     return TargetWeightSumLabelSmoothingGradients(grad_logits, grad_probabilities, grad_weight)
 
 
@@ -6781,19 +6786,19 @@ def double_backward_target_weight_sum_label_smoothing(
     """
     weight, logprobs, smoothed, dloss_dlogits, label_smoothing = residuals
     logprobs_dot_smoothed = (logprobs * smoothed).sum(0)
-    grad_dloss_dlogits = grad_loss * grad_grad_logits
-    grad_grad_weight_times_grad_loss = grad_loss * grad_grad_weight
-    grad_smoothed = -grad_grad_weight_times_grad_loss * logprobs
-    grad_loss_scaled = (label_smoothing - 1) * grad_loss
-    grad_logprobs = grad_loss_scaled * weight * grad_grad_probabilities
-    grad_logprobs = grad_logprobs.addcmul(grad_grad_weight_times_grad_loss, smoothed, value=-1)
     grad_grad_probabilities_dot_logprobs = (grad_grad_probabilities * logprobs).sum(0)
-    grad_weight = grad_loss_scaled * grad_grad_probabilities_dot_logprobs
     grad_grad_loss = torch.add(
         (dloss_dlogits * grad_grad_logits).sum() - (grad_grad_weight * logprobs_dot_smoothed).sum(),
         (grad_grad_probabilities_dot_logprobs * weight).sum(),
         alpha=label_smoothing - 1,
     )
+    grad_loss_scaled = (label_smoothing - 1) * grad_loss
+    grad_weight = grad_loss_scaled * grad_grad_probabilities_dot_logprobs
+    grad_grad_weight_times_grad_loss = grad_loss * grad_grad_weight
+    grad_logprobs = grad_loss_scaled * weight * grad_grad_probabilities
+    grad_logprobs = grad_logprobs.addcmul(grad_grad_weight_times_grad_loss, smoothed, value=-1)
+    grad_smoothed = -grad_grad_weight_times_grad_loss * logprobs
+    grad_dloss_dlogits = grad_loss * grad_grad_logits
     return grad_grad_loss, grad_weight, grad_logprobs, grad_smoothed, grad_dloss_dlogits
 
 
@@ -6812,19 +6817,19 @@ def residuals_backward_target_weight_sum_label_smoothing(
     p = torch.exp(logprobs)
     smoothed_dot_weight = smoothed @ weight
     grad_dloss_dlogits_dot_p = (grad_dloss_dlogits * p).sum(1)
-    grad_weight = grad_dloss_dlogits_dot_p @ smoothed - (grad_dloss_dlogits * smoothed).sum(0)
-    grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
-    grad_probabilities = grad_probabilities.sub(
-        grad_dloss_dlogits_dot_p[:, None], alpha=label_smoothing - 1
-    )
-    grad_probabilities = grad_probabilities * weight
-    grad_probabilities = grad_probabilities.sub(grad_smoothed, alpha=label_smoothing - 1)
     grad_logits = torch.addcmul(
         grad_logprobs,
         (grad_dloss_dlogits - grad_dloss_dlogits_dot_p[:, None]) * smoothed_dot_weight[:, None]
         - grad_logprobs.sum(1, keepdim=True),
         p,
     )
+    grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
+    grad_probabilities = grad_probabilities.sub(
+        grad_dloss_dlogits_dot_p[:, None], alpha=label_smoothing - 1
+    )
+    grad_probabilities = grad_probabilities * weight
+    grad_probabilities = grad_probabilities.sub(grad_smoothed, alpha=label_smoothing - 1)
+    grad_weight = grad_dloss_dlogits_dot_p @ smoothed - (grad_dloss_dlogits * smoothed).sum(0)
     return grad_logits, grad_probabilities, grad_weight
 
 
@@ -6973,11 +6978,11 @@ def backward_target_weight_none(
 ) -> TargetWeightNoneGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_weight[k]          = -sum_n(grad_loss[n]*probabilities[n,k]*logprobs[n,k])
-        grad_probabilities[n,k] = -grad_loss[n]*weight[k]*logprobs[n,k]
         grad_logits[n,k]        = grad_loss[n]
                                   *(p[n,k]*sum_k(weight[k]*probabilities[n,k])
                                     - weight[k]*probabilities[n,k])
+        grad_probabilities[n,k] = -grad_loss[n]*weight[k]*logprobs[n,k]
+        grad_weight[k]          = -sum_n(grad_loss[n]*probabilities[n,k]*logprobs[n,k])
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -6995,11 +7000,11 @@ def backward_target_weight_none(
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_weight = -(grad_loss @ (logprobs * probabilities))
+    grad_logits = grad_loss[:, None] * dloss_dlogits
     grad_probabilities = grad_loss[:, None] * weight
     grad_probabilities = grad_probabilities * logprobs
     grad_probabilities.neg_()
-    grad_logits = grad_loss[:, None] * dloss_dlogits
+    grad_weight = -(grad_loss @ (logprobs * probabilities))
     return TargetWeightNoneGradients(grad_logits, grad_probabilities, grad_weight)
 
 
@@ -7018,22 +7023,22 @@ def double_backward_target_weight_none(
         grad_grad_loss, grad_probabilities, grad_weight, grad_logprobs, grad_dloss_dlogits.
     """
     probabilities, weight, logprobs, dloss_dlogits = residuals
-    grad_dloss_dlogits = grad_loss[:, None] * grad_grad_logits
-    grad_grad_weight_times_grad_loss = grad_grad_weight * grad_loss[:, None]
-    grad_logprobs = -grad_grad_weight_times_grad_loss
-    grad_logprobs = grad_logprobs * probabilities
-    grad_logprobs = grad_logprobs.addcmul(
-        grad_loss[:, None] * weight, grad_grad_probabilities, value=-1
-    )
     grad_grad_probabilities_times_logprobs = grad_grad_probabilities * logprobs
-    grad_weight = -(grad_loss @ grad_grad_probabilities_times_logprobs)
-    grad_probabilities = -grad_grad_weight_times_grad_loss
-    grad_probabilities = grad_probabilities * logprobs
     grad_grad_loss = (
         (dloss_dlogits * grad_grad_logits).sum(1)
         - grad_grad_probabilities_times_logprobs @ weight
         - logprobs * probabilities @ grad_grad_weight
     )
+    grad_grad_weight_times_grad_loss = grad_grad_weight * grad_loss[:, None]
+    grad_probabilities = -grad_grad_weight_times_grad_loss
+    grad_probabilities = grad_probabilities * logprobs
+    grad_weight = -(grad_loss @ grad_grad_probabilities_times_logprobs)
+    grad_logprobs = -grad_grad_weight_times_grad_loss
+    grad_logprobs = grad_logprobs * probabilities
+    grad_logprobs = grad_logprobs.addcmul(
+        grad_loss[:, None] * weight, grad_grad_probabilities, value=-1
+    )
+    grad_dloss_dlogits = grad_loss[:, None] * grad_grad_logits
     return grad_grad_loss, grad_probabilities, grad_weight, grad_logprobs, grad_dloss_dlogits
 
 
@@ -7049,17 +7054,17 @@ def residuals_backward_target_weight_none(
     p = torch.exp(logprobs)
     probabilities_dot_weight = probabilities @ weight
     grad_dloss_dlogits_dot_p = (grad_dloss_dlogits * p).sum(1)
-    grad_weight = grad_dloss_dlogits_dot_p @ probabilities - (
-        grad_dloss_dlogits * probabilities
-    ).sum(0)
-    grad_dloss_dlogits_shifted = grad_dloss_dlogits_dot_p[:, None] - grad_dloss_dlogits
-    grad_probabilities = weight * grad_dloss_dlogits_shifted
+    grad_dloss_dlogits_centred = grad_dloss_dlogits - grad_dloss_dlogits_dot_p[:, None]
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (-probabilities_dot_weight)[:, None] * grad_dloss_dlogits_shifted
+        probabilities_dot_weight[:, None] * grad_dloss_dlogits_centred
         - grad_logprobs.sum(1, keepdim=True),
         p,
     )
+    grad_probabilities = -weight * grad_dloss_dlogits_centred
+    grad_weight = grad_dloss_dlogits_dot_p @ probabilities - (
+        grad_dloss_dlogits * probabilities
+    ).sum(0)
     return grad_logits, grad_probabilities, grad_weight
 
 
@@ -7212,11 +7217,11 @@ def backward_target_weight_none_label_smoothing(
 ) -> TargetWeightNoneLabelSmoothingGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_weight[k]          = -sum_n(grad_loss[n]*logprobs[n,k]*smoothed[n,k])
-        grad_probabilities[n,k] = grad_loss[n]*weight[k]*logprobs[n,k]*(label_smoothing - 1)
         grad_logits[n,k]        = grad_loss[n]
                                   *(p[n,k]*sum_k(weight[k]*smoothed[n,k])
                                     - weight[k]*smoothed[n,k])
+        grad_probabilities[n,k] = grad_loss[n]*weight[k]*logprobs[n,k]*(label_smoothing - 1)
+        grad_weight[k]          = -sum_n(grad_loss[n]*logprobs[n,k]*smoothed[n,k])
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -7234,11 +7239,11 @@ def backward_target_weight_none_label_smoothing(
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_weight = -(grad_loss @ (logprobs * smoothed))
+    grad_logits = grad_loss[:, None] * dloss_dlogits
     grad_probabilities = grad_loss[:, None] * weight
     grad_probabilities = grad_probabilities * logprobs
     grad_probabilities *= label_smoothing - 1
-    grad_logits = grad_loss[:, None] * dloss_dlogits
+    grad_weight = -(grad_loss @ (logprobs * smoothed))
     return TargetWeightNoneLabelSmoothingGradients(grad_logits, grad_probabilities, grad_weight)
 
 
@@ -7257,22 +7262,22 @@ def double_backward_target_weight_none_label_smoothing(
         grad_grad_loss, grad_weight, grad_logprobs, grad_smoothed, grad_dloss_dlogits.
     """
     weight, logprobs, smoothed, dloss_dlogits, label_smoothing = residuals
-    grad_dloss_dlogits = grad_loss[:, None] * grad_grad_logits
-    grad_grad_weight_times_grad_loss = grad_grad_weight * grad_loss[:, None]
-    grad_smoothed = -grad_grad_weight_times_grad_loss
-    grad_smoothed = grad_smoothed * logprobs
-    grad_logprobs = -grad_grad_weight_times_grad_loss
-    grad_logprobs = grad_logprobs * smoothed
-    grad_logprobs = grad_logprobs.addcmul(
-        grad_loss[:, None] * weight, grad_grad_probabilities, value=label_smoothing - 1
-    )
     grad_grad_probabilities_times_logprobs = grad_grad_probabilities * logprobs
-    grad_weight = (label_smoothing - 1) * (grad_loss @ grad_grad_probabilities_times_logprobs)
     grad_grad_loss = torch.add(
         (dloss_dlogits * grad_grad_logits).sum(1) - logprobs * smoothed @ grad_grad_weight,
         grad_grad_probabilities_times_logprobs @ weight,
         alpha=label_smoothing - 1,
     )
+    grad_weight = (label_smoothing - 1) * (grad_loss @ grad_grad_probabilities_times_logprobs)
+    grad_grad_weight_times_grad_loss = grad_grad_weight * grad_loss[:, None]
+    grad_logprobs = -grad_grad_weight_times_grad_loss
+    grad_logprobs = grad_logprobs * smoothed
+    grad_logprobs = grad_logprobs.addcmul(
+        grad_loss[:, None] * weight, grad_grad_probabilities, value=label_smoothing - 1
+    )
+    grad_smoothed = -grad_grad_weight_times_grad_loss
+    grad_smoothed = grad_smoothed * logprobs
+    grad_dloss_dlogits = grad_loss[:, None] * grad_grad_logits
     return grad_grad_loss, grad_weight, grad_logprobs, grad_smoothed, grad_dloss_dlogits
 
 
@@ -7291,19 +7296,19 @@ def residuals_backward_target_weight_none_label_smoothing(
     p = torch.exp(logprobs)
     smoothed_dot_weight = smoothed @ weight
     grad_dloss_dlogits_dot_p = (grad_dloss_dlogits * p).sum(1)
-    grad_weight = grad_dloss_dlogits_dot_p @ smoothed - (grad_dloss_dlogits * smoothed).sum(0)
-    grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
-    grad_probabilities = grad_probabilities.sub(
-        grad_dloss_dlogits_dot_p[:, None], alpha=label_smoothing - 1
-    )
-    grad_probabilities = grad_probabilities * weight
-    grad_probabilities = grad_probabilities.sub(grad_smoothed, alpha=label_smoothing - 1)
     grad_logits = torch.addcmul(
         grad_logprobs,
         (grad_dloss_dlogits - grad_dloss_dlogits_dot_p[:, None]) * smoothed_dot_weight[:, None]
         - grad_logprobs.sum(1, keepdim=True),
         p,
     )
+    grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
+    grad_probabilities = grad_probabilities.sub(
+        grad_dloss_dlogits_dot_p[:, None], alpha=label_smoothing - 1
+    )
+    grad_probabilities = grad_probabilities * weight
+    grad_probabilities = grad_probabilities.sub(grad_smoothed, alpha=label_smoothing - 1)
+    grad_weight = grad_dloss_dlogits_dot_p @ smoothed - (grad_dloss_dlogits * smoothed).sum(0)
     return grad_logits, grad_probabilities, grad_weight
 
 

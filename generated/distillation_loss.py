@@ -114,8 +114,8 @@ def double_backward(
         grad_grad_loss, grad_dloss_dlogits.
     """
     dloss_dlogits = residuals.dloss_dlogits
-    grad_dloss_dlogits = grad_loss * grad_grad_logits
     grad_grad_loss = (dloss_dlogits * grad_grad_logits).sum()
+    grad_dloss_dlogits = grad_loss * grad_grad_logits
     return grad_grad_loss, grad_dloss_dlogits
 
 

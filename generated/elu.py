@@ -88,8 +88,8 @@ def double_backward(
     x_positive = x > 0
     exp_x = torch.exp(x)
     exp_x_scaled_or_one = (alpha * exp_x).masked_fill(x_positive, 1)
-    grad_x = alpha * (grad_grad_x * grad_y) * exp_x.masked_fill(x_positive, 0)
     grad_grad_y = exp_x_scaled_or_one * grad_grad_x
+    grad_x = alpha * (grad_grad_x * grad_y) * exp_x.masked_fill(x_positive, 0)
     return grad_grad_y, grad_x
 
 

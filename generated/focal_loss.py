@@ -135,13 +135,16 @@ def double_backward(
         value=gamma,
     )
     first_grad_right = grad_loss / N * right_terms
-    grad_p = (-first_grad_right)[:, None] * grad_grad_logits
     grad_grad_logits_at_target_adjusted = grad_grad_logits.gather(1, target[:, None]).squeeze(1) - (
         grad_grad_logits * p
     ).sum(1)
+    grad_grad_loss = (grad_grad_logits_at_target_adjusted * right_terms).mean()
     wrong_or_one_power_masked = wrong_or_one_power.masked_fill(wrong_is_zero, 0)
     grad_grad_logits_at_target_adjusted_scaled = (
         gamma / (N or torch.nan) * grad_loss * grad_grad_logits_at_target_adjusted
+    )
+    grad_right = (
+        grad_grad_logits_at_target_adjusted_scaled * one_minus_wrong * wrong_or_one_power_masked
     )
     grad_wrong = (
         torch.addcmul(
@@ -152,10 +155,7 @@ def double_backward(
         )
         * grad_grad_logits_at_target_adjusted_scaled
     )
-    grad_right = (
-        grad_grad_logits_at_target_adjusted_scaled * one_minus_wrong * wrong_or_one_power_masked
-    )
-    grad_grad_loss = (grad_grad_logits_at_target_adjusted * right_terms).mean()
+    grad_p = (-first_grad_right)[:, None] * grad_grad_logits
     return grad_grad_loss, grad_right, grad_wrong, grad_p
 
 
@@ -384,13 +384,16 @@ def double_backward_sum(
         value=gamma,
     )
     first_grad_right = grad_loss * right_terms
-    grad_p = (-first_grad_right)[:, None] * grad_grad_logits
     grad_grad_logits_at_target_adjusted = grad_grad_logits.gather(1, target[:, None]).squeeze(1) - (
         grad_grad_logits * p
     ).sum(1)
+    grad_grad_loss = (grad_grad_logits_at_target_adjusted * right_terms).sum()
     wrong_or_one_power_masked = wrong_or_one_power.masked_fill(wrong_is_zero, 0)
     grad_grad_logits_at_target_adjusted_scaled = (
         gamma * grad_loss * grad_grad_logits_at_target_adjusted
+    )
+    grad_right = (
+        grad_grad_logits_at_target_adjusted_scaled * one_minus_wrong * wrong_or_one_power_masked
     )
     grad_wrong = (
         torch.addcmul(
@@ -401,10 +404,7 @@ def double_backward_sum(
         )
         * grad_grad_logits_at_target_adjusted_scaled
     )
-    grad_right = (
-        grad_grad_logits_at_target_adjusted_scaled * one_minus_wrong * wrong_or_one_power_masked
-    )
-    grad_grad_loss = (grad_grad_logits_at_target_adjusted * right_terms).sum()
+    grad_p = (-first_grad_right)[:, None] * grad_grad_logits
     return grad_grad_loss, grad_right, grad_wrong, grad_p
 
 
@@ -607,13 +607,16 @@ def double_backward_none(
         value=gamma,
     )
     first_grad_right = grad_loss * right_terms
-    grad_p = (-first_grad_right)[:, None] * grad_grad_logits
     grad_grad_logits_at_target_adjusted = grad_grad_logits.gather(1, target[:, None]).squeeze(1) - (
         grad_grad_logits * p
     ).sum(1)
+    grad_grad_loss = grad_grad_logits_at_target_adjusted * right_terms
     wrong_or_one_power_masked = wrong_or_one_power.masked_fill(wrong_is_zero, 0)
     grad_grad_logits_at_target_adjusted_scaled = (
         gamma * grad_grad_logits_at_target_adjusted * grad_loss
+    )
+    grad_right = (
+        grad_grad_logits_at_target_adjusted_scaled * one_minus_wrong * wrong_or_one_power_masked
     )
     grad_wrong = (
         torch.addcmul(
@@ -624,10 +627,7 @@ def double_backward_none(
         )
         * grad_grad_logits_at_target_adjusted_scaled
     )
-    grad_right = (
-        grad_grad_logits_at_target_adjusted_scaled * one_minus_wrong * wrong_or_one_power_masked
-    )
-    grad_grad_loss = grad_grad_logits_at_target_adjusted * right_terms
+    grad_p = (-first_grad_right)[:, None] * grad_grad_logits
     return grad_grad_loss, grad_right, grad_wrong, grad_p
 
 

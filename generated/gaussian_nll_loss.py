@@ -10,9 +10,9 @@
 
 The gradients, given grad_loss:
 
-    grad_var[n]    = grad_loss*(1 - x_minus_target[n]**2/safe[n])/(2*N*safe[n])
-    grad_target[n] = -grad_loss*x_minus_target[n]/(N*safe[n])
     grad_x[n]      = grad_loss*x_minus_target[n]/(N*safe[n])
+    grad_target[n] = -grad_loss*x_minus_target[n]/(N*safe[n])
+    grad_var[n]    = grad_loss*(1 - x_minus_target[n]**2/safe[n])/(2*N*safe[n])
 """
 
 from collections.abc import Sequence
@@ -96,9 +96,9 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_over_safe = grad_loss / safe
-    grad_var = (1 - x_minus_target**2 / safe) * grad_loss_over_safe / (2 * N)
     grad_x = grad_loss_over_safe / N * x_minus_target
     grad_target = -grad_x
+    grad_var = (1 - x_minus_target**2 / safe) * grad_loss_over_safe / (2 * N)
     return Gradients(grad_x, grad_target, grad_var)
 
 
@@ -119,10 +119,6 @@ def double_backward(
     safe, x_minus_target = residuals
     (N,) = safe.shape
     grad_loss_over_safe = grad_loss / safe
-    grad_loss_over_safe_scaled = grad_loss_over_safe / N
-    grad_x_minus_target = (
-        grad_grad_x - grad_grad_target - grad_grad_var * x_minus_target / safe
-    ) * grad_loss_over_safe_scaled
     x_minus_target_squared = x_minus_target**2
     grad_grad_target_terms = torch.addcmul(
         (1 - x_minus_target_squared / safe) * grad_grad_var / N,
@@ -130,6 +126,8 @@ def double_backward(
         x_minus_target,
         value=2 / (N or torch.nan),
     )
+    grad_grad_loss = (grad_grad_target_terms / safe).sum() / 2
+    grad_loss_over_safe_scaled = grad_loss_over_safe / N
     grad_safe = (
         safe**-2
         / 2
@@ -140,7 +138,9 @@ def double_backward(
             value=-1,
         )
     )
-    grad_grad_loss = (grad_grad_target_terms / safe).sum() / 2
+    grad_x_minus_target = (
+        grad_grad_x - grad_grad_target - grad_grad_var * x_minus_target / safe
+    ) * grad_loss_over_safe_scaled
     return grad_grad_loss, grad_safe, grad_x_minus_target
 
 
@@ -152,9 +152,9 @@ def residuals_backward(
     Returns:
         grad_x, grad_target, grad_var.
     """
-    grad_var = grad_safe.clone()
-    grad_target = -grad_x_minus_target
     grad_x = grad_x_minus_target.clone()
+    grad_target = -grad_x_minus_target
+    grad_var = grad_safe.clone()
     return grad_x, grad_target, grad_var
 
 
@@ -173,9 +173,9 @@ def value_and_grad(
     x_minus_target_squared_over_safe = x_minus_target**2 / safe
     each = torch.add(x_minus_target_squared_over_safe / 2, torch.log(safe), alpha=0.5)
     loss = each.mean()
-    grad_var = (1 - x_minus_target_squared_over_safe) / safe / (2 * N)
     grad_x = x_minus_target / safe / N
     grad_target = -grad_x
+    grad_var = (1 - x_minus_target_squared_over_safe) / safe / (2 * N)
     return loss, Gradients(grad_x, grad_target, grad_var)
 
 
@@ -295,9 +295,9 @@ def forward_sum(
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_var[n]    = grad_loss*(1 - x_minus_target[n]**2/safe[n])/(2*safe[n])
-        grad_target[n] = -grad_loss*x_minus_target[n]/safe[n]
         grad_x[n]      = grad_loss*x_minus_target[n]/safe[n]
+        grad_target[n] = -grad_loss*x_minus_target[n]/safe[n]
+        grad_var[n]    = grad_loss*(1 - x_minus_target[n]**2/safe[n])/(2*safe[n])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -313,9 +313,9 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_over_safe = grad_loss / safe
-    grad_var = (-0.5 * (x_minus_target**2 / safe) + 0.5) * grad_loss_over_safe
     grad_x = grad_loss_over_safe * x_minus_target
     grad_target = -grad_x
+    grad_var = (-0.5 * (x_minus_target**2 / safe) + 0.5) * grad_loss_over_safe
     return SumGradients(grad_x, grad_target, grad_var)
 
 
@@ -335,9 +335,6 @@ def double_backward_sum(
     """
     safe, x_minus_target = residuals
     grad_loss_over_safe = grad_loss / safe
-    grad_x_minus_target = (
-        grad_grad_x - grad_grad_target - grad_grad_var * x_minus_target / safe
-    ) * grad_loss_over_safe
     x_minus_target_squared = x_minus_target**2
     grad_grad_target_terms = torch.addcmul(
         (1 - x_minus_target_squared / safe) * grad_grad_var,
@@ -345,6 +342,7 @@ def double_backward_sum(
         x_minus_target,
         value=2,
     )
+    grad_grad_loss = (grad_grad_target_terms / safe).sum() / 2
     grad_safe = (
         safe**-2
         / 2
@@ -355,7 +353,9 @@ def double_backward_sum(
             value=-1,
         )
     )
-    grad_grad_loss = (grad_grad_target_terms / safe).sum() / 2
+    grad_x_minus_target = (
+        grad_grad_x - grad_grad_target - grad_grad_var * x_minus_target / safe
+    ) * grad_loss_over_safe
     return grad_grad_loss, grad_safe, grad_x_minus_target
 
 
@@ -367,9 +367,9 @@ def residuals_backward_sum(
     Returns:
         grad_x, grad_target, grad_var.
     """
-    grad_var = grad_safe.clone()
-    grad_target = -grad_x_minus_target
     grad_x = grad_x_minus_target.clone()
+    grad_target = -grad_x_minus_target
+    grad_var = grad_safe.clone()
     return grad_x, grad_target, grad_var
 
 
@@ -488,9 +488,9 @@ def forward_none(
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_var[n]    = grad_loss[n]*(1 - x_minus_target[n]**2/safe[n])/(2*safe[n])
-        grad_target[n] = -grad_loss[n]*x_minus_target[n]/safe[n]
         grad_x[n]      = grad_loss[n]*x_minus_target[n]/safe[n]
+        grad_target[n] = -grad_loss[n]*x_minus_target[n]/safe[n]
+        grad_var[n]    = grad_loss[n]*(1 - x_minus_target[n]**2/safe[n])/(2*safe[n])
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -509,9 +509,9 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_loss_over_safe = grad_loss / safe
-    grad_var = (-0.5 * (x_minus_target**2 / safe) + 0.5) * grad_loss_over_safe
     grad_x = grad_loss_over_safe * x_minus_target
     grad_target = -grad_x
+    grad_var = (-0.5 * (x_minus_target**2 / safe) + 0.5) * grad_loss_over_safe
     return NoneGradients(grad_x, grad_target, grad_var)
 
 
@@ -532,14 +532,7 @@ def double_backward_none(
     safe, x_minus_target = residuals
     grad_loss_over_safe = grad_loss / safe
     grad_grad_var_scaled = grad_grad_var * x_minus_target / safe
-    grad_grad_x_adjusted = grad_grad_x - grad_grad_target - grad_grad_var_scaled
-    grad_x_minus_target = grad_grad_x_adjusted * grad_loss_over_safe
     grad_grad_var_scaled_1 = grad_grad_var / 2
-    grad_safe = (
-        torch.addcmul(-grad_grad_var_scaled_1, grad_grad_x_adjusted, x_minus_target, value=-1)
-        * grad_loss_over_safe
-        / safe
-    )
     grad_grad_loss = (
         torch.addcmul(
             grad_grad_var_scaled_1,
@@ -548,6 +541,13 @@ def double_backward_none(
         )
         / safe
     )
+    grad_grad_target_adjusted = grad_grad_target - grad_grad_x + grad_grad_var_scaled
+    grad_safe = (
+        (grad_grad_target_adjusted * x_minus_target - grad_grad_var_scaled_1)
+        * grad_loss_over_safe
+        / safe
+    )
+    grad_x_minus_target = -grad_grad_target_adjusted * grad_loss_over_safe
     return grad_grad_loss, grad_safe, grad_x_minus_target
 
 
@@ -559,9 +559,9 @@ def residuals_backward_none(
     Returns:
         grad_x, grad_target, grad_var.
     """
-    grad_var = grad_safe.clone()
-    grad_target = -grad_x_minus_target
     grad_x = grad_x_minus_target.clone()
+    grad_target = -grad_x_minus_target
+    grad_var = grad_safe.clone()
     return grad_x, grad_target, grad_var
 
 
@@ -683,9 +683,9 @@ def forward_full(
 def backward_full(grad_loss: Tensor, residuals: FullResiduals) -> FullGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_var[n]    = grad_loss*(1 - x_minus_target[n]**2/safe[n])/(2*N*safe[n])
-        grad_target[n] = -grad_loss*x_minus_target[n]/(N*safe[n])
         grad_x[n]      = grad_loss*x_minus_target[n]/(N*safe[n])
+        grad_target[n] = -grad_loss*x_minus_target[n]/(N*safe[n])
+        grad_var[n]    = grad_loss*(1 - x_minus_target[n]**2/safe[n])/(2*N*safe[n])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -702,9 +702,9 @@ def backward_full(grad_loss: Tensor, residuals: FullResiduals) -> FullGradients:
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_over_safe = grad_loss / safe
-    grad_var = (1 - x_minus_target**2 / safe) * grad_loss_over_safe / (2 * N)
     grad_x = grad_loss_over_safe / N * x_minus_target
     grad_target = -grad_x
+    grad_var = (1 - x_minus_target**2 / safe) * grad_loss_over_safe / (2 * N)
     return FullGradients(grad_x, grad_target, grad_var)
 
 
@@ -725,10 +725,6 @@ def double_backward_full(
     safe, x_minus_target = residuals
     (N,) = safe.shape
     grad_loss_over_safe = grad_loss / safe
-    grad_loss_over_safe_scaled = grad_loss_over_safe / N
-    grad_x_minus_target = (
-        grad_grad_x - grad_grad_target - grad_grad_var * x_minus_target / safe
-    ) * grad_loss_over_safe_scaled
     x_minus_target_squared = x_minus_target**2
     grad_grad_target_terms = torch.addcmul(
         (1 - x_minus_target_squared / safe) * grad_grad_var / N,
@@ -736,6 +732,8 @@ def double_backward_full(
         x_minus_target,
         value=2 / (N or torch.nan),
     )
+    grad_grad_loss = (grad_grad_target_terms / safe).sum() / 2
+    grad_loss_over_safe_scaled = grad_loss_over_safe / N
     grad_safe = (
         safe**-2
         / 2
@@ -746,7 +744,9 @@ def double_backward_full(
             value=-1,
         )
     )
-    grad_grad_loss = (grad_grad_target_terms / safe).sum() / 2
+    grad_x_minus_target = (
+        grad_grad_x - grad_grad_target - grad_grad_var * x_minus_target / safe
+    ) * grad_loss_over_safe_scaled
     return grad_grad_loss, grad_safe, grad_x_minus_target
 
 
@@ -758,9 +758,9 @@ def residuals_backward_full(
     Returns:
         grad_x, grad_target, grad_var.
     """
-    grad_var = grad_safe.clone()
-    grad_target = -grad_x_minus_target
     grad_x = grad_x_minus_target.clone()
+    grad_target = -grad_x_minus_target
+    grad_var = grad_safe.clone()
     return grad_x, grad_target, grad_var
 
 
@@ -882,9 +882,9 @@ def forward_full_sum(
 def backward_full_sum(grad_loss: Tensor, residuals: FullSumResiduals) -> FullSumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_var[n]    = grad_loss*(1 - x_minus_target[n]**2/safe[n])/(2*safe[n])
-        grad_target[n] = -grad_loss*x_minus_target[n]/safe[n]
         grad_x[n]      = grad_loss*x_minus_target[n]/safe[n]
+        grad_target[n] = -grad_loss*x_minus_target[n]/safe[n]
+        grad_var[n]    = grad_loss*(1 - x_minus_target[n]**2/safe[n])/(2*safe[n])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -900,9 +900,9 @@ def backward_full_sum(grad_loss: Tensor, residuals: FullSumResiduals) -> FullSum
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_over_safe = grad_loss / safe
-    grad_var = (-0.5 * (x_minus_target**2 / safe) + 0.5) * grad_loss_over_safe
     grad_x = grad_loss_over_safe * x_minus_target
     grad_target = -grad_x
+    grad_var = (-0.5 * (x_minus_target**2 / safe) + 0.5) * grad_loss_over_safe
     return FullSumGradients(grad_x, grad_target, grad_var)
 
 
@@ -922,9 +922,6 @@ def double_backward_full_sum(
     """
     safe, x_minus_target = residuals
     grad_loss_over_safe = grad_loss / safe
-    grad_x_minus_target = (
-        grad_grad_x - grad_grad_target - grad_grad_var * x_minus_target / safe
-    ) * grad_loss_over_safe
     x_minus_target_squared = x_minus_target**2
     grad_grad_target_terms = torch.addcmul(
         (1 - x_minus_target_squared / safe) * grad_grad_var,
@@ -932,6 +929,7 @@ def double_backward_full_sum(
         x_minus_target,
         value=2,
     )
+    grad_grad_loss = (grad_grad_target_terms / safe).sum() / 2
     grad_safe = (
         safe**-2
         / 2
@@ -942,7 +940,9 @@ def double_backward_full_sum(
             value=-1,
         )
     )
-    grad_grad_loss = (grad_grad_target_terms / safe).sum() / 2
+    grad_x_minus_target = (
+        grad_grad_x - grad_grad_target - grad_grad_var * x_minus_target / safe
+    ) * grad_loss_over_safe
     return grad_grad_loss, grad_safe, grad_x_minus_target
 
 
@@ -954,9 +954,9 @@ def residuals_backward_full_sum(
     Returns:
         grad_x, grad_target, grad_var.
     """
-    grad_var = grad_safe.clone()
-    grad_target = -grad_x_minus_target
     grad_x = grad_x_minus_target.clone()
+    grad_target = -grad_x_minus_target
+    grad_var = grad_safe.clone()
     return grad_x, grad_target, grad_var
 
 
@@ -1079,9 +1079,9 @@ def forward_full_none(
 def backward_full_none(grad_loss: Tensor, residuals: FullNoneResiduals) -> FullNoneGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_var[n]    = grad_loss[n]*(1 - x_minus_target[n]**2/safe[n])/(2*safe[n])
-        grad_target[n] = -grad_loss[n]*x_minus_target[n]/safe[n]
         grad_x[n]      = grad_loss[n]*x_minus_target[n]/safe[n]
+        grad_target[n] = -grad_loss[n]*x_minus_target[n]/safe[n]
+        grad_var[n]    = grad_loss[n]*(1 - x_minus_target[n]**2/safe[n])/(2*safe[n])
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -1100,9 +1100,9 @@ def backward_full_none(grad_loss: Tensor, residuals: FullNoneResiduals) -> FullN
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_loss_over_safe = grad_loss / safe
-    grad_var = (-0.5 * (x_minus_target**2 / safe) + 0.5) * grad_loss_over_safe
     grad_x = grad_loss_over_safe * x_minus_target
     grad_target = -grad_x
+    grad_var = (-0.5 * (x_minus_target**2 / safe) + 0.5) * grad_loss_over_safe
     return FullNoneGradients(grad_x, grad_target, grad_var)
 
 
@@ -1123,14 +1123,7 @@ def double_backward_full_none(
     safe, x_minus_target = residuals
     grad_loss_over_safe = grad_loss / safe
     grad_grad_var_scaled = grad_grad_var * x_minus_target / safe
-    grad_grad_x_adjusted = grad_grad_x - grad_grad_target - grad_grad_var_scaled
-    grad_x_minus_target = grad_grad_x_adjusted * grad_loss_over_safe
     grad_grad_var_scaled_1 = grad_grad_var / 2
-    grad_safe = (
-        torch.addcmul(-grad_grad_var_scaled_1, grad_grad_x_adjusted, x_minus_target, value=-1)
-        * grad_loss_over_safe
-        / safe
-    )
     grad_grad_loss = (
         torch.addcmul(
             grad_grad_var_scaled_1,
@@ -1139,6 +1132,13 @@ def double_backward_full_none(
         )
         / safe
     )
+    grad_grad_target_adjusted = grad_grad_target - grad_grad_x + grad_grad_var_scaled
+    grad_safe = (
+        (grad_grad_target_adjusted * x_minus_target - grad_grad_var_scaled_1)
+        * grad_loss_over_safe
+        / safe
+    )
+    grad_x_minus_target = -grad_grad_target_adjusted * grad_loss_over_safe
     return grad_grad_loss, grad_safe, grad_x_minus_target
 
 
@@ -1150,9 +1150,9 @@ def residuals_backward_full_none(
     Returns:
         grad_x, grad_target, grad_var.
     """
-    grad_var = grad_safe.clone()
-    grad_target = -grad_x_minus_target
     grad_x = grad_x_minus_target.clone()
+    grad_target = -grad_x_minus_target
+    grad_var = grad_safe.clone()
     return grad_x, grad_target, grad_var
 
 

@@ -8,9 +8,9 @@
 
 The gradients, given grad_y:
 
-    grad_b[n,k] = grad_y[n,k]*a[n,k]*(1 + erf_scaled_a[n,k])/2
     grad_a[n,k] = grad_y[n,k]*b[n,k]
                   *(1/2 + erf_scaled_a[n,k]/2 + sqrt(2)*a[n,k]*exp(-a[n,k]**2/2)/(2*sqrt(pi)))
+    grad_b[n,k] = grad_y[n,k]*a[n,k]*(1 + erf_scaled_a[n,k])/2
 """
 
 import math
@@ -89,15 +89,15 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
         raise RuntimeError(
             f"grad_y must have shape (N, K) where N = {N}, K = {K}, got {[*grad_y.shape]}"
         )
-    grad_b = erf_scaled_a + 1
-    grad_b *= a
-    grad_b /= 2
-    grad_b = grad_b * grad_y
     grad_a = erf_scaled_a / 2
     grad_a.addcmul_(a, torch.exp(-0.5 * a**2), value=1 / (2 * torch.pi) ** 0.5)
     grad_a += 0.5
     grad_a = grad_a * b
     grad_a = grad_a * grad_y
+    grad_b = erf_scaled_a + 1
+    grad_b *= a
+    grad_b /= 2
+    grad_b = grad_b * grad_y
     return Gradients(grad_a, grad_b)
 
 
@@ -114,27 +114,27 @@ def double_backward(
     a, b, erf_scaled_a = residuals
     a_squared = a**2
     exp_scaled_a_squared = torch.exp(-0.5 * a_squared)
-    grad_grad_a_scaled = b * grad_grad_a
-    grad_grad_a_scaled = grad_grad_a_scaled * grad_y
-    grad_grad_b_scaled_1 = grad_grad_b / 2
-    grad_erf_scaled_a = a * grad_grad_b_scaled_1
-    grad_erf_scaled_a = grad_erf_scaled_a * grad_y
-    grad_erf_scaled_a = grad_erf_scaled_a.add(grad_grad_a_scaled, alpha=0.5)
     erf_scaled_a_adjusted = (
         torch.addcmul(erf_scaled_a, a, exp_scaled_a_squared, value=(2 / torch.pi) ** 0.5) + 1
     )
+    one_plus_erf_scaled_a = erf_scaled_a + 1
+    grad_grad_b_scaled_1 = grad_grad_b / 2
+    grad_grad_b_scaled = grad_grad_b_scaled_1 * one_plus_erf_scaled_a
     grad_grad_a_scaled_1 = erf_scaled_a_adjusted / 2
     grad_grad_a_scaled_1 = grad_grad_a_scaled_1 * grad_grad_a
-    grad_b = grad_grad_a_scaled_1 * grad_y
-    one_plus_erf_scaled_a = erf_scaled_a + 1
-    grad_grad_b_scaled = grad_grad_b_scaled_1 * one_plus_erf_scaled_a
+    grad_grad_y = a * grad_grad_b_scaled
+    grad_grad_y = grad_grad_y.addcmul(b, grad_grad_a_scaled_1)
+    grad_grad_a_scaled = b * grad_grad_a
+    grad_grad_a_scaled = grad_grad_a_scaled * grad_y
     grad_a = grad_grad_b_scaled * grad_y
     grad_a = grad_a.addcmul(
         (-1 / (2 * torch.pi) ** 0.5 * a_squared + 1 / (2 * torch.pi) ** 0.5) * grad_grad_a_scaled,
         exp_scaled_a_squared,
     )
-    grad_grad_y = a * grad_grad_b_scaled
-    grad_grad_y = grad_grad_y.addcmul(b, grad_grad_a_scaled_1)
+    grad_b = grad_grad_a_scaled_1 * grad_y
+    grad_erf_scaled_a = a * grad_grad_b_scaled_1
+    grad_erf_scaled_a = grad_erf_scaled_a * grad_y
+    grad_erf_scaled_a = grad_erf_scaled_a.add(grad_grad_a_scaled, alpha=0.5)
     return grad_grad_y, grad_a, grad_b, grad_erf_scaled_a
 
 

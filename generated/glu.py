@@ -8,8 +8,8 @@
 
 The gradients, given grad_y:
 
-    grad_b[n,k] = grad_y[n,k]*y[n,k]*(1 - sigmoid_b[n,k])
     grad_a[n,k] = grad_y[n,k]*sigmoid_b[n,k]
+    grad_b[n,k] = grad_y[n,k]*y[n,k]*(1 - sigmoid_b[n,k])
 """
 
 import math
@@ -84,10 +84,10 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
         raise RuntimeError(
             f"grad_y must have shape (N, K) where N = {N}, K = {K}, got {[*grad_y.shape]}"
         )
+    grad_a = grad_y * sigmoid_b
     grad_b = 1 - sigmoid_b
     grad_b = grad_b * grad_y
     grad_b = grad_b * y
-    grad_a = grad_y * sigmoid_b
     return Gradients(grad_a, grad_b)
 
 
@@ -103,13 +103,13 @@ def double_backward(
     """
     sigmoid_b, y = residuals
     one_minus_sigmoid_b = 1 - sigmoid_b
-    grad_y = first_grad_y * grad_grad_b
-    grad_y = grad_y * one_minus_sigmoid_b
     grad_grad_b_times_y = grad_grad_b * y
-    grad_sigmoid_b = first_grad_y * grad_grad_a
-    grad_sigmoid_b = grad_sigmoid_b.addcmul(first_grad_y, grad_grad_b_times_y, value=-1)
     grad_grad_y = grad_grad_a * sigmoid_b
     grad_grad_y = grad_grad_y.addcmul(grad_grad_b_times_y, one_minus_sigmoid_b)
+    grad_sigmoid_b = first_grad_y * grad_grad_a
+    grad_sigmoid_b = grad_sigmoid_b.addcmul(first_grad_y, grad_grad_b_times_y, value=-1)
+    grad_y = first_grad_y * grad_grad_b
+    grad_y = grad_y * one_minus_sigmoid_b
     return grad_grad_y, grad_sigmoid_b, grad_y
 
 

@@ -12,12 +12,12 @@
 The gradients, given grad_y:
 
     grad_x_hat[n,g,c,s] = weight[g,c]*grad_y[n,g,c,s]
-    grad_bias[g,c]      = sum_{n,s}(grad_y[n,g,c,s])
-    grad_weight[g,c]    = sum_{n,s}(grad_y[n,g,c,s]*x_hat[n,g,c,s])
     grad_x[n,g,c,s]     = rstd[n,g]
                           *(grad_x_hat[n,g,c,s] - sum_{c,s}(grad_x_hat[n,g,c,s])/(C*S)
                             - x_hat[n,g,c,s]*sum_{c,s}(grad_x_hat[n,g,c,s]*x_hat[n,g,c,s])
                             /(C*S))
+    grad_weight[g,c]    = sum_{n,s}(grad_y[n,g,c,s]*x_hat[n,g,c,s])
+    grad_bias[g,c]      = sum_{n,s}(grad_y[n,g,c,s])
 """
 
 import math
@@ -113,11 +113,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
             f"got {[*grad_y.shape]}"
         )
     grad_x_hat = weight[:, :, None] * grad_y
-    grad_bias = grad_y.sum((0, 3))
-    grad_weight = (grad_y * x_hat).sum((0, 3))
     grad_x = grad_x_hat - grad_x_hat.mean((2, 3), keepdim=True)
     grad_x = grad_x.addcmul((grad_x_hat * x_hat).mean((2, 3), keepdim=True), x_hat, value=-1)
     grad_x *= rstd[:, :, None, None]
+    grad_weight = (grad_y * x_hat).sum((0, 3))
+    grad_bias = grad_y.sum((0, 3))
     return Gradients(grad_x, grad_weight, grad_bias)
 
 
@@ -150,6 +150,12 @@ def double_backward(
         grad_grad_x_dot_x_hat_scaled[:, :, None, None], x_hat, value=-1
     )
     grad_grad_x_hat = grad_grad_x_hat * rstd[:, :, None, None]
+    grad_grad_y = torch.addcmul(grad_grad_bias[:, :, None], grad_grad_weight[:, :, None], x_hat)
+    grad_grad_y = grad_grad_y.addcmul(weight[:, :, None], grad_grad_x_hat)
+    grad_weight = (grad_grad_x_hat * grad_y).sum((0, 3))
+    grad_rstd = (first_grad_x_hat * grad_grad_x).sum((2, 3))
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_dot_x_hat, grad_x_hat_times_x_hat_mean, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_x_hat_mean, value=-1)
     grad_x_hat = grad_grad_weight[:, :, None] * grad_y
     grad_x_hat = grad_x_hat.addcmul(
         rstd[:, :, None, None],
@@ -158,12 +164,6 @@ def double_backward(
         ),
         value=-1,
     )
-    grad_rstd = (first_grad_x_hat * grad_grad_x).sum((2, 3))
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_dot_x_hat, grad_x_hat_times_x_hat_mean, value=-1)
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_x_hat_mean, value=-1)
-    grad_weight = (grad_grad_x_hat * grad_y).sum((0, 3))
-    grad_grad_y = torch.addcmul(grad_grad_bias[:, :, None], grad_grad_weight[:, :, None], x_hat)
-    grad_grad_y = grad_grad_y.addcmul(weight[:, :, None], grad_grad_x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -315,11 +315,11 @@ def backward_no_bias(grad_y: Tensor, residuals: NoBiasResiduals) -> NoBiasGradie
     """Compute the gradients. No argument is written to.
 
         grad_x_hat[n,g,c,s] = weight[g,c]*grad_y[n,g,c,s]
-        grad_weight[g,c]    = sum_{n,s}(grad_y[n,g,c,s]*x_hat[n,g,c,s])
         grad_x[n,g,c,s]     = rstd[n,g]
                               *(grad_x_hat[n,g,c,s] - sum_{c,s}(grad_x_hat[n,g,c,s])/(C*S)
                                 - x_hat[n,g,c,s]*sum_{c,s}(grad_x_hat[n,g,c,s]*x_hat[n,g,c,s])
                                 /(C*S))
+        grad_weight[g,c]    = sum_{n,s}(grad_y[n,g,c,s]*x_hat[n,g,c,s])
 
     Args:
         grad_y: the gradient of y, shape (N, G, C, S).
@@ -339,10 +339,10 @@ def backward_no_bias(grad_y: Tensor, residuals: NoBiasResiduals) -> NoBiasGradie
             f"got {[*grad_y.shape]}"
         )
     grad_x_hat = weight[:, :, None] * grad_y
-    grad_weight = (grad_y * x_hat).sum((0, 3))
     grad_x = grad_x_hat - grad_x_hat.mean((2, 3), keepdim=True)
     grad_x = grad_x.addcmul((grad_x_hat * x_hat).mean((2, 3), keepdim=True), x_hat, value=-1)
     grad_x *= rstd[:, :, None, None]
+    grad_weight = (grad_y * x_hat).sum((0, 3))
     return NoBiasGradients(grad_x, grad_weight)
 
 
@@ -371,6 +371,12 @@ def double_backward_no_bias(
         grad_grad_x_dot_x_hat_scaled[:, :, None, None], x_hat, value=-1
     )
     grad_grad_x_hat = grad_grad_x_hat * rstd[:, :, None, None]
+    grad_grad_y = grad_grad_weight[:, :, None] * x_hat
+    grad_grad_y = grad_grad_y.addcmul(weight[:, :, None], grad_grad_x_hat)
+    grad_weight = (grad_grad_x_hat * grad_y).sum((0, 3))
+    grad_rstd = (first_grad_x_hat * grad_grad_x).sum((2, 3))
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_dot_x_hat, grad_x_hat_times_x_hat_mean, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_x_hat_mean, value=-1)
     grad_x_hat = grad_grad_weight[:, :, None] * grad_y
     grad_x_hat = grad_x_hat.addcmul(
         rstd[:, :, None, None],
@@ -379,12 +385,6 @@ def double_backward_no_bias(
         ),
         value=-1,
     )
-    grad_rstd = (first_grad_x_hat * grad_grad_x).sum((2, 3))
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_dot_x_hat, grad_x_hat_times_x_hat_mean, value=-1)
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_x_hat_mean, value=-1)
-    grad_weight = (grad_grad_x_hat * grad_y).sum((0, 3))
-    grad_grad_y = grad_grad_weight[:, :, None] * x_hat
-    grad_grad_y = grad_grad_y.addcmul(weight[:, :, None], grad_grad_x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -534,10 +534,10 @@ def forward_no_weight(
 def backward_no_weight(grad_y: Tensor, residuals: NoWeightResiduals) -> NoWeightGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_bias[g,c]  = sum_{n,s}(grad_y[n,g,c,s])
         grad_x[n,g,c,s] = rstd[n,g]
                           *(grad_y[n,g,c,s] - sum_{c,s}(grad_y[n,g,c,s])/(C*S)
                             - x_hat[n,g,c,s]*sum_{c,s}(grad_y[n,g,c,s]*x_hat[n,g,c,s])/(C*S))
+        grad_bias[g,c]  = sum_{n,s}(grad_y[n,g,c,s])
 
     Args:
         grad_y: the gradient of y, shape (N, G, C, S).
@@ -556,10 +556,10 @@ def backward_no_weight(grad_y: Tensor, residuals: NoWeightResiduals) -> NoWeight
             f"grad_y must have shape (N, G, C, S) where N = {N}, G = {G}, C = {C}, S = {S}, "
             f"got {[*grad_y.shape]}"
         )
-    grad_bias = grad_y.sum((0, 3))
     grad_x = grad_y - grad_y.mean((2, 3), keepdim=True)
     grad_x = grad_x.addcmul((grad_y * x_hat).mean((2, 3), keepdim=True), x_hat, value=-1)
     grad_x *= rstd[:, :, None, None]
+    grad_bias = grad_y.sum((0, 3))
     return NoWeightGradients(grad_x, grad_bias)
 
 
@@ -578,14 +578,8 @@ def double_backward_no_weight(
     grad_y_mean = grad_y.mean((2, 3))
     grad_y_times_x_hat_mean = (grad_y * x_hat).mean((2, 3))
     grad_grad_x_dot_x_hat = (grad_grad_x * x_hat).sum((2, 3))
-    grad_grad_x_dot_x_hat_scaled = grad_grad_x_dot_x_hat / (C * S)
-    grad_x_hat = grad_grad_x_dot_x_hat_scaled[:, :, None, None] * grad_y
-    grad_x_hat = grad_x_hat.addcmul(grad_y_times_x_hat_mean[:, :, None, None], grad_grad_x)
-    grad_x_hat = grad_x_hat * (-rstd)[:, :, None, None]
     grad_grad_x_sum = grad_grad_x.sum((2, 3))
-    grad_rstd = (grad_grad_x * grad_y).sum((2, 3))
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_dot_x_hat, grad_y_times_x_hat_mean, value=-1)
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean, value=-1)
+    grad_grad_x_dot_x_hat_scaled = grad_grad_x_dot_x_hat / (C * S)
     grad_grad_y = torch.addcmul(
         grad_grad_bias[:, :, None],
         rstd[:, :, None, None],
@@ -593,6 +587,12 @@ def double_backward_no_weight(
             grad_grad_x, grad_grad_x_sum[:, :, None, None], alpha=1 / (C * S or torch.nan)
         ).addcmul(grad_grad_x_dot_x_hat_scaled[:, :, None, None], x_hat, value=-1),
     )
+    grad_rstd = (grad_grad_x * grad_y).sum((2, 3))
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_dot_x_hat, grad_y_times_x_hat_mean, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean, value=-1)
+    grad_x_hat = grad_grad_x_dot_x_hat_scaled[:, :, None, None] * grad_y
+    grad_x_hat = grad_x_hat.addcmul(grad_y_times_x_hat_mean[:, :, None, None], grad_grad_x)
+    grad_x_hat = grad_x_hat * (-rstd)[:, :, None, None]
     return grad_grad_y, grad_rstd, grad_x_hat
 
 
@@ -776,19 +776,19 @@ def double_backward_no_weight_no_bias(
     grad_y_mean = first_grad_y.mean((2, 3))
     grad_y_times_y_mean = (first_grad_y * y).mean((2, 3))
     grad_grad_x_dot_y = (grad_grad_x * y).sum((2, 3))
-    grad_grad_x_dot_y_scaled = grad_grad_x_dot_y / (C * S)
-    grad_y = grad_grad_x_dot_y_scaled[:, :, None, None] * first_grad_y
-    grad_y = grad_y.addcmul(grad_y_times_y_mean[:, :, None, None], grad_grad_x)
-    grad_y = grad_y * (-rstd)[:, :, None, None]
     grad_grad_x_sum = grad_grad_x.sum((2, 3))
-    grad_rstd = (first_grad_y * grad_grad_x).sum((2, 3))
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_dot_y, grad_y_times_y_mean, value=-1)
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean, value=-1)
+    grad_grad_x_dot_y_scaled = grad_grad_x_dot_y / (C * S)
     grad_grad_y = torch.sub(
         grad_grad_x, grad_grad_x_sum[:, :, None, None], alpha=1 / (C * S or torch.nan)
     )
     grad_grad_y = grad_grad_y.addcmul(grad_grad_x_dot_y_scaled[:, :, None, None], y, value=-1)
     grad_grad_y = grad_grad_y * rstd[:, :, None, None]
+    grad_rstd = (first_grad_y * grad_grad_x).sum((2, 3))
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_dot_y, grad_y_times_y_mean, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean, value=-1)
+    grad_y = grad_grad_x_dot_y_scaled[:, :, None, None] * first_grad_y
+    grad_y = grad_y.addcmul(grad_y_times_y_mean[:, :, None, None], grad_grad_x)
+    grad_y = grad_y * (-rstd)[:, :, None, None]
     return grad_grad_y, grad_rstd, grad_y
 
 

@@ -86,8 +86,8 @@ def double_backward(
     x_low = x <= -3
     x_low_1 = x < 3
     x_terms_or_one_masked = torch.where(x_low_1, x / 3 + 0.5, 1).masked_fill(x_low, 0)
-    grad_x = torch.where(x_low_1, grad_grad_x / 3 * grad_y, 0).masked_fill(x_low, 0)
     grad_grad_y = grad_grad_x * x_terms_or_one_masked
+    grad_x = torch.where(x_low_1, grad_grad_x / 3 * grad_y, 0).masked_fill(x_low, 0)
     return grad_grad_y, grad_x
 
 

@@ -110,8 +110,8 @@ def double_backward(
     margin_minus_x_terms = residuals.margin_minus_x_terms
     (N,) = margin_minus_x_terms.shape
     grad_loss_scaled = grad_loss / N
-    grad_margin_minus_x_terms = grad_loss_scaled * grad_grad_x
     grad_grad_loss = (grad_grad_x * margin_minus_x_terms).mean()
+    grad_margin_minus_x_terms = grad_loss_scaled * grad_grad_x
     return grad_grad_loss, grad_margin_minus_x_terms
 
 
@@ -292,8 +292,8 @@ def double_backward_sum(
         grad_grad_loss, grad_dloss_dx.
     """
     dloss_dx = residuals.dloss_dx
-    grad_dloss_dx = grad_loss * grad_grad_x
     grad_grad_loss = (dloss_dx * grad_grad_x).sum()
+    grad_dloss_dx = grad_loss * grad_grad_x
     return grad_grad_loss, grad_dloss_dx
 
 
@@ -450,8 +450,8 @@ def double_backward_none(
         grad_grad_loss, grad_dloss_dx.
     """
     dloss_dx = residuals.dloss_dx
-    grad_dloss_dx = grad_grad_x * grad_loss
     grad_grad_loss = dloss_dx * grad_grad_x
+    grad_dloss_dx = grad_grad_x * grad_loss
     return grad_grad_loss, grad_dloss_dx
 
 

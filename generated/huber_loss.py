@@ -104,8 +104,8 @@ def double_backward(
     abs_off_mask = abs_off > delta
     sign_off_scaled_or_off = torch.where(abs_off_mask, delta * torch.sign(off), off)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
-    grad_off = (grad_loss / N * grad_grad_x_minus_grad_grad_target).masked_fill(abs_off_mask, 0)
     grad_grad_loss = (grad_grad_x_minus_grad_grad_target * sign_off_scaled_or_off).mean()
+    grad_off = (grad_loss / N * grad_grad_x_minus_grad_grad_target).masked_fill(abs_off_mask, 0)
     return grad_grad_loss, grad_off
 
 
@@ -115,8 +115,8 @@ def residuals_backward(grad_off: Tensor, residuals: Residuals) -> tuple[Tensor, 
     Returns:
         grad_x, grad_target.
     """
-    grad_target = -grad_off
     grad_x = grad_off.clone()
+    grad_target = -grad_off
     return grad_x, grad_target
 
 
@@ -261,12 +261,12 @@ def forward_weight(
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_weight[n] = grad_loss
-                         *where(abs(off[n]) > delta, delta*abs(off[n])
-                                - delta**2/2, off[n]**2/2)/N
         grad_x[n]      = grad_loss*weight[n]
                          *where(abs(off[n]) > delta, delta*sign(off[n]), off[n])/N
         grad_target[n] = -grad_x[n]
+        grad_weight[n] = grad_loss
+                         *where(abs(off[n]) > delta, delta*abs(off[n])
+                                - delta**2/2, off[n]**2/2)/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -285,11 +285,11 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     abs_off = torch.abs(off)
     off_mask = abs_off > delta
     grad_loss_scaled = grad_loss / N
+    grad_x = grad_loss_scaled * weight * torch.where(off_mask, delta * torch.sign(off), off)
+    grad_target = -grad_x
     grad_weight = grad_loss_scaled * torch.where(
         off_mask, delta * abs_off - delta**2 / 2, off**2 / 2
     )
-    grad_x = grad_loss_scaled * weight * torch.where(off_mask, delta * torch.sign(off), off)
-    grad_target = -grad_x
     return WeightGradients(grad_x, grad_target, grad_weight)
 
 
@@ -315,12 +315,6 @@ def double_backward_weight(
     abs_off_mask = abs_off > delta
     sign_off_scaled_or_off = torch.where(abs_off_mask, sign_off_scaled, off)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
-    grad_off = grad_loss_scaled * torch.addcmul(
-        (grad_grad_x_minus_grad_grad_target * weight).masked_fill(abs_off_mask, 0),
-        off.masked_fill(abs_off_mask, 0) + torch.where(abs_off_mask, sign_off_scaled, 0),
-        grad_grad_weight,
-    )
-    grad_weight = grad_loss_scaled * grad_grad_x_minus_grad_grad_target * sign_off_scaled_or_off
     grad_grad_loss = torch.add(
         (
             grad_grad_weight * torch.where(abs_off_mask, 2 * delta * abs_off - delta**2, off**2)
@@ -328,6 +322,12 @@ def double_backward_weight(
         (grad_grad_x_minus_grad_grad_target * sign_off_scaled_or_off * weight).sum(),
         alpha=2,
     ) / (2 * N)
+    grad_weight = grad_loss_scaled * grad_grad_x_minus_grad_grad_target * sign_off_scaled_or_off
+    grad_off = grad_loss_scaled * torch.addcmul(
+        (grad_grad_x_minus_grad_grad_target * weight).masked_fill(abs_off_mask, 0),
+        off.masked_fill(abs_off_mask, 0) + torch.where(abs_off_mask, sign_off_scaled, 0),
+        grad_grad_weight,
+    )
     return grad_grad_loss, grad_weight, grad_off
 
 
@@ -337,8 +337,8 @@ def residuals_backward_weight(grad_off: Tensor, residuals: WeightResiduals) -> t
     Returns:
         grad_x, grad_target.
     """
-    grad_target = -grad_off
     grad_x = grad_off.clone()
+    grad_target = -grad_off
     return grad_x, grad_target
 
 
@@ -484,8 +484,8 @@ def double_backward_sum(
     abs_off_mask = abs_off > delta
     sign_off_scaled_or_off = torch.where(abs_off_mask, delta * torch.sign(off), off)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
-    grad_off = (grad_loss * grad_grad_x_minus_grad_grad_target).masked_fill(abs_off_mask, 0)
     grad_grad_loss = (grad_grad_x_minus_grad_grad_target * sign_off_scaled_or_off).sum()
+    grad_off = (grad_loss * grad_grad_x_minus_grad_grad_target).masked_fill(abs_off_mask, 0)
     return grad_grad_loss, grad_off
 
 
@@ -495,8 +495,8 @@ def residuals_backward_sum(grad_off: Tensor, residuals: SumResiduals) -> tuple[T
     Returns:
         grad_x, grad_target.
     """
-    grad_target = -grad_off
     grad_x = grad_off.clone()
+    grad_target = -grad_off
     return grad_x, grad_target
 
 
@@ -612,11 +612,11 @@ def backward_sum_weight(grad_loss: Tensor, residuals: SumWeightResiduals) -> Sum
 
         grad_off[n]    = grad_loss*weight[n]
                          *where(abs(off[n]) > delta, delta*sign(off[n]), off[n])
+        grad_x[n]      = grad_off[n]
+        grad_target[n] = -grad_x[n]
         grad_weight[n] = grad_loss
                          *where(abs(off[n]) > delta, delta*abs(off[n])
                                 - delta**2/2, off[n]**2/2)
-        grad_x[n]      = grad_off[n]
-        grad_target[n] = -grad_x[n]
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -634,8 +634,8 @@ def backward_sum_weight(grad_loss: Tensor, residuals: SumWeightResiduals) -> Sum
     abs_off = torch.abs(off)
     off_mask = abs_off > delta
     grad_x = grad_loss * weight * torch.where(off_mask, delta * torch.sign(off), off)
-    grad_weight = grad_loss * torch.where(off_mask, delta * abs_off - delta**2 / 2, off**2 / 2)
     grad_target = -grad_x
+    grad_weight = grad_loss * torch.where(off_mask, delta * abs_off - delta**2 / 2, off**2 / 2)
     return SumWeightGradients(grad_x, grad_target, grad_weight)
 
 
@@ -659,18 +659,18 @@ def double_backward_sum_weight(
     abs_off_mask = abs_off > delta
     sign_off_scaled_or_off = torch.where(abs_off_mask, sign_off_scaled, off)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
-    grad_off = grad_loss * torch.addcmul(
-        (grad_grad_x_minus_grad_grad_target * weight).masked_fill(abs_off_mask, 0),
-        off.masked_fill(abs_off_mask, 0) + torch.where(abs_off_mask, sign_off_scaled, 0),
-        grad_grad_weight,
-    )
-    grad_weight = grad_loss * grad_grad_x_minus_grad_grad_target * sign_off_scaled_or_off
     grad_grad_loss = torch.add(
         (grad_grad_x_minus_grad_grad_target * sign_off_scaled_or_off * weight).sum(),
         (
             grad_grad_weight * torch.where(abs_off_mask, 2 * delta * abs_off - delta**2, off**2)
         ).sum(),
         alpha=0.5,
+    )
+    grad_weight = grad_loss * grad_grad_x_minus_grad_grad_target * sign_off_scaled_or_off
+    grad_off = grad_loss * torch.addcmul(
+        (grad_grad_x_minus_grad_grad_target * weight).masked_fill(abs_off_mask, 0),
+        off.masked_fill(abs_off_mask, 0) + torch.where(abs_off_mask, sign_off_scaled, 0),
+        grad_grad_weight,
     )
     return grad_grad_loss, grad_weight, grad_off
 
@@ -683,8 +683,8 @@ def residuals_backward_sum_weight(
     Returns:
         grad_x, grad_target.
     """
-    grad_target = -grad_off
     grad_x = grad_off.clone()
+    grad_target = -grad_off
     return grad_x, grad_target
 
 
@@ -834,8 +834,8 @@ def double_backward_none(
     abs_off_mask = abs_off > delta
     sign_off_scaled_or_off = torch.where(abs_off_mask, delta * torch.sign(off), off)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
-    grad_off = (grad_grad_x_minus_grad_grad_target * grad_loss).masked_fill(abs_off_mask, 0)
     grad_grad_loss = grad_grad_x_minus_grad_grad_target * sign_off_scaled_or_off
+    grad_off = (grad_grad_x_minus_grad_grad_target * grad_loss).masked_fill(abs_off_mask, 0)
     return grad_grad_loss, grad_off
 
 
@@ -845,8 +845,8 @@ def residuals_backward_none(grad_off: Tensor, residuals: NoneResiduals) -> tuple
     Returns:
         grad_x, grad_target.
     """
-    grad_target = -grad_off
     grad_x = grad_off.clone()
+    grad_target = -grad_off
     return grad_x, grad_target
 
 
@@ -962,11 +962,11 @@ def backward_none_weight(grad_loss: Tensor, residuals: NoneWeightResiduals) -> N
 
         grad_off[n]    = grad_loss[n]*weight[n]
                          *where(abs(off[n]) > delta, delta*sign(off[n]), off[n])
+        grad_x[n]      = grad_off[n]
+        grad_target[n] = -grad_x[n]
         grad_weight[n] = grad_loss[n]
                          *where(abs(off[n]) > delta, delta*abs(off[n])
                                 - delta**2/2, off[n]**2/2)
-        grad_x[n]      = grad_off[n]
-        grad_target[n] = -grad_x[n]
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -987,8 +987,8 @@ def backward_none_weight(grad_loss: Tensor, residuals: NoneWeightResiduals) -> N
     abs_off = torch.abs(off)
     off_mask = abs_off > delta
     grad_x = grad_loss * weight * torch.where(off_mask, delta * torch.sign(off), off)
-    grad_weight = grad_loss * torch.where(off_mask, delta * abs_off - delta**2 / 2, off**2 / 2)
     grad_target = -grad_x
+    grad_weight = grad_loss * torch.where(off_mask, delta * abs_off - delta**2 / 2, off**2 / 2)
     return NoneWeightGradients(grad_x, grad_target, grad_weight)
 
 
@@ -1014,6 +1014,12 @@ def double_backward_none_weight(
     abs_off_chosen = torch.where(abs_off_mask, delta * abs_off - delta**2 / 2, off**2 / 2)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
     grad_grad_x_minus_grad_grad_target_scaled = grad_grad_x_minus_grad_grad_target * weight
+    grad_grad_loss = torch.addcmul(
+        abs_off_chosen * grad_grad_weight,
+        grad_grad_x_minus_grad_grad_target_scaled,
+        sign_off_scaled_or_off,
+    )
+    grad_weight = grad_grad_x_minus_grad_grad_target * grad_loss * sign_off_scaled_or_off
     grad_off = (
         torch.addcmul(
             grad_grad_x_minus_grad_grad_target_scaled.masked_fill(abs_off_mask, 0),
@@ -1021,12 +1027,6 @@ def double_backward_none_weight(
             grad_grad_weight,
         )
         * grad_loss
-    )
-    grad_weight = grad_grad_x_minus_grad_grad_target * grad_loss * sign_off_scaled_or_off
-    grad_grad_loss = torch.addcmul(
-        abs_off_chosen * grad_grad_weight,
-        grad_grad_x_minus_grad_grad_target_scaled,
-        sign_off_scaled_or_off,
     )
     return grad_grad_loss, grad_weight, grad_off
 
@@ -1039,8 +1039,8 @@ def residuals_backward_none_weight(
     Returns:
         grad_x, grad_target.
     """
-    grad_target = -grad_off
     grad_x = grad_off.clone()
+    grad_target = -grad_off
     return grad_x, grad_target
 
 

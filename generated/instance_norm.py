@@ -11,11 +11,11 @@
 
 The gradients, given grad_y:
 
-    grad_bias[c]   = sum_{n,s}(grad_y[n,c,s])
-    grad_weight[c] = sum_{n,s}(grad_y[n,c,s]*x_hat[n,c,s])
     grad_x[n,c,s]  = weight[c]*rstd[n,c]
                      *(grad_y[n,c,s] - sum_s(grad_y[n,c,s])/S
                        - x_hat[n,c,s]*sum_s(grad_y[n,c,s]*x_hat[n,c,s])/S)
+    grad_weight[c] = sum_{n,s}(grad_y[n,c,s]*x_hat[n,c,s])
+    grad_bias[c]   = sum_{n,s}(grad_y[n,c,s])
 """
 
 import math
@@ -104,12 +104,12 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
             f"grad_y must have shape (N, C, S) where N = {N}, C = {C}, S = {S}, "
             f"got {[*grad_y.shape]}"
         )
-    grad_bias = grad_y.sum((0, 2))
     grad_y_dot_x_hat = (grad_y * x_hat).sum(2)
-    grad_weight = grad_y_dot_x_hat.sum(0)
     grad_x = grad_y - grad_y.mean(2, keepdim=True)
     grad_x = grad_x.addcmul(grad_y_dot_x_hat[:, :, None], x_hat, value=-1 / (S or torch.nan))
     grad_x = grad_x * (weight * rstd)[:, :, None]
+    grad_weight = grad_y_dot_x_hat.sum(0)
+    grad_bias = grad_y.sum((0, 2))
     return Gradients(grad_x, grad_weight, grad_bias)
 
 
@@ -136,24 +136,24 @@ def double_backward(
     grad_grad_weight_shifted = torch.addcmul(
         grad_grad_weight, rstd_times_weight_scaled, (grad_grad_x * x_hat).sum(2), value=-1
     )
-    grad_x_hat = grad_grad_weight_shifted[:, :, None] * grad_y
-    grad_x_hat = grad_x_hat.addcmul(
-        (grad_y_dot_x_hat * rstd_times_weight_scaled)[:, :, None], grad_grad_x, value=-1
-    )
-    grad_grad_x_scaled_sum = (
-        (grad_y - grad_y_mean[:, :, None]).addcmul(
-            grad_y_dot_x_hat[:, :, None], x_hat, value=-1 / (S or torch.nan)
-        )
-        * grad_grad_x
-    ).sum(2)
-    grad_rstd = weight * grad_grad_x_scaled_sum
-    grad_weight = (grad_grad_x_scaled_sum * rstd).sum(0)
     grad_grad_y = torch.addcmul(
         grad_grad_bias[:, None],
         rstd_times_weight[:, :, None],
         grad_grad_x - grad_grad_x.mean(2, keepdim=True),
     )
     grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_shifted[:, :, None], x_hat)
+    grad_grad_x_scaled_sum = (
+        (grad_y - grad_y_mean[:, :, None]).addcmul(
+            grad_y_dot_x_hat[:, :, None], x_hat, value=-1 / (S or torch.nan)
+        )
+        * grad_grad_x
+    ).sum(2)
+    grad_weight = (grad_grad_x_scaled_sum * rstd).sum(0)
+    grad_rstd = weight * grad_grad_x_scaled_sum
+    grad_x_hat = grad_grad_weight_shifted[:, :, None] * grad_y
+    grad_x_hat = grad_x_hat.addcmul(
+        (grad_y_dot_x_hat * rstd_times_weight_scaled)[:, :, None], grad_grad_x, value=-1
+    )
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -301,10 +301,10 @@ def forward_no_bias(
 def backward_no_bias(grad_y: Tensor, residuals: NoBiasResiduals) -> NoBiasGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_weight[c] = sum_{n,s}(grad_y[n,c,s]*x_hat[n,c,s])
         grad_x[n,c,s]  = weight[c]*rstd[n,c]
                          *(grad_y[n,c,s] - sum_s(grad_y[n,c,s])/S
                            - x_hat[n,c,s]*sum_s(grad_y[n,c,s]*x_hat[n,c,s])/S)
+        grad_weight[c] = sum_{n,s}(grad_y[n,c,s]*x_hat[n,c,s])
 
     Args:
         grad_y: the gradient of y, shape (N, C, S).
@@ -324,10 +324,10 @@ def backward_no_bias(grad_y: Tensor, residuals: NoBiasResiduals) -> NoBiasGradie
             f"got {[*grad_y.shape]}"
         )
     grad_y_dot_x_hat = (grad_y * x_hat).sum(2)
-    grad_weight = grad_y_dot_x_hat.sum(0)
     grad_x = grad_y - grad_y.mean(2, keepdim=True)
     grad_x = grad_x.addcmul(grad_y_dot_x_hat[:, :, None], x_hat, value=-1 / (S or torch.nan))
     grad_x = grad_x * (weight * rstd)[:, :, None]
+    grad_weight = grad_y_dot_x_hat.sum(0)
     return NoBiasGradients(grad_x, grad_weight)
 
 
@@ -350,21 +350,21 @@ def double_backward_no_bias(
     grad_grad_weight_shifted = torch.addcmul(
         grad_grad_weight, rstd_times_weight_scaled, (grad_grad_x * x_hat).sum(2), value=-1
     )
-    grad_x_hat = grad_grad_weight_shifted[:, :, None] * grad_y
-    grad_x_hat = grad_x_hat.addcmul(
-        (grad_y_dot_x_hat * rstd_times_weight_scaled)[:, :, None], grad_grad_x, value=-1
-    )
+    grad_grad_y = grad_grad_x - grad_grad_x.mean(2, keepdim=True)
+    grad_grad_y = grad_grad_y * rstd_times_weight[:, :, None]
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_shifted[:, :, None], x_hat)
     grad_grad_x_scaled_sum = (
         (grad_y - grad_y_mean[:, :, None]).addcmul(
             grad_y_dot_x_hat[:, :, None], x_hat, value=-1 / (S or torch.nan)
         )
         * grad_grad_x
     ).sum(2)
-    grad_rstd = weight * grad_grad_x_scaled_sum
     grad_weight = (grad_grad_x_scaled_sum * rstd).sum(0)
-    grad_grad_y = grad_grad_x - grad_grad_x.mean(2, keepdim=True)
-    grad_grad_y = grad_grad_y * rstd_times_weight[:, :, None]
-    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_shifted[:, :, None], x_hat)
+    grad_rstd = weight * grad_grad_x_scaled_sum
+    grad_x_hat = grad_grad_weight_shifted[:, :, None] * grad_y
+    grad_x_hat = grad_x_hat.addcmul(
+        (grad_y_dot_x_hat * rstd_times_weight_scaled)[:, :, None], grad_grad_x, value=-1
+    )
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -511,10 +511,10 @@ def forward_no_weight(
 def backward_no_weight(grad_y: Tensor, residuals: NoWeightResiduals) -> NoWeightGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_bias[c]  = sum_{n,s}(grad_y[n,c,s])
         grad_x[n,c,s] = rstd[n,c]
                         *(grad_y[n,c,s] - sum_s(grad_y[n,c,s])/S
                           - x_hat[n,c,s]*sum_s(grad_y[n,c,s]*x_hat[n,c,s])/S)
+        grad_bias[c]  = sum_{n,s}(grad_y[n,c,s])
 
     Args:
         grad_y: the gradient of y, shape (N, C, S).
@@ -533,10 +533,10 @@ def backward_no_weight(grad_y: Tensor, residuals: NoWeightResiduals) -> NoWeight
             f"grad_y must have shape (N, C, S) where N = {N}, C = {C}, S = {S}, "
             f"got {[*grad_y.shape]}"
         )
-    grad_bias = grad_y.sum((0, 2))
     grad_x = grad_y - grad_y.mean(2, keepdim=True)
     grad_x = grad_x.addcmul((grad_y * x_hat).mean(2, keepdim=True), x_hat, value=-1)
     grad_x *= rstd[:, :, None]
+    grad_bias = grad_y.sum((0, 2))
     return NoWeightGradients(grad_x, grad_bias)
 
 
@@ -555,14 +555,8 @@ def double_backward_no_weight(
     grad_y_mean = grad_y.mean(2)
     grad_y_times_x_hat_mean = (grad_y * x_hat).mean(2)
     grad_grad_x_dot_x_hat = (grad_grad_x * x_hat).sum(2)
-    grad_grad_x_dot_x_hat_scaled = grad_grad_x_dot_x_hat / S
-    grad_x_hat = grad_grad_x_dot_x_hat_scaled[:, :, None] * grad_y
-    grad_x_hat = grad_x_hat.addcmul(grad_y_times_x_hat_mean[:, :, None], grad_grad_x)
-    grad_x_hat = grad_x_hat * (-rstd)[:, :, None]
     grad_grad_x_sum = grad_grad_x.sum(2)
-    grad_rstd = (grad_grad_x * grad_y).sum(2)
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_dot_x_hat, grad_y_times_x_hat_mean, value=-1)
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean, value=-1)
+    grad_grad_x_dot_x_hat_scaled = grad_grad_x_dot_x_hat / S
     grad_grad_y = torch.addcmul(
         grad_grad_bias[:, None],
         rstd[:, :, None],
@@ -570,6 +564,12 @@ def double_backward_no_weight(
             grad_grad_x_dot_x_hat_scaled[:, :, None], x_hat, value=-1
         ),
     )
+    grad_rstd = (grad_grad_x * grad_y).sum(2)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_dot_x_hat, grad_y_times_x_hat_mean, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean, value=-1)
+    grad_x_hat = grad_grad_x_dot_x_hat_scaled[:, :, None] * grad_y
+    grad_x_hat = grad_x_hat.addcmul(grad_y_times_x_hat_mean[:, :, None], grad_grad_x)
+    grad_x_hat = grad_x_hat * (-rstd)[:, :, None]
     return grad_grad_y, grad_rstd, grad_x_hat
 
 
@@ -752,17 +752,17 @@ def double_backward_no_weight_no_bias(
     grad_y_mean = first_grad_y.mean(2)
     grad_y_times_y_mean = (first_grad_y * y).mean(2)
     grad_grad_x_dot_y = (grad_grad_x * y).sum(2)
-    grad_grad_x_dot_y_scaled = grad_grad_x_dot_y / S
-    grad_y = grad_grad_x_dot_y_scaled[:, :, None] * first_grad_y
-    grad_y = grad_y.addcmul(grad_y_times_y_mean[:, :, None], grad_grad_x)
-    grad_y = grad_y * (-rstd)[:, :, None]
     grad_grad_x_sum = grad_grad_x.sum(2)
-    grad_rstd = (first_grad_y * grad_grad_x).sum(2)
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_dot_y, grad_y_times_y_mean, value=-1)
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean, value=-1)
+    grad_grad_x_dot_y_scaled = grad_grad_x_dot_y / S
     grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum[:, :, None], alpha=1 / (S or torch.nan))
     grad_grad_y = grad_grad_y.addcmul(grad_grad_x_dot_y_scaled[:, :, None], y, value=-1)
     grad_grad_y = grad_grad_y * rstd[:, :, None]
+    grad_rstd = (first_grad_y * grad_grad_x).sum(2)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_dot_y, grad_y_times_y_mean, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean, value=-1)
+    grad_y = grad_grad_x_dot_y_scaled[:, :, None] * first_grad_y
+    grad_y = grad_y.addcmul(grad_y_times_y_mean[:, :, None], grad_grad_x)
+    grad_y = grad_y * (-rstd)[:, :, None]
     return grad_grad_y, grad_rstd, grad_y
 
 
@@ -946,11 +946,11 @@ def forward_running_mean(
 def backward_running_mean(grad_y: Tensor, residuals: RunningMeanResiduals) -> RunningMeanGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_bias[c]   = sum_{n,s}(grad_y[n,c,s])
-        grad_weight[c] = sum_{n,s}(grad_y[n,c,s]*x_hat[n,c,s])
         grad_x[n,c,s]  = weight[c]*rstd[n,c]
                          *(grad_y[n,c,s] - sum_s(grad_y[n,c,s])/S
                            - x_hat[n,c,s]*sum_s(grad_y[n,c,s]*x_hat[n,c,s])/S)
+        grad_weight[c] = sum_{n,s}(grad_y[n,c,s]*x_hat[n,c,s])
+        grad_bias[c]   = sum_{n,s}(grad_y[n,c,s])
 
     Args:
         grad_y: the gradient of y, shape (N, C, S).
@@ -969,12 +969,12 @@ def backward_running_mean(grad_y: Tensor, residuals: RunningMeanResiduals) -> Ru
             f"grad_y must have shape (N, C, S) where N = {N}, C = {C}, S = {S}, "
             f"got {[*grad_y.shape]}"
         )
-    grad_bias = grad_y.sum((0, 2))
     grad_y_dot_x_hat = (grad_y * x_hat).sum(2)
-    grad_weight = grad_y_dot_x_hat.sum(0)
     grad_x = grad_y - grad_y.mean(2, keepdim=True)
     grad_x = grad_x.addcmul(grad_y_dot_x_hat[:, :, None], x_hat, value=-1 / (S or torch.nan))
     grad_x = grad_x * (weight * rstd)[:, :, None]
+    grad_weight = grad_y_dot_x_hat.sum(0)
+    grad_bias = grad_y.sum((0, 2))
     return RunningMeanGradients(grad_x, grad_weight, grad_bias)
 
 
@@ -1001,24 +1001,24 @@ def double_backward_running_mean(
     grad_grad_weight_shifted = torch.addcmul(
         grad_grad_weight, rstd_times_weight_scaled, (grad_grad_x * x_hat).sum(2), value=-1
     )
-    grad_x_hat = grad_grad_weight_shifted[:, :, None] * grad_y
-    grad_x_hat = grad_x_hat.addcmul(
-        (grad_y_dot_x_hat * rstd_times_weight_scaled)[:, :, None], grad_grad_x, value=-1
-    )
-    grad_grad_x_scaled_sum = (
-        (grad_y - grad_y_mean[:, :, None]).addcmul(
-            grad_y_dot_x_hat[:, :, None], x_hat, value=-1 / (S or torch.nan)
-        )
-        * grad_grad_x
-    ).sum(2)
-    grad_rstd = weight * grad_grad_x_scaled_sum
-    grad_weight = (grad_grad_x_scaled_sum * rstd).sum(0)
     grad_grad_y = torch.addcmul(
         grad_grad_bias[:, None],
         rstd_times_weight[:, :, None],
         grad_grad_x - grad_grad_x.mean(2, keepdim=True),
     )
     grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_shifted[:, :, None], x_hat)
+    grad_grad_x_scaled_sum = (
+        (grad_y - grad_y_mean[:, :, None]).addcmul(
+            grad_y_dot_x_hat[:, :, None], x_hat, value=-1 / (S or torch.nan)
+        )
+        * grad_grad_x
+    ).sum(2)
+    grad_weight = (grad_grad_x_scaled_sum * rstd).sum(0)
+    grad_rstd = weight * grad_grad_x_scaled_sum
+    grad_x_hat = grad_grad_weight_shifted[:, :, None] * grad_y
+    grad_x_hat = grad_x_hat.addcmul(
+        (grad_y_dot_x_hat * rstd_times_weight_scaled)[:, :, None], grad_grad_x, value=-1
+    )
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -1187,9 +1187,9 @@ def backward_running_mean_no_use_input_stats(
 ) -> RunningMeanNoUseInputStatsGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_bias[c]   = sum_{n,s}(grad_y[n,c,s])
-        grad_weight[c] = sum_{n,s}(grad_y[n,c,s]*x_hat[n,c,s])
         grad_x[n,c,s]  = weight[c]*rstd[n,c]*grad_y[n,c,s]
+        grad_weight[c] = sum_{n,s}(grad_y[n,c,s]*x_hat[n,c,s])
+        grad_bias[c]   = sum_{n,s}(grad_y[n,c,s])
 
     Args:
         grad_y: the gradient of y, shape (N, C, S).
@@ -1208,9 +1208,9 @@ def backward_running_mean_no_use_input_stats(
             f"grad_y must have shape (N, C, S) where N = {N}, C = {C}, S = {S}, "
             f"got {[*grad_y.shape]}"
         )
-    grad_bias = grad_y.sum((0, 2))
-    grad_weight = (grad_y * x_hat).sum((0, 2))
     grad_x = dy_dx[:, :, None] * grad_y
+    grad_weight = (grad_y * x_hat).sum((0, 2))
+    grad_bias = grad_y.sum((0, 2))
     return RunningMeanNoUseInputStatsGradients(grad_x, grad_weight, grad_bias)
 
 
@@ -1229,10 +1229,10 @@ def double_backward_running_mean_no_use_input_stats(
         grad_grad_y, grad_x_hat, grad_dy_dx.
     """
     x_hat, dy_dx, *_ = residuals
-    grad_dy_dx = (grad_grad_x * grad_y).sum(2)
-    grad_x_hat = grad_grad_weight[:, None] * grad_y
     grad_grad_y = torch.addcmul(grad_grad_bias[:, None], grad_grad_weight[:, None], x_hat)
     grad_grad_y = grad_grad_y.addcmul(dy_dx[:, :, None], grad_grad_x)
+    grad_x_hat = grad_grad_weight[:, None] * grad_y
+    grad_dy_dx = (grad_grad_x * grad_y).sum(2)
     return grad_grad_y, grad_x_hat, grad_dy_dx
 
 
@@ -1249,8 +1249,8 @@ def residuals_backward_running_mean_no_use_input_stats(
     """
     eps = residuals.eps
     rstd = torch.rsqrt(running_var + eps)
-    grad_weight = rstd * grad_dy_dx.sum(0)
     grad_x = rstd[:, None] * grad_x_hat
+    grad_weight = rstd * grad_dy_dx.sum(0)
     return grad_x, grad_weight
 
 
@@ -1459,10 +1459,10 @@ def backward_running_mean_no_bias(
 ) -> RunningMeanNoBiasGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_weight[c] = sum_{n,s}(grad_y[n,c,s]*x_hat[n,c,s])
         grad_x[n,c,s]  = weight[c]*rstd[n,c]
                          *(grad_y[n,c,s] - sum_s(grad_y[n,c,s])/S
                            - x_hat[n,c,s]*sum_s(grad_y[n,c,s]*x_hat[n,c,s])/S)
+        grad_weight[c] = sum_{n,s}(grad_y[n,c,s]*x_hat[n,c,s])
 
     Args:
         grad_y: the gradient of y, shape (N, C, S).
@@ -1482,10 +1482,10 @@ def backward_running_mean_no_bias(
             f"got {[*grad_y.shape]}"
         )
     grad_y_dot_x_hat = (grad_y * x_hat).sum(2)
-    grad_weight = grad_y_dot_x_hat.sum(0)
     grad_x = grad_y - grad_y.mean(2, keepdim=True)
     grad_x = grad_x.addcmul(grad_y_dot_x_hat[:, :, None], x_hat, value=-1 / (S or torch.nan))
     grad_x = grad_x * (weight * rstd)[:, :, None]
+    grad_weight = grad_y_dot_x_hat.sum(0)
     return RunningMeanNoBiasGradients(grad_x, grad_weight)
 
 
@@ -1511,21 +1511,21 @@ def double_backward_running_mean_no_bias(
     grad_grad_weight_shifted = torch.addcmul(
         grad_grad_weight, rstd_times_weight_scaled, (grad_grad_x * x_hat).sum(2), value=-1
     )
-    grad_x_hat = grad_grad_weight_shifted[:, :, None] * grad_y
-    grad_x_hat = grad_x_hat.addcmul(
-        (grad_y_dot_x_hat * rstd_times_weight_scaled)[:, :, None], grad_grad_x, value=-1
-    )
+    grad_grad_y = grad_grad_x - grad_grad_x.mean(2, keepdim=True)
+    grad_grad_y = grad_grad_y * rstd_times_weight[:, :, None]
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_shifted[:, :, None], x_hat)
     grad_grad_x_scaled_sum = (
         (grad_y - grad_y_mean[:, :, None]).addcmul(
             grad_y_dot_x_hat[:, :, None], x_hat, value=-1 / (S or torch.nan)
         )
         * grad_grad_x
     ).sum(2)
-    grad_rstd = weight * grad_grad_x_scaled_sum
     grad_weight = (grad_grad_x_scaled_sum * rstd).sum(0)
-    grad_grad_y = grad_grad_x - grad_grad_x.mean(2, keepdim=True)
-    grad_grad_y = grad_grad_y * rstd_times_weight[:, :, None]
-    grad_grad_y = grad_grad_y.addcmul(grad_grad_weight_shifted[:, :, None], x_hat)
+    grad_rstd = weight * grad_grad_x_scaled_sum
+    grad_x_hat = grad_grad_weight_shifted[:, :, None] * grad_y
+    grad_x_hat = grad_x_hat.addcmul(
+        (grad_y_dot_x_hat * rstd_times_weight_scaled)[:, :, None], grad_grad_x, value=-1
+    )
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -1683,8 +1683,8 @@ def backward_running_mean_no_bias_no_use_input_stats(
 ) -> RunningMeanNoBiasNoUseInputStatsGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_weight[c] = sum_{n,s}(grad_y[n,c,s]*x_hat[n,c,s])
         grad_x[n,c,s]  = weight[c]*rstd[n,c]*grad_y[n,c,s]
+        grad_weight[c] = sum_{n,s}(grad_y[n,c,s]*x_hat[n,c,s])
 
     Args:
         grad_y: the gradient of y, shape (N, C, S).
@@ -1703,8 +1703,8 @@ def backward_running_mean_no_bias_no_use_input_stats(
             f"grad_y must have shape (N, C, S) where N = {N}, C = {C}, S = {S}, "
             f"got {[*grad_y.shape]}"
         )
-    grad_weight = (grad_y * x_hat).sum((0, 2))
     grad_x = dy_dx[:, :, None] * grad_y
+    grad_weight = (grad_y * x_hat).sum((0, 2))
     return RunningMeanNoBiasNoUseInputStatsGradients(grad_x, grad_weight)
 
 
@@ -1722,10 +1722,10 @@ def double_backward_running_mean_no_bias_no_use_input_stats(
         grad_grad_y, grad_x_hat, grad_dy_dx.
     """
     x_hat, dy_dx, *_ = residuals
-    grad_dy_dx = (grad_grad_x * grad_y).sum(2)
-    grad_x_hat = grad_grad_weight[:, None] * grad_y
     grad_grad_y = grad_grad_weight[:, None] * x_hat
     grad_grad_y = grad_grad_y.addcmul(dy_dx[:, :, None], grad_grad_x)
+    grad_x_hat = grad_grad_weight[:, None] * grad_y
+    grad_dy_dx = (grad_grad_x * grad_y).sum(2)
     return grad_grad_y, grad_x_hat, grad_dy_dx
 
 
@@ -1742,8 +1742,8 @@ def residuals_backward_running_mean_no_bias_no_use_input_stats(
     """
     eps = residuals.eps
     rstd = torch.rsqrt(running_var + eps)
-    grad_weight = rstd * grad_dy_dx.sum(0)
     grad_x = rstd[:, None] * grad_x_hat
+    grad_weight = rstd * grad_dy_dx.sum(0)
     return grad_x, grad_weight
 
 
@@ -1948,10 +1948,10 @@ def backward_running_mean_no_weight(
 ) -> RunningMeanNoWeightGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_bias[c]  = sum_{n,s}(grad_y[n,c,s])
         grad_x[n,c,s] = rstd[n,c]
                         *(grad_y[n,c,s] - sum_s(grad_y[n,c,s])/S
                           - x_hat[n,c,s]*sum_s(grad_y[n,c,s]*x_hat[n,c,s])/S)
+        grad_bias[c]  = sum_{n,s}(grad_y[n,c,s])
 
     Args:
         grad_y: the gradient of y, shape (N, C, S).
@@ -1970,10 +1970,10 @@ def backward_running_mean_no_weight(
             f"grad_y must have shape (N, C, S) where N = {N}, C = {C}, S = {S}, "
             f"got {[*grad_y.shape]}"
         )
-    grad_bias = grad_y.sum((0, 2))
     grad_x = grad_y - grad_y.mean(2, keepdim=True)
     grad_x = grad_x.addcmul((grad_y * x_hat).mean(2, keepdim=True), x_hat, value=-1)
     grad_x *= rstd[:, :, None]
+    grad_bias = grad_y.sum((0, 2))
     return RunningMeanNoWeightGradients(grad_x, grad_bias)
 
 
@@ -1995,14 +1995,8 @@ def double_backward_running_mean_no_weight(
     grad_y_mean = grad_y.mean(2)
     grad_y_times_x_hat_mean = (grad_y * x_hat).mean(2)
     grad_grad_x_dot_x_hat = (grad_grad_x * x_hat).sum(2)
-    grad_grad_x_dot_x_hat_scaled = grad_grad_x_dot_x_hat / S
-    grad_x_hat = grad_grad_x_dot_x_hat_scaled[:, :, None] * grad_y
-    grad_x_hat = grad_x_hat.addcmul(grad_y_times_x_hat_mean[:, :, None], grad_grad_x)
-    grad_x_hat = grad_x_hat * (-rstd)[:, :, None]
     grad_grad_x_sum = grad_grad_x.sum(2)
-    grad_rstd = (grad_grad_x * grad_y).sum(2)
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_dot_x_hat, grad_y_times_x_hat_mean, value=-1)
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean, value=-1)
+    grad_grad_x_dot_x_hat_scaled = grad_grad_x_dot_x_hat / S
     grad_grad_y = torch.addcmul(
         grad_grad_bias[:, None],
         rstd[:, :, None],
@@ -2010,6 +2004,12 @@ def double_backward_running_mean_no_weight(
             grad_grad_x_dot_x_hat_scaled[:, :, None], x_hat, value=-1
         ),
     )
+    grad_rstd = (grad_grad_x * grad_y).sum(2)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_dot_x_hat, grad_y_times_x_hat_mean, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean, value=-1)
+    grad_x_hat = grad_grad_x_dot_x_hat_scaled[:, :, None] * grad_y
+    grad_x_hat = grad_x_hat.addcmul(grad_y_times_x_hat_mean[:, :, None], grad_grad_x)
+    grad_x_hat = grad_x_hat * (-rstd)[:, :, None]
     return grad_grad_y, grad_rstd, grad_x_hat
 
 
@@ -2165,8 +2165,8 @@ def backward_running_mean_no_weight_no_use_input_stats(
 ) -> RunningMeanNoWeightNoUseInputStatsGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_bias[c]  = sum_{n,s}(grad_y[n,c,s])
         grad_x[n,c,s] = rstd[n,c]*grad_y[n,c,s]
+        grad_bias[c]  = sum_{n,s}(grad_y[n,c,s])
 
     Args:
         grad_y: the gradient of y, shape (N, C, S).
@@ -2179,8 +2179,8 @@ def backward_running_mean_no_weight_no_use_input_stats(
     rstd = residuals.rstd
     if not isinstance(grad_y, Tensor):
         raise TypeError(f"grad_y must be Tensor, not {type(grad_y).__name__}")
-    grad_bias = grad_y.sum((0, 2))
     grad_x = rstd[:, :, None] * grad_y
+    grad_bias = grad_y.sum((0, 2))
     return RunningMeanNoWeightNoUseInputStatsGradients(grad_x, grad_bias)
 
 
@@ -2401,17 +2401,17 @@ def double_backward_running_mean_no_weight_no_bias(
     grad_y_mean = first_grad_y.mean(2)
     grad_y_times_y_mean = (first_grad_y * y).mean(2)
     grad_grad_x_dot_y = (grad_grad_x * y).sum(2)
-    grad_grad_x_dot_y_scaled = grad_grad_x_dot_y / S
-    grad_y = grad_grad_x_dot_y_scaled[:, :, None] * first_grad_y
-    grad_y = grad_y.addcmul(grad_y_times_y_mean[:, :, None], grad_grad_x)
-    grad_y = grad_y * (-rstd)[:, :, None]
     grad_grad_x_sum = grad_grad_x.sum(2)
-    grad_rstd = (first_grad_y * grad_grad_x).sum(2)
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_dot_y, grad_y_times_y_mean, value=-1)
-    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean, value=-1)
+    grad_grad_x_dot_y_scaled = grad_grad_x_dot_y / S
     grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum[:, :, None], alpha=1 / (S or torch.nan))
     grad_grad_y = grad_grad_y.addcmul(grad_grad_x_dot_y_scaled[:, :, None], y, value=-1)
     grad_grad_y = grad_grad_y * rstd[:, :, None]
+    grad_rstd = (first_grad_y * grad_grad_x).sum(2)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_dot_y, grad_y_times_y_mean, value=-1)
+    grad_rstd = grad_rstd.addcmul(grad_grad_x_sum, grad_y_mean, value=-1)
+    grad_y = grad_grad_x_dot_y_scaled[:, :, None] * first_grad_y
+    grad_y = grad_y.addcmul(grad_y_times_y_mean[:, :, None], grad_grad_x)
+    grad_y = grad_y * (-rstd)[:, :, None]
     return grad_grad_y, grad_rstd, grad_y
 
 

@@ -8,9 +8,9 @@
 
 The gradients, given grad_loss:
 
+    grad_x[n,k]      = -grad_loss*target[n,k]/(N*K)
     grad_target[n,k] = grad_loss*(where(target[n,k] == 0, 0, 1 + log(target[n,k])) - x[n,k])
                        /(N*K)
-    grad_x[n,k]      = -grad_loss*target[n,k]/(N*K)
 """
 
 import math
@@ -90,8 +90,8 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / (K * N)
-    grad_target = grad_loss_scaled * target_terms
     grad_x = -grad_loss_scaled * target
+    grad_target = grad_loss_scaled * target_terms
     return Gradients(grad_x, grad_target)
 
 
@@ -108,11 +108,11 @@ def double_backward(
     target, target_terms = residuals
     N, K = target.shape
     grad_loss_scaled = grad_loss / (K * N)
-    grad_target_terms = grad_loss_scaled * grad_grad_target
-    grad_target = -grad_loss_scaled * grad_grad_x
     grad_grad_loss = ((grad_grad_target * target_terms).sum() - (grad_grad_x * target).sum()) / (
         K * N
     )
+    grad_target = -grad_loss_scaled * grad_grad_x
+    grad_target_terms = grad_loss_scaled * grad_grad_target
     return grad_grad_loss, grad_target, grad_target_terms
 
 
@@ -124,11 +124,11 @@ def residuals_backward(grad_target_terms: Tensor, residuals: Residuals) -> tuple
     """
     target = residuals.target
     target_is_zero = target == 0
+    grad_x = -grad_target_terms
     grad_target = torch.reciprocal(target.masked_fill(target_is_zero, 1)).masked_fill(
         target_is_zero, 0
     )
     grad_target = grad_target * grad_target_terms
-    grad_x = -grad_target_terms
     return grad_x, grad_target
 
 
@@ -144,10 +144,10 @@ def value_and_grad(x: Tensor, target: Tensor) -> tuple[Tensor, Gradients]:
     each = (log_target * target).masked_fill(target_is_zero, 0)
     each.addcmul_(x, target, value=-1)
     loss = each.mean()
+    grad_x = target / (-K * N)
     grad_target = (log_target + 1).masked_fill(target_is_zero, 0)
     grad_target -= x
     grad_target /= K * N
-    grad_x = target / (-K * N)
     return loss, Gradients(grad_x, grad_target)
 
 
@@ -270,8 +270,8 @@ def forward_log_target(x: Tensor, target: Tensor) -> tuple[Tensor, LogTargetResi
 def backward_log_target(grad_loss: Tensor, residuals: LogTargetResiduals) -> LogTargetGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n,k] = grad_loss*(exp_target[n,k] + each[n,k])/(N*K)
         grad_x[n,k]      = -grad_loss*exp_target[n,k]/(N*K)
+        grad_target[n,k] = grad_loss*(exp_target[n,k] + each[n,k])/(N*K)
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -288,9 +288,9 @@ def backward_log_target(grad_loss: Tensor, residuals: LogTargetResiduals) -> Log
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / (K * N)
+    grad_x = -grad_loss_scaled * exp_target
     grad_target = each + exp_target
     grad_target = grad_target * grad_loss_scaled
-    grad_x = -grad_loss_scaled * exp_target
     return LogTargetGradients(grad_x, grad_target)
 
 
@@ -308,12 +308,12 @@ def double_backward_log_target(
     N, K = exp_target.shape
     grad_loss_scaled = grad_loss / (K * N)
     each_plus_exp_target = each + exp_target
-    grad_each = grad_loss_scaled * grad_grad_target
-    grad_exp_target = grad_grad_target - grad_grad_x
-    grad_exp_target = grad_exp_target * grad_loss_scaled
     grad_grad_loss = (
         (each_plus_exp_target * grad_grad_target).sum() - (grad_grad_x * exp_target).sum()
     ) / (K * N)
+    grad_exp_target = grad_grad_target - grad_grad_x
+    grad_exp_target = grad_exp_target * grad_loss_scaled
+    grad_each = grad_loss_scaled * grad_grad_target
     return grad_grad_loss, grad_exp_target, grad_each
 
 
@@ -326,11 +326,11 @@ def residuals_backward_log_target(
         grad_x, grad_target.
     """
     exp_target, each = residuals
+    grad_x = -grad_each
+    grad_x = grad_x * exp_target
     grad_target = each + exp_target
     grad_target = grad_target * grad_each
     grad_target = grad_target.addcmul(grad_exp_target, exp_target)
-    grad_x = -grad_each
-    grad_x = grad_x * exp_target
     return grad_x, grad_target
 
 
@@ -445,8 +445,8 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n,k] = grad_loss*(where(target[n,k] == 0, 0, 1 + log(target[n,k])) - x[n,k])
         grad_x[n,k]      = -grad_loss*target[n,k]
+        grad_target[n,k] = grad_loss*(where(target[n,k] == 0, 0, 1 + log(target[n,k])) - x[n,k])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -461,8 +461,8 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss * dloss_dtarget
     grad_x = -grad_loss * target
+    grad_target = grad_loss * dloss_dtarget
     return SumGradients(grad_x, grad_target)
 
 
@@ -477,9 +477,9 @@ def double_backward_sum(
         grad_grad_loss, grad_target, grad_dloss_dtarget.
     """
     target, dloss_dtarget = residuals
-    grad_dloss_dtarget = grad_loss * grad_grad_target
-    grad_target = -grad_loss * grad_grad_x
     grad_grad_loss = (dloss_dtarget * grad_grad_target).sum() - (grad_grad_x * target).sum()
+    grad_target = -grad_loss * grad_grad_x
+    grad_dloss_dtarget = grad_loss * grad_grad_target
     return grad_grad_loss, grad_target, grad_dloss_dtarget
 
 
@@ -493,11 +493,11 @@ def residuals_backward_sum(
     """
     target = residuals.target
     target_is_zero = target == 0
+    grad_x = -grad_dloss_dtarget
     grad_target = torch.reciprocal(target.masked_fill(target_is_zero, 1)).masked_fill(
         target_is_zero, 0
     )
     grad_target = grad_target * grad_dloss_dtarget
-    grad_x = -grad_dloss_dtarget
     return grad_x, grad_target
 
 
@@ -622,8 +622,8 @@ def backward_sum_log_target(
 ) -> SumLogTargetGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n,k] = grad_loss*(exp_target[n,k] + each[n,k])
         grad_x[n,k]      = -grad_loss*exp_target[n,k]
+        grad_target[n,k] = grad_loss*(exp_target[n,k] + each[n,k])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -638,9 +638,9 @@ def backward_sum_log_target(
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
+    grad_x = -grad_loss * exp_target
     grad_target = each + exp_target
     grad_target = grad_target * grad_loss
-    grad_x = -grad_loss * exp_target
     return SumLogTargetGradients(grad_x, grad_target)
 
 
@@ -659,11 +659,11 @@ def double_backward_sum_log_target(
     """
     exp_target, each = residuals
     each_plus_exp_target = each + exp_target
-    grad_each = grad_loss * grad_grad_target
-    grad_exp_target = torch.addcmul(grad_each, grad_loss, grad_grad_x, value=-1)
     grad_grad_loss = (each_plus_exp_target * grad_grad_target).sum() - (
         grad_grad_x * exp_target
     ).sum()
+    grad_each = grad_loss * grad_grad_target
+    grad_exp_target = torch.addcmul(grad_each, grad_loss, grad_grad_x, value=-1)
     return grad_grad_loss, grad_exp_target, grad_each
 
 
@@ -676,11 +676,11 @@ def residuals_backward_sum_log_target(
         grad_x, grad_target.
     """
     exp_target, each = residuals
+    grad_x = -grad_each
+    grad_x = grad_x * exp_target
     grad_target = each + exp_target
     grad_target = grad_target * grad_each
     grad_target = grad_target.addcmul(grad_exp_target, exp_target)
-    grad_x = -grad_each
-    grad_x = grad_x * exp_target
     return grad_x, grad_target
 
 
@@ -794,9 +794,9 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     """Compute the gradients. No argument is written to.
 
+        grad_x[n,k]      = -grad_loss[n,k]*target[n,k]
         grad_target[n,k] = grad_loss[n,k]
                            *(where(target[n,k] == 0, 0, 1 + log(target[n,k])) - x[n,k])
-        grad_x[n,k]      = -grad_loss[n,k]*target[n,k]
 
     Args:
         grad_loss: the gradient of loss, shape (N, K).
@@ -814,9 +814,9 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
         raise RuntimeError(
             f"grad_loss must have shape (N, K) where N = {N}, K = {K}, got {[*grad_loss.shape]}"
         )
-    grad_target = dloss_dtarget * grad_loss
     grad_x = -grad_loss
     grad_x = grad_x * target
+    grad_target = dloss_dtarget * grad_loss
     return NoneGradients(grad_x, grad_target)
 
 
@@ -831,11 +831,11 @@ def double_backward_none(
         grad_grad_loss, grad_target, grad_dloss_dtarget.
     """
     target, dloss_dtarget = residuals
-    grad_dloss_dtarget = grad_grad_target * grad_loss
-    grad_target = -grad_grad_x
-    grad_target = grad_target * grad_loss
     grad_grad_loss = dloss_dtarget * grad_grad_target
     grad_grad_loss = grad_grad_loss.addcmul(grad_grad_x, target, value=-1)
+    grad_target = -grad_grad_x
+    grad_target = grad_target * grad_loss
+    grad_dloss_dtarget = grad_grad_target * grad_loss
     return grad_grad_loss, grad_target, grad_dloss_dtarget
 
 
@@ -849,11 +849,11 @@ def residuals_backward_none(
     """
     target = residuals.target
     target_is_zero = target == 0
+    grad_x = -grad_dloss_dtarget
     grad_target = torch.reciprocal(target.masked_fill(target_is_zero, 1)).masked_fill(
         target_is_zero, 0
     )
     grad_target = grad_target * grad_dloss_dtarget
-    grad_x = -grad_dloss_dtarget
     return grad_x, grad_target
 
 
@@ -976,8 +976,8 @@ def backward_none_log_target(
 ) -> NoneLogTargetGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n,k] = grad_loss[n,k]*(exp_target[n,k] + each[n,k])
         grad_x[n,k]      = -grad_loss[n,k]*exp_target[n,k]
+        grad_target[n,k] = grad_loss[n,k]*(exp_target[n,k] + each[n,k])
 
     Args:
         grad_loss: the gradient of loss, shape (N, K).
@@ -995,10 +995,10 @@ def backward_none_log_target(
         raise RuntimeError(
             f"grad_loss must have shape (N, K) where N = {N}, K = {K}, got {[*grad_loss.shape]}"
         )
-    grad_target = loss + exp_target
-    grad_target = grad_target * grad_loss
     grad_x = -grad_loss
     grad_x = grad_x * exp_target
+    grad_target = loss + exp_target
+    grad_target = grad_target * grad_loss
     return NoneLogTargetGradients(grad_x, grad_target)
 
 
@@ -1017,10 +1017,10 @@ def double_backward_none_log_target(
     """
     exp_target, loss = residuals
     exp_target_plus_loss = loss + exp_target
-    grad_loss = first_grad_loss * grad_grad_target
-    grad_exp_target = torch.addcmul(grad_loss, first_grad_loss, grad_grad_x, value=-1)
     grad_grad_loss = exp_target_plus_loss * grad_grad_target
     grad_grad_loss = grad_grad_loss.addcmul(grad_grad_x, exp_target, value=-1)
+    grad_loss = first_grad_loss * grad_grad_target
+    grad_exp_target = torch.addcmul(grad_loss, first_grad_loss, grad_grad_x, value=-1)
     return grad_grad_loss, grad_exp_target, grad_loss
 
 
@@ -1142,9 +1142,9 @@ def forward_batchmean(x: Tensor, target: Tensor) -> tuple[Tensor, BatchmeanResid
 def backward_batchmean(grad_loss: Tensor, residuals: BatchmeanResiduals) -> BatchmeanGradients:
     """Compute the gradients. No argument is written to.
 
+        grad_x[n,k]      = -grad_loss*target[n,k]/N
         grad_target[n,k] = grad_loss*(where(target[n,k] == 0, 0, 1 + log(target[n,k])) - x[n,k])
                            /N
-        grad_x[n,k]      = -grad_loss*target[n,k]/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1161,8 +1161,8 @@ def backward_batchmean(grad_loss: Tensor, residuals: BatchmeanResiduals) -> Batc
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_target = grad_loss_scaled * target_terms
     grad_x = -grad_loss_scaled * target
+    grad_target = grad_loss_scaled * target_terms
     return BatchmeanGradients(grad_x, grad_target)
 
 
@@ -1179,9 +1179,9 @@ def double_backward_batchmean(
     target, target_terms = residuals
     N = target.shape[0]
     grad_loss_scaled = grad_loss / N
-    grad_target_terms = grad_loss_scaled * grad_grad_target
-    grad_target = -grad_loss_scaled * grad_grad_x
     grad_grad_loss = ((grad_grad_target * target_terms).sum() - (grad_grad_x * target).sum()) / N
+    grad_target = -grad_loss_scaled * grad_grad_x
+    grad_target_terms = grad_loss_scaled * grad_grad_target
     return grad_grad_loss, grad_target, grad_target_terms
 
 
@@ -1195,11 +1195,11 @@ def residuals_backward_batchmean(
     """
     target = residuals.target
     target_is_zero = target == 0
+    grad_x = -grad_target_terms
     grad_target = torch.reciprocal(target.masked_fill(target_is_zero, 1)).masked_fill(
         target_is_zero, 0
     )
     grad_target = grad_target * grad_target_terms
-    grad_x = -grad_target_terms
     return grad_x, grad_target
 
 
@@ -1328,8 +1328,8 @@ def backward_batchmean_log_target(
 ) -> BatchmeanLogTargetGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n,k] = grad_loss*(exp_target[n,k] + each[n,k])/N
         grad_x[n,k]      = -grad_loss*exp_target[n,k]/N
+        grad_target[n,k] = grad_loss*(exp_target[n,k] + each[n,k])/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1346,9 +1346,9 @@ def backward_batchmean_log_target(
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
+    grad_x = -grad_loss_scaled * exp_target
     grad_target = each + exp_target
     grad_target = grad_target * grad_loss_scaled
-    grad_x = -grad_loss_scaled * exp_target
     return BatchmeanLogTargetGradients(grad_x, grad_target)
 
 
@@ -1369,12 +1369,12 @@ def double_backward_batchmean_log_target(
     N = exp_target.shape[0]
     grad_loss_scaled = grad_loss / N
     each_plus_exp_target = each + exp_target
-    grad_each = grad_loss_scaled * grad_grad_target
-    grad_exp_target = grad_grad_target - grad_grad_x
-    grad_exp_target = grad_exp_target * grad_loss_scaled
     grad_grad_loss = (
         (each_plus_exp_target * grad_grad_target).sum() - (grad_grad_x * exp_target).sum()
     ) / N
+    grad_exp_target = grad_grad_target - grad_grad_x
+    grad_exp_target = grad_exp_target * grad_loss_scaled
+    grad_each = grad_loss_scaled * grad_grad_target
     return grad_grad_loss, grad_exp_target, grad_each
 
 
@@ -1387,11 +1387,11 @@ def residuals_backward_batchmean_log_target(
         grad_x, grad_target.
     """
     exp_target, each = residuals
+    grad_x = -grad_each
+    grad_x = grad_x * exp_target
     grad_target = each + exp_target
     grad_target = grad_target * grad_each
     grad_target = grad_target.addcmul(grad_exp_target, exp_target)
-    grad_x = -grad_each
-    grad_x = grad_x * exp_target
     return grad_x, grad_target
 
 

@@ -98,8 +98,8 @@ def double_backward(
     """
     dloss_dtarget = residuals.dloss_dtarget
     grad_grad_target_minus_grad_grad_x = grad_grad_target - grad_grad_x
-    grad_dloss_dtarget = grad_loss * grad_grad_target_minus_grad_grad_x
     grad_grad_loss = (dloss_dtarget * grad_grad_target_minus_grad_grad_x).sum()
+    grad_dloss_dtarget = grad_loss * grad_grad_target_minus_grad_grad_x
     return grad_grad_loss, grad_dloss_dtarget
 
 
@@ -251,11 +251,11 @@ def forward_weight(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, W
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
     """Compute the gradients. No argument is written to.
 
+        grad_x[n]      = -grad_loss*weight[n]*sign(target_minus_x[n])/weight_sum
+        grad_target[n] = -grad_x[n]
         grad_weight[n] = grad_loss
                          *(abs_target_minus_x[n] - abs_target_minus_x_dot_weight/weight_sum)
                          /weight_sum
-        grad_x[n]      = -grad_loss*weight[n]*sign(target_minus_x[n])/weight_sum
-        grad_target[n] = -grad_x[n]
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -271,9 +271,9 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_over_weight_sum = grad_loss / weight_sum
-    grad_weight = grad_loss_over_weight_sum * abs_target_minus_x_centred
     grad_target = grad_loss_over_weight_sum * weight * torch.sign(target_minus_x)
     grad_x = -grad_target
+    grad_weight = grad_loss_over_weight_sum * abs_target_minus_x_centred
     return WeightGradients(grad_x, grad_target, grad_weight)
 
 
@@ -298,10 +298,10 @@ def double_backward_weight(
     grad_grad_loss_over_weight_sum = (abs_target_minus_x_centred * grad_grad_weight).sum() + (
         grad_grad_target_total * sign_target_minus_x * weight
     ).sum()
-    grad_abs_target_minus_x_centred = grad_loss_over_weight_sum * grad_grad_weight
-    grad_weight_sum = -(grad_grad_loss_over_weight_sum * grad_loss) * weight_sum**-2
-    grad_weight = grad_loss_over_weight_sum * grad_grad_target_total * sign_target_minus_x
     grad_grad_loss = grad_grad_loss_over_weight_sum / weight_sum
+    grad_weight = grad_loss_over_weight_sum * grad_grad_target_total * sign_target_minus_x
+    grad_weight_sum = -(grad_grad_loss_over_weight_sum * grad_loss) * weight_sum**-2
+    grad_abs_target_minus_x_centred = grad_loss_over_weight_sum * grad_grad_weight
     return grad_grad_loss, grad_weight, grad_weight_sum, grad_abs_target_minus_x_centred
 
 
@@ -319,16 +319,16 @@ def residuals_backward_weight(
     weight, weight_sum, target_minus_x, abs_target_minus_x_centred = residuals
     grad_abs_target_minus_x_centred_sum = grad_abs_target_minus_x_centred.sum()
     grad_abs_target_minus_x_centred_sum_scaled = grad_abs_target_minus_x_centred_sum / weight_sum
+    grad_x = (
+        grad_abs_target_minus_x_centred_sum_scaled * weight - grad_abs_target_minus_x_centred
+    ) * torch.sign(target_minus_x) - grad_target_minus_x
+    grad_target = -grad_x
     grad_weight = torch.addcmul(
         grad_weight_sum,
         grad_abs_target_minus_x_centred_sum_scaled,
         abs_target_minus_x_centred,
         value=-1,
     )
-    grad_x = (
-        grad_abs_target_minus_x_centred_sum_scaled * weight - grad_abs_target_minus_x_centred
-    ) * torch.sign(target_minus_x) - grad_target_minus_x
-    grad_target = -grad_x
     return grad_x, grad_target, grad_weight
 
 
@@ -509,8 +509,8 @@ def double_backward_sum(
     """
     dloss_dtarget = residuals.dloss_dtarget
     grad_grad_target_minus_grad_grad_x = grad_grad_target - grad_grad_x
-    grad_dloss_dtarget = grad_loss * grad_grad_target_minus_grad_grad_x
     grad_grad_loss = (dloss_dtarget * grad_grad_target_minus_grad_grad_x).sum()
+    grad_dloss_dtarget = grad_loss * grad_grad_target_minus_grad_grad_x
     return grad_grad_loss, grad_dloss_dtarget
 
 
@@ -631,9 +631,9 @@ def forward_sum_weight(
 def backward_sum_weight(grad_loss: Tensor, residuals: SumWeightResiduals) -> SumWeightGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_weight[n] = grad_loss*abs_target_minus_x[n]
         grad_x[n]      = -grad_loss*weight[n]*sign(target_minus_x[n])
         grad_target[n] = -grad_x[n]
+        grad_weight[n] = grad_loss*abs_target_minus_x[n]
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -648,9 +648,9 @@ def backward_sum_weight(grad_loss: Tensor, residuals: SumWeightResiduals) -> Sum
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_weight = grad_loss * abs_target_minus_x
     grad_target = grad_loss * sign_target_minus_x * weight
     grad_x = -grad_target
+    grad_weight = grad_loss * abs_target_minus_x
     return SumWeightGradients(grad_x, grad_target, grad_weight)
 
 
@@ -670,13 +670,13 @@ def double_backward_sum_weight(
     """
     weight, abs_target_minus_x, sign_target_minus_x = residuals
     grad_grad_target_minus_grad_grad_x = grad_grad_target - grad_grad_x
-    grad_grad_target_minus_grad_grad_x_scaled = grad_loss * grad_grad_target_minus_grad_grad_x
-    grad_sign_target_minus_x = grad_grad_target_minus_grad_grad_x_scaled * weight
-    grad_abs_target_minus_x = grad_loss * grad_grad_weight
-    grad_weight = grad_grad_target_minus_grad_grad_x_scaled * sign_target_minus_x
     grad_grad_loss = (grad_grad_weight * abs_target_minus_x).sum() + (
         grad_grad_target_minus_grad_grad_x * sign_target_minus_x * weight
     ).sum()
+    grad_grad_target_minus_grad_grad_x_scaled = grad_loss * grad_grad_target_minus_grad_grad_x
+    grad_weight = grad_grad_target_minus_grad_grad_x_scaled * sign_target_minus_x
+    grad_abs_target_minus_x = grad_loss * grad_grad_weight
+    grad_sign_target_minus_x = grad_grad_target_minus_grad_grad_x_scaled * weight
     return grad_grad_loss, grad_weight, grad_abs_target_minus_x, grad_sign_target_minus_x
 
 
@@ -856,8 +856,8 @@ def double_backward_none(
     """
     dloss_dtarget = residuals.dloss_dtarget
     grad_grad_target_minus_grad_grad_x = grad_grad_target - grad_grad_x
-    grad_dloss_dtarget = grad_grad_target_minus_grad_grad_x * grad_loss
     grad_grad_loss = dloss_dtarget * grad_grad_target_minus_grad_grad_x
+    grad_dloss_dtarget = grad_grad_target_minus_grad_grad_x * grad_loss
     return grad_grad_loss, grad_dloss_dtarget
 
 
@@ -978,9 +978,9 @@ def forward_none_weight(
 def backward_none_weight(grad_loss: Tensor, residuals: NoneWeightResiduals) -> NoneWeightGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_weight[n] = grad_loss[n]*abs_target_minus_x[n]
         grad_x[n]      = -grad_loss[n]*weight[n]*sign(target_minus_x[n])
         grad_target[n] = -grad_x[n]
+        grad_weight[n] = grad_loss[n]*abs_target_minus_x[n]
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -998,9 +998,9 @@ def backward_none_weight(grad_loss: Tensor, residuals: NoneWeightResiduals) -> N
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_weight = grad_loss * abs_target_minus_x
     grad_target = grad_loss * sign_target_minus_x * weight
     grad_x = -grad_target
+    grad_weight = grad_loss * abs_target_minus_x
     return NoneWeightGradients(grad_x, grad_target, grad_weight)
 
 
@@ -1021,14 +1021,14 @@ def double_backward_none_weight(
     weight, abs_target_minus_x, sign_target_minus_x = residuals
     grad_grad_target_minus_grad_grad_x = grad_grad_target - grad_grad_x
     grad_grad_target_minus_grad_grad_x_scaled = grad_grad_target_minus_grad_grad_x * weight
-    grad_sign_target_minus_x = grad_grad_target_minus_grad_grad_x_scaled * grad_loss
-    grad_abs_target_minus_x = grad_grad_weight * grad_loss
-    grad_weight = grad_grad_target_minus_grad_grad_x * grad_loss * sign_target_minus_x
     grad_grad_loss = torch.addcmul(
         grad_grad_target_minus_grad_grad_x_scaled * sign_target_minus_x,
         grad_grad_weight,
         abs_target_minus_x,
     )
+    grad_weight = grad_grad_target_minus_grad_grad_x * grad_loss * sign_target_minus_x
+    grad_abs_target_minus_x = grad_grad_weight * grad_loss
+    grad_sign_target_minus_x = grad_grad_target_minus_grad_grad_x_scaled * grad_loss
     return grad_grad_loss, grad_weight, grad_abs_target_minus_x, grad_sign_target_minus_x
 
 

@@ -12,11 +12,11 @@
 The gradients, given grad_y:
 
     grad_x_hat[n,c] = weight[c]*grad_y[n,c]
-    grad_bias[c]    = sum_n(grad_y[n,c])
-    grad_weight[c]  = sum_n(grad_y[n,c]*x_hat[n,c])
     grad_x[n,c]     = rstd[n]
                       *(grad_x_hat[n,c] - sum_c(grad_x_hat[n,c])/C
                         - x_hat[n,c]*sum_c(grad_x_hat[n,c]*x_hat[n,c])/C)
+    grad_weight[c]  = sum_n(grad_y[n,c]*x_hat[n,c])
+    grad_bias[c]    = sum_n(grad_y[n,c])
 """
 
 import math
@@ -105,11 +105,11 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
             f"grad_y must have shape (N, C) where N = {N}, C = {C}, got {[*grad_y.shape]}"
         )
     grad_x_hat = weight * grad_y
-    grad_bias = grad_y.sum(0)
-    grad_weight = (grad_y * x_hat).sum(0)
     grad_x = grad_x_hat - grad_x_hat.mean(1, keepdim=True)
     grad_x = grad_x.addcmul((grad_x_hat * x_hat).mean(1, keepdim=True), x_hat, value=-1)
     grad_x *= rstd[:, None]
+    grad_weight = (grad_y * x_hat).sum(0)
+    grad_bias = grad_y.sum(0)
     return Gradients(grad_x, grad_weight, grad_bias)
 
 
@@ -140,14 +140,9 @@ def double_backward(
         grad_grad_x_dot_x_hat_scaled[:, None], x_hat, value=-1
     )
     grad_grad_x_hat = grad_grad_x_hat * rstd[:, None]
-    grad_x_hat = grad_grad_weight * grad_y
-    grad_x_hat = grad_x_hat.addcmul(
-        rstd[:, None],
-        (grad_grad_x_dot_x_hat_scaled[:, None] * first_grad_x_hat).addcmul(
-            grad_x_hat_times_x_hat_mean[:, None], grad_grad_x
-        ),
-        value=-1,
-    )
+    grad_grad_y = torch.addcmul(grad_grad_bias, grad_grad_weight, x_hat)
+    grad_grad_y = grad_grad_y.addcmul(weight, grad_grad_x_hat)
+    grad_weight = (grad_grad_x_hat * grad_y).sum(0)
     grad_rstd = torch.addcmul(
         torch.addcmul(
             (first_grad_x_hat * grad_grad_x).sum(1),
@@ -159,9 +154,14 @@ def double_backward(
         grad_x_hat_mean,
         value=-1,
     )
-    grad_weight = (grad_grad_x_hat * grad_y).sum(0)
-    grad_grad_y = torch.addcmul(grad_grad_bias, grad_grad_weight, x_hat)
-    grad_grad_y = grad_grad_y.addcmul(weight, grad_grad_x_hat)
+    grad_x_hat = grad_grad_weight * grad_y
+    grad_x_hat = grad_x_hat.addcmul(
+        rstd[:, None],
+        (grad_grad_x_dot_x_hat_scaled[:, None] * first_grad_x_hat).addcmul(
+            grad_x_hat_times_x_hat_mean[:, None], grad_grad_x
+        ),
+        value=-1,
+    )
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -310,10 +310,10 @@ def backward_no_bias(grad_y: Tensor, residuals: NoBiasResiduals) -> NoBiasGradie
     """Compute the gradients. No argument is written to.
 
         grad_x_hat[n,c] = weight[c]*grad_y[n,c]
-        grad_weight[c]  = sum_n(grad_y[n,c]*x_hat[n,c])
         grad_x[n,c]     = rstd[n]
                           *(grad_x_hat[n,c] - sum_c(grad_x_hat[n,c])/C
                             - x_hat[n,c]*sum_c(grad_x_hat[n,c]*x_hat[n,c])/C)
+        grad_weight[c]  = sum_n(grad_y[n,c]*x_hat[n,c])
 
     Args:
         grad_y: the gradient of y, shape (N, C).
@@ -332,10 +332,10 @@ def backward_no_bias(grad_y: Tensor, residuals: NoBiasResiduals) -> NoBiasGradie
             f"grad_y must have shape (N, C) where N = {N}, C = {C}, got {[*grad_y.shape]}"
         )
     grad_x_hat = weight * grad_y
-    grad_weight = (grad_y * x_hat).sum(0)
     grad_x = grad_x_hat - grad_x_hat.mean(1, keepdim=True)
     grad_x = grad_x.addcmul((grad_x_hat * x_hat).mean(1, keepdim=True), x_hat, value=-1)
     grad_x *= rstd[:, None]
+    grad_weight = (grad_y * x_hat).sum(0)
     return NoBiasGradients(grad_x, grad_weight)
 
 
@@ -362,14 +362,9 @@ def double_backward_no_bias(
         grad_grad_x_dot_x_hat_scaled[:, None], x_hat, value=-1
     )
     grad_grad_x_hat = grad_grad_x_hat * rstd[:, None]
-    grad_x_hat = grad_grad_weight * grad_y
-    grad_x_hat = grad_x_hat.addcmul(
-        rstd[:, None],
-        (grad_grad_x_dot_x_hat_scaled[:, None] * first_grad_x_hat).addcmul(
-            grad_x_hat_times_x_hat_mean[:, None], grad_grad_x
-        ),
-        value=-1,
-    )
+    grad_grad_y = grad_grad_weight * x_hat
+    grad_grad_y = grad_grad_y.addcmul(weight, grad_grad_x_hat)
+    grad_weight = (grad_grad_x_hat * grad_y).sum(0)
     grad_rstd = torch.addcmul(
         torch.addcmul(
             (first_grad_x_hat * grad_grad_x).sum(1),
@@ -381,9 +376,14 @@ def double_backward_no_bias(
         grad_x_hat_mean,
         value=-1,
     )
-    grad_weight = (grad_grad_x_hat * grad_y).sum(0)
-    grad_grad_y = grad_grad_weight * x_hat
-    grad_grad_y = grad_grad_y.addcmul(weight, grad_grad_x_hat)
+    grad_x_hat = grad_grad_weight * grad_y
+    grad_x_hat = grad_x_hat.addcmul(
+        rstd[:, None],
+        (grad_grad_x_dot_x_hat_scaled[:, None] * first_grad_x_hat).addcmul(
+            grad_x_hat_times_x_hat_mean[:, None], grad_grad_x
+        ),
+        value=-1,
+    )
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -530,10 +530,10 @@ def forward_no_weight(
 def backward_no_weight(grad_y: Tensor, residuals: NoWeightResiduals) -> NoWeightGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_bias[c] = sum_n(grad_y[n,c])
         grad_x[n,c]  = rstd[n]
                        *(grad_y[n,c] - sum_c(grad_y[n,c])/C
                          - x_hat[n,c]*sum_c(grad_y[n,c]*x_hat[n,c])/C)
+        grad_bias[c] = sum_n(grad_y[n,c])
 
     Args:
         grad_y: the gradient of y, shape (N, C).
@@ -551,10 +551,10 @@ def backward_no_weight(grad_y: Tensor, residuals: NoWeightResiduals) -> NoWeight
         raise RuntimeError(
             f"grad_y must have shape (N, C) where N = {N}, C = {C}, got {[*grad_y.shape]}"
         )
-    grad_bias = grad_y.sum(0)
     grad_x = grad_y - grad_y.mean(1, keepdim=True)
     grad_x = grad_x.addcmul((grad_y * x_hat).mean(1, keepdim=True), x_hat, value=-1)
     grad_x *= rstd[:, None]
+    grad_bias = grad_y.sum(0)
     return NoWeightGradients(grad_x, grad_bias)
 
 
@@ -573,11 +573,15 @@ def double_backward_no_weight(
     grad_y_mean = grad_y.mean(1)
     grad_y_times_x_hat_mean = (grad_y * x_hat).mean(1)
     grad_grad_x_dot_x_hat = (grad_grad_x * x_hat).sum(1)
-    grad_grad_x_dot_x_hat_scaled = grad_grad_x_dot_x_hat / C
-    grad_x_hat = grad_grad_x_dot_x_hat_scaled[:, None] * grad_y
-    grad_x_hat = grad_x_hat.addcmul(grad_y_times_x_hat_mean[:, None], grad_grad_x)
-    grad_x_hat = grad_x_hat * (-rstd)[:, None]
     grad_grad_x_sum = grad_grad_x.sum(1)
+    grad_grad_x_dot_x_hat_scaled = grad_grad_x_dot_x_hat / C
+    grad_grad_y = torch.addcmul(
+        grad_grad_bias,
+        rstd[:, None],
+        torch.sub(grad_grad_x, grad_grad_x_sum[:, None], alpha=1 / (C or torch.nan)).addcmul(
+            grad_grad_x_dot_x_hat_scaled[:, None], x_hat, value=-1
+        ),
+    )
     grad_rstd = torch.addcmul(
         torch.addcmul(
             (grad_grad_x * grad_y).sum(1), grad_grad_x_dot_x_hat, grad_y_times_x_hat_mean, value=-1
@@ -586,13 +590,9 @@ def double_backward_no_weight(
         grad_y_mean,
         value=-1,
     )
-    grad_grad_y = torch.addcmul(
-        grad_grad_bias,
-        rstd[:, None],
-        torch.sub(grad_grad_x, grad_grad_x_sum[:, None], alpha=1 / (C or torch.nan)).addcmul(
-            grad_grad_x_dot_x_hat_scaled[:, None], x_hat, value=-1
-        ),
-    )
+    grad_x_hat = grad_grad_x_dot_x_hat_scaled[:, None] * grad_y
+    grad_x_hat = grad_x_hat.addcmul(grad_y_times_x_hat_mean[:, None], grad_grad_x)
+    grad_x_hat = grad_x_hat * (-rstd)[:, None]
     return grad_grad_y, grad_rstd, grad_x_hat
 
 
@@ -774,11 +774,11 @@ def double_backward_no_weight_no_bias(
     grad_y_mean = first_grad_y.mean(1)
     grad_y_times_y_mean = (first_grad_y * y).mean(1)
     grad_grad_x_dot_y = (grad_grad_x * y).sum(1)
-    grad_grad_x_dot_y_scaled = grad_grad_x_dot_y / C
-    grad_y = grad_grad_x_dot_y_scaled[:, None] * first_grad_y
-    grad_y = grad_y.addcmul(grad_y_times_y_mean[:, None], grad_grad_x)
-    grad_y = grad_y * (-rstd)[:, None]
     grad_grad_x_sum = grad_grad_x.sum(1)
+    grad_grad_x_dot_y_scaled = grad_grad_x_dot_y / C
+    grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum[:, None], alpha=1 / (C or torch.nan))
+    grad_grad_y = grad_grad_y.addcmul(grad_grad_x_dot_y_scaled[:, None], y, value=-1)
+    grad_grad_y = grad_grad_y * rstd[:, None]
     grad_rstd = torch.addcmul(
         torch.addcmul(
             (first_grad_y * grad_grad_x).sum(1), grad_grad_x_dot_y, grad_y_times_y_mean, value=-1
@@ -787,9 +787,9 @@ def double_backward_no_weight_no_bias(
         grad_y_mean,
         value=-1,
     )
-    grad_grad_y = torch.sub(grad_grad_x, grad_grad_x_sum[:, None], alpha=1 / (C or torch.nan))
-    grad_grad_y = grad_grad_y.addcmul(grad_grad_x_dot_y_scaled[:, None], y, value=-1)
-    grad_grad_y = grad_grad_y * rstd[:, None]
+    grad_y = grad_grad_x_dot_y_scaled[:, None] * first_grad_y
+    grad_y = grad_y.addcmul(grad_y_times_y_mean[:, None], grad_grad_x)
+    grad_y = grad_y * (-rstd)[:, None]
     return grad_grad_y, grad_rstd, grad_y
 
 

@@ -7,9 +7,9 @@
 
 The gradients, given grad_y:
 
-    grad_bias[m]     = sum_n(grad_y[n,m])
-    grad_weight[m,c] = sum_n(grad_y[n,m]*x[n,c])
     grad_x[n,c]      = sum_m(grad_y[n,m]*weight[m,c])
+    grad_weight[m,c] = sum_n(grad_y[n,m]*x[n,c])
+    grad_bias[m]     = sum_n(grad_y[n,m])
 """
 
 import math
@@ -91,9 +91,9 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
         raise RuntimeError(
             f"grad_y must have shape (N, M) where N = {N}, M = {M}, got {[*grad_y.shape]}"
         )
-    grad_bias = grad_y.sum(0)
-    grad_weight = grad_y.T @ x
     grad_x = grad_y @ weight
+    grad_weight = grad_y.T @ x
+    grad_bias = grad_y.sum(0)
     return Gradients(grad_x, grad_weight, grad_bias)
 
 
@@ -112,10 +112,10 @@ def double_backward(
         grad_grad_y, grad_x, grad_weight.
     """
     x, weight = residuals
-    grad_weight = grad_y.T @ grad_grad_x
-    grad_x = grad_y @ grad_grad_weight
     grad_grad_y = torch.addmm(grad_grad_bias, x, grad_grad_weight.T)
     grad_grad_y = grad_grad_y + grad_grad_x @ weight.T
+    grad_x = grad_y @ grad_grad_weight
+    grad_weight = grad_y.T @ grad_grad_x
     return grad_grad_y, grad_x, grad_weight
 
 
@@ -226,8 +226,8 @@ def forward_no_bias(x: Tensor, weight: Tensor) -> tuple[Tensor, NoBiasResiduals]
 def backward_no_bias(grad_y: Tensor, residuals: NoBiasResiduals) -> NoBiasGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_weight[m,c] = sum_n(grad_y[n,m]*x[n,c])
         grad_x[n,c]      = sum_m(grad_y[n,m]*weight[m,c])
+        grad_weight[m,c] = sum_n(grad_y[n,m]*x[n,c])
 
     Args:
         grad_y: the gradient of y, shape (N, M).
@@ -246,8 +246,8 @@ def backward_no_bias(grad_y: Tensor, residuals: NoBiasResiduals) -> NoBiasGradie
         raise RuntimeError(
             f"grad_y must have shape (N, M) where N = {N}, M = {M}, got {[*grad_y.shape]}"
         )
-    grad_weight = grad_y.T @ x
     grad_x = grad_y @ weight
+    grad_weight = grad_y.T @ x
     return NoBiasGradients(grad_x, grad_weight)
 
 
@@ -262,9 +262,9 @@ def double_backward_no_bias(
         grad_grad_y, grad_x, grad_weight.
     """
     x, weight = residuals
-    grad_weight = grad_y.T @ grad_grad_x
-    grad_x = grad_y @ grad_grad_weight
     grad_grad_y = torch.addmm(grad_grad_x @ weight.T, x, grad_grad_weight.T)
+    grad_x = grad_y @ grad_grad_weight
+    grad_weight = grad_y.T @ grad_grad_x
     return grad_grad_y, grad_x, grad_weight
 
 

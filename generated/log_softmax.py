@@ -91,8 +91,8 @@ def double_backward(
     """
     p = residuals.p
     grad_logprobs_sum = grad_logprobs.sum(1)
-    grad_p = (-grad_logprobs_sum)[:, None] * grad_grad_x
     grad_grad_logprobs = grad_grad_x - (grad_grad_x * p).sum(1, keepdim=True)
+    grad_p = (-grad_logprobs_sum)[:, None] * grad_grad_x
     return grad_grad_logprobs, grad_p
 
 

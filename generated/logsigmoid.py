@@ -85,8 +85,8 @@ def double_backward(
         grad_grad_y, grad_dy_dx.
     """
     dy_dx = residuals.dy_dx
-    grad_dy_dx = grad_grad_x * grad_y
     grad_grad_y = dy_dx * grad_grad_x
+    grad_dy_dx = grad_grad_x * grad_y
     return grad_grad_y, grad_dy_dx
 
 

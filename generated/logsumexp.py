@@ -88,8 +88,8 @@ def double_backward(
         grad_grad_y, grad_p.
     """
     p = residuals.p
-    grad_p = grad_y[:, None] * grad_grad_x
     grad_grad_y = (grad_grad_x * p).sum(1)
+    grad_p = grad_y[:, None] * grad_grad_x
     return grad_grad_y, grad_p
 
 

@@ -22,18 +22,18 @@ The gradients, given grad_loss:
     grad_logits[n,k]   = grad_loss*(p[n,k] - delta(k, Yb[n]))/N
     grad_h[n,j]        = sum_k(grad_logits[n,k]*W2[j,k])
     grad_hpreact[n,j]  = grad_h[n,j]*(1 - h[n,j]**2)
-    grad_b2[k]         = sum_n(grad_logits[n,k])
-    grad_W2[j,k]       = sum_n(grad_logits[n,k]*h[n,j])
-    grad_bnbias[j]     = sum_n(grad_hpreact[n,j])
     grad_bngain[j]     = sum_n(grad_hpreact[n,j]*bnraw[n,j])
+    grad_bnbias[j]     = sum_n(grad_hpreact[n,j])
     grad_hprebn[n,j]   = bngain[j]*bnvar_inv[j]
                          *(grad_hpreact[n,j] - grad_bnbias[j]/N
                            - grad_bngain[j]*bnraw[n,j]/(N - 1))
     grad_embcat[n,t,d] = sum_j(grad_hprebn[n,j]*W1[t,d,j])
     grad_emb[n,t,d]    = grad_embcat[n,t,d]
-    grad_b1[j]         = sum_n(grad_hprebn[n,j])
-    grad_W1[t,d,j]     = sum_n(grad_hprebn[n,j]*embcat[n,t,d])
     grad_C[v,d]        = sum_{n,t}(grad_emb[n,t,d]*delta(v, Xb[n,t]))
+    grad_W1[t,d,j]     = sum_n(grad_hprebn[n,j]*embcat[n,t,d])
+    grad_b1[j]         = sum_n(grad_hprebn[n,j])
+    grad_W2[j,k]       = sum_n(grad_logits[n,k]*h[n,j])
+    grad_b2[k]         = sum_n(grad_logits[n,k])
 """
 
 from typing import Any, NamedTuple
@@ -200,19 +200,19 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     grad_logits *= grad_loss / N
     grad_h = grad_logits @ W2.T
     grad_hpreact = torch.addcmul(grad_h, grad_h * h, h, value=-1)
-    grad_b2 = grad_logits.sum(0)
-    grad_W2 = h.T @ grad_logits
-    grad_bnbias = grad_hpreact.sum(0)
     grad_bngain = (bnraw * grad_hpreact).sum(0)
+    grad_bnbias = grad_hpreact.sum(0)
     grad_hprebn = torch.sub(grad_hpreact, grad_bnbias, alpha=1 / (N or torch.nan))
     grad_hprebn.addcmul_(grad_bngain, bnraw, value=-1 / (N - 1 or torch.nan))
     grad_hprebn *= bngain * bnvar_inv
     grad_embcat = grad_hprebn @ W1.T
     grad_emb = grad_embcat.reshape(N, T, D)
-    grad_b1 = grad_hprebn.sum(0)
-    grad_W1 = embcat.T @ grad_hprebn
     grad_C = grad_logits.new_zeros(V, D)
     grad_C.index_add_(0, Xb.flatten(), grad_emb.reshape(N * T, D))
+    grad_W1 = embcat.T @ grad_hprebn
+    grad_b1 = grad_hprebn.sum(0)
+    grad_W2 = h.T @ grad_logits
+    grad_b2 = grad_logits.sum(0)
     return Gradients(grad_C, grad_W1, grad_b1, grad_bngain, grad_bnbias, grad_W2, grad_b2)
 
 
@@ -243,8 +243,8 @@ def double_backward(
     first_grad_h = grad_logits @ W2.T
     one_minus_h_squared = 1 - h**2
     grad_hpreact = first_grad_h * one_minus_h_squared
-    grad_bnbias = grad_hpreact.sum(0)
     first_grad_bngain = (bnraw * grad_hpreact).sum(0)
+    grad_bnbias = grad_hpreact.sum(0)
     grad_bnbias_scaled = grad_bnbias / -N
     grad_hpreact_adjusted = grad_hpreact + grad_bnbias_scaled
     grad_hpreact_adjusted = grad_hpreact_adjusted.addcmul(
@@ -267,22 +267,22 @@ def double_backward(
     grad_grad_h = grad_grad_hpreact * one_minus_h_squared
     grad_grad_logits = torch.addmm(grad_grad_b2, grad_grad_h, W2)
     grad_grad_logits = grad_grad_logits + h @ grad_grad_W2
-    grad_p = grad_loss / N * grad_grad_logits
-    grad_h = grad_logits @ grad_grad_W2.T
-    grad_h = grad_h.addcmul(first_grad_h * grad_grad_hpreact, h, value=-2)
+    grad_grad_loss = (
+        (grad_grad_logits * p).sum() - grad_grad_logits.gather(1, Yb[:, None]).squeeze(1).sum()
+    ) / N
+    grad_W1 = grad_grad_embcat.T @ grad_hprebn
+    grad_grad_hprebn_scaled_sum = (grad_grad_hprebn * grad_hpreact_adjusted).sum(0)
+    grad_bngain = grad_grad_hprebn_scaled_sum * bnvar_inv
+    grad_W2 = grad_grad_h.T @ grad_logits
+    grad_embcat = grad_hprebn @ grad_grad_W1.T
+    grad_bnvar_inv = bngain * grad_grad_hprebn_scaled_sum
     grad_bnraw = grad_grad_bngain_adjusted * grad_hpreact
     grad_bnraw = grad_bnraw.addcmul(
         bngain_times_bnvar_inv_scaled * first_grad_bngain, grad_grad_hprebn, value=-1
     )
-    grad_grad_hprebn_scaled_sum = (grad_grad_hprebn * grad_hpreact_adjusted).sum(0)
-    grad_bnvar_inv = bngain * grad_grad_hprebn_scaled_sum
-    grad_embcat = grad_hprebn @ grad_grad_W1.T
-    grad_W2 = grad_grad_h.T @ grad_logits
-    grad_bngain = grad_grad_hprebn_scaled_sum * bnvar_inv
-    grad_W1 = grad_grad_embcat.T @ grad_hprebn
-    grad_grad_loss = (
-        (grad_grad_logits * p).sum() - grad_grad_logits.gather(1, Yb[:, None]).squeeze(1).sum()
-    ) / N
+    grad_h = grad_logits @ grad_grad_W2.T
+    grad_h = grad_h.addcmul(first_grad_h * grad_grad_hpreact, h, value=-2)
+    grad_p = grad_loss / N * grad_grad_logits
     return (
         grad_grad_loss,
         grad_W1,
@@ -333,14 +333,14 @@ def residuals_backward(
     )
     grad_hprebn = grad_hprebn * bnvar_inv
     grad_embcat_total = torch.addmm(grad_embcat, grad_hprebn, W1.T)
-    grad_b2 = grad_logits.sum(0)
-    grad_W2 = h.T @ grad_logits
-    grad_bnbias = grad_h_total_scaled.sum(0)
-    grad_bngain = grad_h_total_scaled_1.sum(0)
-    grad_b1 = grad_hprebn.sum(0)
-    grad_W1 = embcat.T @ grad_hprebn
     grad_C = grad_embcat_total.new_zeros(V, D)
     grad_C = grad_C.index_add(0, Xb.flatten(), grad_embcat_total.reshape(N, T, D).reshape(N * T, D))
+    grad_W1 = embcat.T @ grad_hprebn
+    grad_b1 = grad_hprebn.sum(0)
+    grad_bngain = grad_h_total_scaled_1.sum(0)
+    grad_bnbias = grad_h_total_scaled.sum(0)
+    grad_W2 = h.T @ grad_logits
+    grad_b2 = grad_logits.sum(0)
     return grad_C, grad_W1, grad_b1, grad_bngain, grad_bnbias, grad_W2, grad_b2
 
 
@@ -382,19 +382,19 @@ def value_and_grad(
     grad_logits = p.scatter(1, Yb[:, None], -1, reduce="add") / N
     grad_h = grad_logits @ W2.T
     grad_hpreact = torch.addcmul(grad_h, grad_h * h, h, value=-1)
-    grad_b2 = grad_logits.sum(0)
-    grad_W2 = h.T @ grad_logits
-    grad_bnbias = grad_hpreact.sum(0)
     grad_bngain = (bnraw * grad_hpreact).sum(0)
+    grad_bnbias = grad_hpreact.sum(0)
     grad_hprebn = torch.sub(grad_hpreact, grad_bnbias, alpha=1 / (N or torch.nan))
     grad_hprebn.addcmul_(grad_bngain, bnraw, value=-1 / (N - 1 or torch.nan))
     grad_hprebn *= bngain * bnvar_inv
     grad_embcat = grad_hprebn @ W1.T
     grad_emb = grad_embcat.reshape(N, T, D)
-    grad_b1 = grad_hprebn.sum(0)
-    grad_W1 = embcat.T @ grad_hprebn
     grad_C = C.new_zeros(V, D)
     grad_C.index_add_(0, Xb.flatten(), grad_emb.reshape(N * T, D))
+    grad_W1 = embcat.T @ grad_hprebn
+    grad_b1 = grad_hprebn.sum(0)
+    grad_W2 = h.T @ grad_logits
+    grad_b2 = grad_logits.sum(0)
     return loss, Gradients(grad_C, grad_W1, grad_b1, grad_bngain, grad_bnbias, grad_W2, grad_b2)
 
 

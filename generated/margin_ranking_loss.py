@@ -9,9 +9,9 @@
 
 The gradients, given grad_loss:
 
-    grad_target[n] = grad_loss*where(input1_terms[n] < 0, 0, -input1_minus_input2[n])/N
     grad_input1[n] = -grad_loss*where(input1_terms[n] < 0, 0, target[n])/N
     grad_input2[n] = -grad_input1[n]
+    grad_target[n] = grad_loss*where(input1_terms[n] < 0, 0, -input1_minus_input2[n])/N
 """
 
 from collections.abc import Sequence
@@ -101,9 +101,9 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_masked = grad_loss.masked_fill(input1_terms_negative, 0)
     grad_loss_masked_scaled = grad_loss_masked / N
-    grad_target = grad_loss_masked_scaled * neg_input1_minus_input2
     grad_input2 = grad_loss_masked_scaled * target
     grad_input1 = -grad_input2
+    grad_target = grad_loss_masked_scaled * neg_input1_minus_input2
     return Gradients(grad_input1, grad_input2, grad_target)
 
 
@@ -125,9 +125,7 @@ def double_backward(
     (N,) = target.shape
     grad_loss_masked = grad_loss.masked_fill(input1_terms_negative, 0)
     grad_loss_masked_scaled = grad_loss_masked / N
-    grad_neg_input1_minus_input2 = grad_grad_target * grad_loss_masked_scaled
     grad_grad_input2_minus_grad_grad_input1 = grad_grad_input2 - grad_grad_input1
-    grad_target = grad_grad_input2_minus_grad_grad_input1 * grad_loss_masked_scaled
     grad_grad_loss = (
         torch.addcmul(
             grad_grad_input2_minus_grad_grad_input1 * target,
@@ -137,6 +135,8 @@ def double_backward(
         .masked_fill(input1_terms_negative, 0)
         .mean()
     )
+    grad_target = grad_grad_input2_minus_grad_grad_input1 * grad_loss_masked_scaled
+    grad_neg_input1_minus_input2 = grad_grad_target * grad_loss_masked_scaled
     return grad_grad_loss, grad_target, grad_neg_input1_minus_input2
 
 
@@ -148,8 +148,8 @@ def residuals_backward(
     Returns:
         grad_input1, grad_input2.
     """
-    grad_input2 = grad_neg_input1_minus_input2.clone()
     grad_input1 = -grad_neg_input1_minus_input2
+    grad_input2 = grad_neg_input1_minus_input2.clone()
     return grad_input1, grad_input2
 
 
@@ -166,9 +166,9 @@ def value_and_grad(
     input1_terms = -input1_minus_input2 * target + margin
     input1_terms_negative = input1_terms < 0
     loss = input1_terms.clamp(min=0).mean()
-    grad_target = (-input1_minus_input2).masked_fill(input1_terms_negative, 0) / N
     grad_input2 = target.masked_fill(input1_terms_negative, 0) / N
     grad_input1 = -grad_input2
+    grad_target = (-input1_minus_input2).masked_fill(input1_terms_negative, 0) / N
     return loss, Gradients(grad_input1, grad_input2, grad_target)
 
 
@@ -303,9 +303,9 @@ def forward_sum(
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = grad_loss*where(input1_terms[n] < 0, 0, -input1_minus_input2[n])
         grad_input1[n] = -grad_loss*where(input1_terms[n] < 0, 0, target[n])
         grad_input2[n] = -grad_input1[n]
+        grad_target[n] = grad_loss*where(input1_terms[n] < 0, 0, -input1_minus_input2[n])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -321,9 +321,9 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_masked = grad_loss.masked_fill(input1_terms_negative, 0)
-    grad_target = grad_loss_masked * neg_input1_minus_input2
     grad_input2 = grad_loss_masked * target
     grad_input1 = -grad_input2
+    grad_target = grad_loss_masked * neg_input1_minus_input2
     return SumGradients(grad_input1, grad_input2, grad_target)
 
 
@@ -343,9 +343,7 @@ def double_backward_sum(
     """
     target, input1_terms_negative, neg_input1_minus_input2 = residuals
     grad_loss_masked = grad_loss.masked_fill(input1_terms_negative, 0)
-    grad_neg_input1_minus_input2 = grad_grad_target * grad_loss_masked
     grad_grad_input2_minus_grad_grad_input1 = grad_grad_input2 - grad_grad_input1
-    grad_target = grad_grad_input2_minus_grad_grad_input1 * grad_loss_masked
     grad_grad_loss = (
         torch.addcmul(
             grad_grad_input2_minus_grad_grad_input1 * target,
@@ -355,6 +353,8 @@ def double_backward_sum(
         .masked_fill(input1_terms_negative, 0)
         .sum()
     )
+    grad_target = grad_grad_input2_minus_grad_grad_input1 * grad_loss_masked
+    grad_neg_input1_minus_input2 = grad_grad_target * grad_loss_masked
     return grad_grad_loss, grad_target, grad_neg_input1_minus_input2
 
 
@@ -366,8 +366,8 @@ def residuals_backward_sum(
     Returns:
         grad_input1, grad_input2.
     """
-    grad_input2 = grad_neg_input1_minus_input2.clone()
     grad_input1 = -grad_neg_input1_minus_input2
+    grad_input2 = grad_neg_input1_minus_input2.clone()
     return grad_input1, grad_input2
 
 
@@ -504,9 +504,9 @@ def forward_none(
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = grad_loss[n]*where(input1_terms[n] < 0, 0, -input1_minus_input2[n])
         grad_input1[n] = -grad_loss[n]*where(input1_terms[n] < 0, 0, target[n])
         grad_input2[n] = -grad_input1[n]
+        grad_target[n] = grad_loss[n]*where(input1_terms[n] < 0, 0, -input1_minus_input2[n])
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -525,9 +525,9 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_loss_masked = grad_loss.masked_fill(input1_terms_negative, 0)
-    grad_target = grad_loss_masked * neg_input1_minus_input2
     grad_input2 = grad_loss_masked * target
     grad_input1 = -grad_input2
+    grad_target = grad_loss_masked * neg_input1_minus_input2
     return NoneGradients(grad_input1, grad_input2, grad_target)
 
 
@@ -547,12 +547,12 @@ def double_backward_none(
     """
     target, input1_terms_negative, neg_input1_minus_input2 = residuals
     grad_loss_masked = grad_loss.masked_fill(input1_terms_negative, 0)
-    grad_neg_input1_minus_input2 = grad_grad_target * grad_loss_masked
     grad_grad_input2_minus_grad_grad_input1 = grad_grad_input2 - grad_grad_input1
-    grad_target = grad_grad_input2_minus_grad_grad_input1 * grad_loss_masked
     grad_grad_loss = torch.addcmul(
         grad_grad_input2_minus_grad_grad_input1 * target, grad_grad_target, neg_input1_minus_input2
     ).masked_fill(input1_terms_negative, 0)
+    grad_target = grad_grad_input2_minus_grad_grad_input1 * grad_loss_masked
+    grad_neg_input1_minus_input2 = grad_grad_target * grad_loss_masked
     return grad_grad_loss, grad_target, grad_neg_input1_minus_input2
 
 
@@ -564,8 +564,8 @@ def residuals_backward_none(
     Returns:
         grad_input1, grad_input2.
     """
-    grad_input2 = grad_neg_input1_minus_input2.clone()
     grad_input1 = -grad_neg_input1_minus_input2
+    grad_input2 = grad_neg_input1_minus_input2.clone()
     return grad_input1, grad_input2
 
 

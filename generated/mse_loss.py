@@ -98,8 +98,8 @@ def double_backward(
     """
     dloss_dx = residuals.dloss_dx
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
-    grad_dloss_dx = grad_loss * grad_grad_x_minus_grad_grad_target
     grad_grad_loss = (dloss_dx * grad_grad_x_minus_grad_grad_target).sum()
+    grad_dloss_dx = grad_loss * grad_grad_x_minus_grad_grad_target
     return grad_grad_loss, grad_dloss_dx
 
 
@@ -266,10 +266,10 @@ def forward_weight(x: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, W
 def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGradients:
     """Compute the gradients. No argument is written to.
 
+        grad_x[n]      = 2*grad_loss*weight[n]*x_minus_target[n]/weight_sum
+        grad_target[n] = -2*grad_loss*weight[n]*x_minus_target[n]/weight_sum
         grad_weight[n] = grad_loss*(x_minus_target[n]**2 - weight_scaled_sum/weight_sum)
                          /weight_sum
-        grad_target[n] = -2*grad_loss*weight[n]*x_minus_target[n]/weight_sum
-        grad_x[n]      = 2*grad_loss*weight[n]*x_minus_target[n]/weight_sum
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -285,9 +285,9 @@ def backward_weight(grad_loss: Tensor, residuals: WeightResiduals) -> WeightGrad
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_over_weight_sum = grad_loss / weight_sum
-    grad_weight = grad_loss_over_weight_sum * (x_minus_target**2 - weight_scaled_sum / weight_sum)
     grad_x = 2 * (grad_loss_over_weight_sum * weight * x_minus_target)
     grad_target = -grad_x
+    grad_weight = grad_loss_over_weight_sum * (x_minus_target**2 - weight_scaled_sum / weight_sum)
     return WeightGradients(grad_x, grad_target, grad_weight)
 
 
@@ -309,26 +309,26 @@ def double_backward_weight(
     weight, weight_sum, x_minus_target, weight_scaled_sum = residuals
     grad_loss_over_weight_sum = grad_loss / weight_sum
     x_minus_target_squared_centred = x_minus_target**2 - weight_scaled_sum / weight_sum
-    grad_grad_weight_sum = grad_grad_weight.sum()
-    grad_grad_weight_sum_scaled = grad_grad_weight_sum * grad_loss_over_weight_sum
-    grad_weight_scaled_sum = -(grad_grad_weight_sum_scaled / weight_sum)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
-    grad_loss_over_weight_sum_scaled = 2 * grad_loss_over_weight_sum
-    grad_x_minus_target = grad_loss_over_weight_sum_scaled * torch.addcmul(
-        grad_grad_weight * x_minus_target, grad_grad_x_minus_grad_grad_target, weight
-    )
     grad_grad_target_terms = torch.add(
         (grad_grad_weight * x_minus_target_squared_centred).sum(),
         (grad_grad_x_minus_grad_grad_target * weight * x_minus_target).sum(),
         alpha=2,
     )
-    grad_weight_sum = weight_sum**-2 * torch.addcmul(
-        grad_grad_weight_sum_scaled * weight_scaled_sum, grad_grad_target_terms, grad_loss, value=-1
-    )
+    grad_grad_loss = grad_grad_target_terms / weight_sum
+    grad_loss_over_weight_sum_scaled = 2 * grad_loss_over_weight_sum
     grad_weight = (
         grad_loss_over_weight_sum_scaled * grad_grad_x_minus_grad_grad_target * x_minus_target
     )
-    grad_grad_loss = grad_grad_target_terms / weight_sum
+    grad_grad_weight_sum = grad_grad_weight.sum()
+    grad_grad_weight_sum_scaled = grad_grad_weight_sum * grad_loss_over_weight_sum
+    grad_weight_sum = weight_sum**-2 * torch.addcmul(
+        grad_grad_weight_sum_scaled * weight_scaled_sum, grad_grad_target_terms, grad_loss, value=-1
+    )
+    grad_x_minus_target = grad_loss_over_weight_sum_scaled * torch.addcmul(
+        grad_grad_weight * x_minus_target, grad_grad_x_minus_grad_grad_target, weight
+    )
+    grad_weight_scaled_sum = -(grad_grad_weight_sum_scaled / weight_sum)
     return grad_grad_loss, grad_weight, grad_weight_sum, grad_x_minus_target, grad_weight_scaled_sum
 
 
@@ -344,11 +344,11 @@ def residuals_backward_weight(
         grad_x, grad_target, grad_weight.
     """
     weight, _, x_minus_target, *_ = residuals
-    grad_weight = torch.addcmul(grad_weight_sum, grad_weight_scaled_sum, x_minus_target**2)
     grad_x = torch.addcmul(
         grad_x_minus_target, grad_weight_scaled_sum * weight, x_minus_target, value=2
     )
     grad_target = -grad_x
+    grad_weight = torch.addcmul(grad_weight_sum, grad_weight_scaled_sum, x_minus_target**2)
     return grad_x, grad_target, grad_weight
 
 
@@ -512,8 +512,8 @@ def double_backward_sum(
     """
     dloss_dx = residuals.dloss_dx
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
-    grad_dloss_dx = grad_loss * grad_grad_x_minus_grad_grad_target
     grad_grad_loss = (dloss_dx * grad_grad_x_minus_grad_grad_target).sum()
+    grad_dloss_dx = grad_loss * grad_grad_x_minus_grad_grad_target
     return grad_grad_loss, grad_dloss_dx
 
 
@@ -646,9 +646,9 @@ def forward_sum_weight(
 def backward_sum_weight(grad_loss: Tensor, residuals: SumWeightResiduals) -> SumWeightGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_weight[n] = grad_loss*x_minus_target[n]**2
-        grad_target[n] = -2*grad_loss*weight[n]*x_minus_target[n]
         grad_x[n]      = 2*grad_loss*weight[n]*x_minus_target[n]
+        grad_target[n] = -2*grad_loss*weight[n]*x_minus_target[n]
+        grad_weight[n] = grad_loss*x_minus_target[n]**2
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -663,9 +663,9 @@ def backward_sum_weight(grad_loss: Tensor, residuals: SumWeightResiduals) -> Sum
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_weight = grad_loss * x_minus_target**2
     grad_x = 2 * (grad_loss * weight * x_minus_target)
     grad_target = -grad_x
+    grad_weight = grad_loss * x_minus_target**2
     return SumWeightGradients(grad_x, grad_target, grad_weight)
 
 
@@ -685,18 +685,18 @@ def double_backward_sum_weight(
     """
     weight, x_minus_target = residuals
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
-    grad_loss_scaled = 2 * grad_loss
-    grad_loss_times_x_minus_target_scaled = grad_loss_scaled * x_minus_target
-    grad_x_minus_target = torch.addcmul(
-        grad_grad_weight * grad_loss_times_x_minus_target_scaled,
-        grad_loss_scaled * grad_grad_x_minus_grad_grad_target,
-        weight,
-    )
-    grad_weight = grad_grad_x_minus_grad_grad_target * grad_loss_times_x_minus_target_scaled
     grad_grad_loss = torch.add(
         (x_minus_target**2 * grad_grad_weight).sum(),
         (grad_grad_x_minus_grad_grad_target * weight * x_minus_target).sum(),
         alpha=2,
+    )
+    grad_loss_scaled = 2 * grad_loss
+    grad_loss_times_x_minus_target_scaled = grad_loss_scaled * x_minus_target
+    grad_weight = grad_grad_x_minus_grad_grad_target * grad_loss_times_x_minus_target_scaled
+    grad_x_minus_target = torch.addcmul(
+        grad_grad_weight * grad_loss_times_x_minus_target_scaled,
+        grad_loss_scaled * grad_grad_x_minus_grad_grad_target,
+        weight,
     )
     return grad_grad_loss, grad_weight, grad_x_minus_target
 
@@ -709,8 +709,8 @@ def residuals_backward_sum_weight(
     Returns:
         grad_x, grad_target.
     """
-    grad_target = -grad_x_minus_target
     grad_x = grad_x_minus_target.clone()
+    grad_target = -grad_x_minus_target
     return grad_x, grad_target
 
 
@@ -852,8 +852,8 @@ def double_backward_none(
     """
     dloss_dx = residuals.dloss_dx
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
-    grad_dloss_dx = grad_grad_x_minus_grad_grad_target * grad_loss
     grad_grad_loss = dloss_dx * grad_grad_x_minus_grad_grad_target
+    grad_dloss_dx = grad_grad_x_minus_grad_grad_target * grad_loss
     return grad_grad_loss, grad_dloss_dx
 
 
@@ -986,9 +986,9 @@ def forward_none_weight(
 def backward_none_weight(grad_loss: Tensor, residuals: NoneWeightResiduals) -> NoneWeightGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_weight[n] = grad_loss[n]*x_minus_target[n]**2
-        grad_target[n] = -2*grad_loss[n]*weight[n]*x_minus_target[n]
         grad_x[n]      = 2*grad_loss[n]*weight[n]*x_minus_target[n]
+        grad_target[n] = -2*grad_loss[n]*weight[n]*x_minus_target[n]
+        grad_weight[n] = grad_loss[n]*x_minus_target[n]**2
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -1006,9 +1006,9 @@ def backward_none_weight(grad_loss: Tensor, residuals: NoneWeightResiduals) -> N
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_weight = x_minus_target**2 * grad_loss
     grad_x = 2 * (grad_loss * weight * x_minus_target)
     grad_target = -grad_x
+    grad_weight = x_minus_target**2 * grad_loss
     return NoneWeightGradients(grad_x, grad_target, grad_weight)
 
 
@@ -1028,18 +1028,18 @@ def double_backward_none_weight(
     """
     weight, x_minus_target = residuals
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
-    grad_loss_times_x_minus_target_scaled = 2 * grad_loss * x_minus_target
     grad_grad_x_minus_grad_grad_target_scaled = 2 * grad_grad_x_minus_grad_grad_target * weight
-    grad_x_minus_target = torch.addcmul(
-        grad_grad_weight * grad_loss_times_x_minus_target_scaled,
-        grad_grad_x_minus_grad_grad_target_scaled,
-        grad_loss,
-    )
-    grad_weight = grad_grad_x_minus_grad_grad_target * grad_loss_times_x_minus_target_scaled
     grad_grad_loss = torch.addcmul(
         x_minus_target**2 * grad_grad_weight,
         grad_grad_x_minus_grad_grad_target_scaled,
         x_minus_target,
+    )
+    grad_loss_times_x_minus_target_scaled = 2 * grad_loss * x_minus_target
+    grad_weight = grad_grad_x_minus_grad_grad_target * grad_loss_times_x_minus_target_scaled
+    grad_x_minus_target = torch.addcmul(
+        grad_grad_weight * grad_loss_times_x_minus_target_scaled,
+        grad_grad_x_minus_grad_grad_target_scaled,
+        grad_loss,
     )
     return grad_grad_loss, grad_weight, grad_x_minus_target
 
@@ -1052,8 +1052,8 @@ def residuals_backward_none_weight(
     Returns:
         grad_x, grad_target.
     """
-    grad_target = -grad_x_minus_target
     grad_x = grad_x_minus_target.clone()
+    grad_target = -grad_x_minus_target
     return grad_x, grad_target
 
 

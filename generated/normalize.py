@@ -63,7 +63,7 @@ def forward(x: Tensor, *, eps: float = 1e-12) -> tuple[Tensor, Residuals]:
     _check(x)
     x_squared_sum = (x**2).sum(1)
     x_squared_sum_is_zero = x_squared_sum == 0
-    size = torch.sqrt(x_squared_sum).masked_fill(x_squared_sum_is_zero, 0)
+    size = torch.sqrt(x_squared_sum)
     size_mask = size <= eps
     inv_size_or_eps = torch.reciprocal(size.clamp(min=eps))
     y = inv_size_or_eps[:, None] * x
@@ -117,22 +117,8 @@ def double_backward(
     x, inv_size_or_eps, inv_root_x_squared_sum_masked, size_mask = residuals
     grad_y_dot_x = (grad_y * x).sum(1)
     grad_grad_x_dot_x = (grad_grad_x * x).sum(1)
-    grad_y_dot_x_masked = grad_y_dot_x.masked_fill(size_mask, 0)
-    grad_grad_x_dot_x_times_grad_y_dot_x_masked = grad_grad_x_dot_x * grad_y_dot_x_masked
-    grad_inv_root_x_squared_sum_masked = -(
-        inv_size_or_eps**2 * grad_grad_x_dot_x_times_grad_y_dot_x_masked
-    )
-    grad_inv_size_or_eps = torch.addcmul(
-        (grad_grad_x * grad_y).sum(1),
-        grad_grad_x_dot_x_times_grad_y_dot_x_masked * inv_root_x_squared_sum_masked,
-        inv_size_or_eps,
-        value=-2,
-    )
     inv_size_or_eps_masked = inv_size_or_eps.masked_fill(size_mask, 0)
     inv_root_x_squared_sum_masked_scaled = inv_root_x_squared_sum_masked * inv_size_or_eps_masked
-    grad_x = grad_grad_x_dot_x[:, None] * grad_y
-    grad_x = grad_x.addcmul(grad_y_dot_x[:, None], grad_grad_x)
-    grad_x = grad_x * (-(inv_root_x_squared_sum_masked_scaled * inv_size_or_eps))[:, None]
     grad_grad_y = torch.addcmul(
         grad_grad_x,
         (grad_grad_x_dot_x * inv_root_x_squared_sum_masked_scaled)[:, None],
@@ -140,6 +126,20 @@ def double_backward(
         value=-1,
     )
     grad_grad_y = grad_grad_y * inv_size_or_eps[:, None]
+    grad_x = grad_grad_x_dot_x[:, None] * grad_y
+    grad_x = grad_x.addcmul(grad_y_dot_x[:, None], grad_grad_x)
+    grad_x = grad_x * (-(inv_root_x_squared_sum_masked_scaled * inv_size_or_eps))[:, None]
+    grad_y_dot_x_masked = grad_y_dot_x.masked_fill(size_mask, 0)
+    grad_grad_x_dot_x_times_grad_y_dot_x_masked = grad_grad_x_dot_x * grad_y_dot_x_masked
+    grad_inv_size_or_eps = torch.addcmul(
+        (grad_grad_x * grad_y).sum(1),
+        grad_grad_x_dot_x_times_grad_y_dot_x_masked * inv_root_x_squared_sum_masked,
+        inv_size_or_eps,
+        value=-2,
+    )
+    grad_inv_root_x_squared_sum_masked = -(
+        inv_size_or_eps**2 * grad_grad_x_dot_x_times_grad_y_dot_x_masked
+    )
     return grad_grad_y, grad_x, grad_inv_size_or_eps, grad_inv_root_x_squared_sum_masked
 
 
@@ -350,12 +350,12 @@ def double_backward_p_1(
     size_mask = size <= eps
     inv_size_or_eps_masked = inv_size_or_eps.masked_fill(size_mask, 0)
     grad_grad_x_dot_sign_x_scaled = grad_grad_x_dot_sign_x * inv_size_or_eps_masked
+    grad_grad_y = torch.addcmul(grad_grad_x, grad_grad_x_dot_sign_x_scaled[:, None], x, value=-1)
+    grad_grad_y = grad_grad_y * inv_size_or_eps[:, None]
+    grad_x = (-(grad_grad_x_dot_sign_x_scaled * inv_size_or_eps))[:, None] * grad_y
     grad_inv_size_or_eps = torch.addcmul(
         (grad_grad_x * grad_y).sum(1), grad_grad_x_dot_sign_x_scaled, grad_y_dot_x, value=-2
     )
-    grad_x = (-(grad_grad_x_dot_sign_x_scaled * inv_size_or_eps))[:, None] * grad_y
-    grad_grad_y = torch.addcmul(grad_grad_x, grad_grad_x_dot_sign_x_scaled[:, None], x, value=-1)
-    grad_grad_y = grad_grad_y * inv_size_or_eps[:, None]
     return grad_grad_y, grad_x, grad_inv_size_or_eps
 
 
@@ -507,8 +507,8 @@ def double_backward_p_0(
         grad_grad_y, grad_inv_size_or_eps.
     """
     inv_size_or_eps = residuals.inv_size_or_eps
-    grad_inv_size_or_eps = (grad_grad_x * grad_y).sum(1)
     grad_grad_y = inv_size_or_eps[:, None] * grad_grad_x
+    grad_inv_size_or_eps = (grad_grad_x * grad_y).sum(1)
     return grad_grad_y, grad_inv_size_or_eps
 
 
@@ -657,14 +657,14 @@ def double_backward_p_inf(
     x, size_argmax, inv_size_or_eps, inv_size_or_eps_masked_scaled, *_ = residuals
     grad_y_dot_x = (grad_y * x).sum(1)
     grad_grad_x_at_size_argmax = grad_grad_x.gather(1, size_argmax[:, None]).squeeze(1)
-    grad_inv_size_or_eps_masked_scaled = grad_grad_x_at_size_argmax * grad_y_dot_x * inv_size_or_eps
     grad_grad_x_at_size_argmax_scaled = grad_grad_x_at_size_argmax * inv_size_or_eps_masked_scaled
+    grad_grad_y = torch.addcmul(grad_grad_x, grad_grad_x_at_size_argmax_scaled[:, None], x)
+    grad_grad_y = grad_grad_y * inv_size_or_eps[:, None]
+    grad_x = (grad_grad_x_at_size_argmax_scaled * inv_size_or_eps)[:, None] * grad_y
     grad_inv_size_or_eps = torch.addcmul(
         (grad_grad_x * grad_y).sum(1), grad_grad_x_at_size_argmax_scaled, grad_y_dot_x
     )
-    grad_x = (grad_grad_x_at_size_argmax_scaled * inv_size_or_eps)[:, None] * grad_y
-    grad_grad_y = torch.addcmul(grad_grad_x, grad_grad_x_at_size_argmax_scaled[:, None], x)
-    grad_grad_y = grad_grad_y * inv_size_or_eps[:, None]
+    grad_inv_size_or_eps_masked_scaled = grad_grad_x_at_size_argmax * grad_y_dot_x * inv_size_or_eps
     return grad_grad_y, grad_x, grad_inv_size_or_eps, grad_inv_size_or_eps_masked_scaled
 
 
@@ -896,18 +896,18 @@ def double_backward_p_minus_inf(
     x, size_argmax_1, inv_size_or_eps, inv_size_or_eps_masked_scaled, *_ = residuals
     grad_y_dot_x = (grad_y * x).sum(1)
     grad_grad_x_at_size_argmax_1 = grad_grad_x.gather(1, size_argmax_1[:, None]).squeeze(1)
-    grad_inv_size_or_eps_masked_scaled = (
-        grad_grad_x_at_size_argmax_1 * grad_y_dot_x * inv_size_or_eps
-    )
     grad_grad_x_at_size_argmax_1_scaled = (
         grad_grad_x_at_size_argmax_1 * inv_size_or_eps_masked_scaled
     )
+    grad_grad_y = torch.addcmul(grad_grad_x, grad_grad_x_at_size_argmax_1_scaled[:, None], x)
+    grad_grad_y = grad_grad_y * inv_size_or_eps[:, None]
+    grad_x = (grad_grad_x_at_size_argmax_1_scaled * inv_size_or_eps)[:, None] * grad_y
     grad_inv_size_or_eps = torch.addcmul(
         (grad_grad_x * grad_y).sum(1), grad_grad_x_at_size_argmax_1_scaled, grad_y_dot_x
     )
-    grad_x = (grad_grad_x_at_size_argmax_1_scaled * inv_size_or_eps)[:, None] * grad_y
-    grad_grad_y = torch.addcmul(grad_grad_x, grad_grad_x_at_size_argmax_1_scaled[:, None], x)
-    grad_grad_y = grad_grad_y * inv_size_or_eps[:, None]
+    grad_inv_size_or_eps_masked_scaled = (
+        grad_grad_x_at_size_argmax_1 * grad_y_dot_x * inv_size_or_eps
+    )
     return grad_grad_y, grad_x, grad_inv_size_or_eps, grad_inv_size_or_eps_masked_scaled
 
 
@@ -1150,14 +1150,14 @@ def double_backward_p(
     """
     x, inv_size_or_eps, sign_x_scaled, *_ = residuals
     grad_y_dot_x = (grad_y * x).sum(1)
-    grad_sign_x_scaled = (grad_y_dot_x * inv_size_or_eps)[:, None] * grad_grad_x
     grad_grad_x_dot_sign_x_scaled = (grad_grad_x * sign_x_scaled).sum(1)
+    grad_grad_y = torch.addcmul(grad_grad_x, grad_grad_x_dot_sign_x_scaled[:, None], x)
+    grad_grad_y = grad_grad_y * inv_size_or_eps[:, None]
+    grad_x = (grad_grad_x_dot_sign_x_scaled * inv_size_or_eps)[:, None] * grad_y
     grad_inv_size_or_eps = torch.addcmul(
         (grad_grad_x * grad_y).sum(1), grad_grad_x_dot_sign_x_scaled, grad_y_dot_x
     )
-    grad_x = (grad_grad_x_dot_sign_x_scaled * inv_size_or_eps)[:, None] * grad_y
-    grad_grad_y = torch.addcmul(grad_grad_x, grad_grad_x_dot_sign_x_scaled[:, None], x)
-    grad_grad_y = grad_grad_y * inv_size_or_eps[:, None]
+    grad_sign_x_scaled = (grad_y_dot_x * inv_size_or_eps)[:, None] * grad_grad_x
     return grad_grad_y, grad_x, grad_inv_size_or_eps, grad_sign_x_scaled
 
 

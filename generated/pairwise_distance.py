@@ -66,7 +66,7 @@ def forward(x1: Tensor, x2: Tensor, *, eps: float = 1e-06) -> tuple[Tensor, Resi
     off = x1 - x2 + eps
     off_squared_sum = (off**2).sum(1)
     off_squared_sum_is_zero = off_squared_sum == 0
-    y = torch.sqrt(off_squared_sum).masked_fill(off_squared_sum_is_zero, 0)
+    y = torch.sqrt(off_squared_sum)
     inv_root_off_squared_sum_masked = torch.rsqrt(off_squared_sum).masked_fill(
         off_squared_sum_is_zero, 0
     )
@@ -108,9 +108,9 @@ def double_backward(
     off, inv_root_off_squared_sum_masked = residuals
     grad_grad_x1_minus_grad_grad_x2 = grad_grad_x1 - grad_grad_x2
     grad_grad_x1_scaled_sum = (grad_grad_x1_minus_grad_grad_x2 * off).sum(1)
-    grad_inv_root_off_squared_sum_masked = grad_grad_x1_scaled_sum * grad_y
-    grad_off = (grad_y * inv_root_off_squared_sum_masked)[:, None] * grad_grad_x1_minus_grad_grad_x2
     grad_grad_y = grad_grad_x1_scaled_sum * inv_root_off_squared_sum_masked
+    grad_off = (grad_y * inv_root_off_squared_sum_masked)[:, None] * grad_grad_x1_minus_grad_grad_x2
+    grad_inv_root_off_squared_sum_masked = grad_grad_x1_scaled_sum * grad_y
     return grad_grad_y, grad_off, grad_inv_root_off_squared_sum_masked
 
 
@@ -300,8 +300,8 @@ def double_backward_p_1(
     """
     dy_dx1 = residuals.dy_dx1
     grad_grad_x1_minus_grad_grad_x2 = grad_grad_x1 - grad_grad_x2
-    grad_dy_dx1 = grad_y[:, None] * grad_grad_x1_minus_grad_grad_x2
     grad_grad_y = (dy_dx1 * grad_grad_x1_minus_grad_grad_x2).sum(1)
+    grad_dy_dx1 = grad_y[:, None] * grad_grad_x1_minus_grad_grad_x2
     return grad_grad_y, grad_dy_dx1
 
 
@@ -416,8 +416,8 @@ def forward_p_0(x1: Tensor, x2: Tensor, *, eps: float = 1e-06) -> tuple[Tensor, 
 def backward_p_0(grad_y: Tensor, residuals: P0Residuals) -> P0Gradients:
     """Compute the gradients. No argument is written to.
 
-        grad_x2[n,k] = 0
         grad_x1[n,k] = 0
+        grad_x2[n,k] = 0
 
     Args:
         grad_y: the gradient of y, shape (N,).
@@ -431,8 +431,8 @@ def backward_p_0(grad_y: Tensor, residuals: P0Residuals) -> P0Gradients:
     if not isinstance(grad_y, Tensor):
         raise TypeError(f"grad_y must be Tensor, not {type(grad_y).__name__}")
     (N,) = grad_y.shape
-    grad_x2 = grad_y.new_zeros((N, K))
     grad_x1 = grad_y.new_zeros((N, K))
+    grad_x2 = grad_y.new_zeros((N, K))
     return P0Gradients(grad_x1, grad_x2)
 
 
@@ -549,8 +549,8 @@ def double_backward_p_inf(
     grad_grad_x1_at_y_argmax_adjusted = grad_grad_x1.gather(1, y_argmax[:, None]).squeeze(
         1
     ) - grad_grad_x2.gather(1, y_argmax[:, None]).squeeze(1)
-    grad_sign_off_at_y_argmax = grad_grad_x1_at_y_argmax_adjusted * grad_y
     grad_grad_y = grad_grad_x1_at_y_argmax_adjusted * sign_off_at_y_argmax
+    grad_sign_off_at_y_argmax = grad_grad_x1_at_y_argmax_adjusted * grad_y
     return grad_grad_y, grad_sign_off_at_y_argmax
 
 
@@ -718,8 +718,8 @@ def double_backward_p_minus_inf(
     grad_grad_x1_at_y_argmax_1_adjusted = grad_grad_x1.gather(1, y_argmax_1[:, None]).squeeze(
         1
     ) - grad_grad_x2.gather(1, y_argmax_1[:, None]).squeeze(1)
-    grad_sign_off_at_y_argmax_1 = grad_grad_x1_at_y_argmax_1_adjusted * grad_y
     grad_grad_y = grad_grad_x1_at_y_argmax_1_adjusted * sign_off_at_y_argmax_1
+    grad_sign_off_at_y_argmax_1 = grad_grad_x1_at_y_argmax_1_adjusted * grad_y
     return grad_grad_y, grad_sign_off_at_y_argmax_1
 
 
@@ -904,6 +904,16 @@ def double_backward_p(
         y_abs_power_sum_or_one_power[:, None] * y_abs_or_one_power_masked
     ).masked_fill(y_abs_power_sum_is_zero[:, None], 0)
     grad_grad_x1_minus_grad_grad_x2 = grad_grad_x1 - grad_grad_x2
+    grad_grad_y = (
+        grad_grad_x1_minus_grad_grad_x2 * sign_off * y_abs_power_masked_scaled_masked
+    ).sum(1)
+    grad_y_abs = (
+        (y_abs_or_one ** (p - 2)).masked_fill(y_abs_is_zero, 0)
+        * y_abs_power_sum_or_one_power[:, None]
+    ).masked_fill(y_abs_power_sum_is_zero[:, None], 0)
+    grad_y_abs = grad_y_abs * (grad_y[:, None] * grad_grad_x1_minus_grad_grad_x2 * sign_off).mul_(
+        p - 1
+    )
     grad_y_abs_power_sum = (
         (1 - p)
         / p
@@ -915,16 +925,6 @@ def double_backward_p(
             * (grad_grad_x1_minus_grad_grad_x2 * sign_off)
         ).sum(1)
     )
-    grad_y_abs = (
-        (y_abs_or_one ** (p - 2)).masked_fill(y_abs_is_zero, 0)
-        * y_abs_power_sum_or_one_power[:, None]
-    ).masked_fill(y_abs_power_sum_is_zero[:, None], 0)
-    grad_y_abs = grad_y_abs * (grad_y[:, None] * grad_grad_x1_minus_grad_grad_x2 * sign_off).mul_(
-        p - 1
-    )
-    grad_grad_y = (
-        grad_grad_x1_minus_grad_grad_x2 * sign_off * y_abs_power_masked_scaled_masked
-    ).sum(1)
     return grad_grad_y, grad_y_abs, grad_y_abs_power_sum
 
 

@@ -10,8 +10,8 @@
 
 The gradients, given grad_loss:
 
-    grad_target[n] = -grad_loss*x[n]/N
     grad_x[n]      = grad_loss*(rate[n] - target[n])/N
+    grad_target[n] = -grad_loss*x[n]/N
 """
 
 from collections.abc import Sequence
@@ -37,8 +37,8 @@ def _check(x: Tensor, target: Tensor) -> None:
 class Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    neg_x: Tensor
     rate_minus_target: Tensor
+    neg_x: Tensor
 
 
 class Gradients(NamedTuple):
@@ -63,9 +63,9 @@ def forward(x: Tensor, target: Tensor) -> tuple[Tensor, Residuals]:
     rate = torch.exp(x)
     short = torch.addcmul(rate, x, target, value=-1)
     loss = short.mean()
-    neg_x = -x
     rate_minus_target = rate - target
-    return loss, Residuals(neg_x, rate_minus_target)
+    neg_x = -x
+    return loss, Residuals(rate_minus_target, neg_x)
 
 
 def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
@@ -79,15 +79,15 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    neg_x, rate_minus_target = residuals
+    rate_minus_target, neg_x = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
-    (N,) = neg_x.shape
+    (N,) = rate_minus_target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_target = grad_loss_scaled * neg_x
     grad_x = grad_loss_scaled * rate_minus_target
+    grad_target = grad_loss_scaled * neg_x
     return Gradients(grad_x, grad_target)
 
 
@@ -99,21 +99,21 @@ def double_backward(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_neg_x, grad_rate_minus_target.
+        grad_grad_loss, grad_rate_minus_target, grad_neg_x.
     """
-    neg_x, rate_minus_target = residuals
-    (N,) = neg_x.shape
+    rate_minus_target, neg_x = residuals
+    (N,) = rate_minus_target.shape
     grad_loss_scaled = grad_loss / N
-    grad_rate_minus_target = grad_loss_scaled * grad_grad_x
-    grad_neg_x = grad_loss_scaled * grad_grad_target
     grad_grad_loss = (
         (grad_grad_target * neg_x).sum() + (grad_grad_x * rate_minus_target).sum()
     ) / N
-    return grad_grad_loss, grad_neg_x, grad_rate_minus_target
+    grad_rate_minus_target = grad_loss_scaled * grad_grad_x
+    grad_neg_x = grad_loss_scaled * grad_grad_target
+    return grad_grad_loss, grad_rate_minus_target, grad_neg_x
 
 
 def residuals_backward(
-    grad_neg_x: Tensor, grad_rate_minus_target: Tensor, x: Tensor, residuals: Residuals
+    grad_rate_minus_target: Tensor, grad_neg_x: Tensor, x: Tensor, residuals: Residuals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
@@ -121,8 +121,8 @@ def residuals_backward(
         grad_x, grad_target.
     """
     rate = torch.exp(x)
-    grad_target = -grad_rate_minus_target
     grad_x = grad_rate_minus_target * rate - grad_neg_x
+    grad_target = -grad_rate_minus_target
     return grad_x, grad_target
 
 
@@ -136,8 +136,8 @@ def value_and_grad(x: Tensor, target: Tensor) -> tuple[Tensor, Gradients]:
     rate = torch.exp(x)
     short = torch.addcmul(rate, x, target, value=-1)
     loss = short.mean()
-    grad_target = x / -N
     grad_x = (rate - target) / N
+    grad_target = x / -N
     return loss, Gradients(grad_x, grad_target)
 
 
@@ -168,10 +168,10 @@ class _BackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
-        grad_grad_loss, grad_neg_x, grad_rate_minus_target = double_backward(
+        grad_grad_loss, grad_rate_minus_target, grad_neg_x = double_backward(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_neg_x, grad_rate_minus_target
+        return grad_grad_loss, grad_rate_minus_target, grad_neg_x
 
 
 class _Function(torch.autograd.Function):
@@ -182,18 +182,18 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward(x, target)
-        return loss, residuals.neg_x, residuals.rate_minus_target
+        return loss, residuals.rate_minus_target, residuals.neg_x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, *_ = inputs
-        _, neg_x, rate_minus_target = output
-        ctx.save_for_backward(x, neg_x, rate_minus_target)
+        _, rate_minus_target, neg_x = output
+        ctx.save_for_backward(x, rate_minus_target, neg_x)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_neg_x, grad_rate_minus_target = grad_outputs
+        grad_loss, grad_rate_minus_target, grad_neg_x = grad_outputs
         x, *saved = ctx.saved_tensors
         residuals = Residuals(*saved)
         grad_x = grad_target = None
@@ -204,13 +204,13 @@ class _Function(torch.autograd.Function):
                 grad_x, grad_target = backward(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_neg_x is not None or grad_rate_minus_target is not None:
-            if grad_neg_x is None:
-                grad_neg_x = torch.zeros_like(residuals.neg_x)
+        if grad_rate_minus_target is not None or grad_neg_x is not None:
             if grad_rate_minus_target is None:
                 grad_rate_minus_target = torch.zeros_like(residuals.rate_minus_target)
+            if grad_neg_x is None:
+                grad_neg_x = torch.zeros_like(residuals.neg_x)
             more_x, more_target = residuals_backward(
-                grad_neg_x, grad_rate_minus_target, x, residuals
+                grad_rate_minus_target, grad_neg_x, x, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -230,8 +230,8 @@ _check_sum = _check
 class SumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dtarget: Tensor
     dloss_dx: Tensor
+    dloss_dtarget: Tensor
 
 
 class SumGradients(NamedTuple):
@@ -261,16 +261,16 @@ def forward_sum(x: Tensor, target: Tensor) -> tuple[Tensor, SumResiduals]:
     rate = torch.exp(x)
     short = torch.addcmul(rate, x, target, value=-1)
     loss = short.sum()
-    dloss_dtarget = -x
     dloss_dx = rate - target
-    return loss, SumResiduals(dloss_dtarget, dloss_dx)
+    dloss_dtarget = -x
+    return loss, SumResiduals(dloss_dx, dloss_dtarget)
 
 
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = -grad_loss*x[n]
         grad_x[n]      = grad_loss*(rate[n] - target[n])
+        grad_target[n] = -grad_loss*x[n]
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -280,13 +280,13 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    dloss_dtarget, dloss_dx = residuals
+    dloss_dx, dloss_dtarget = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss * dloss_dtarget
     grad_x = grad_loss * dloss_dx
+    grad_target = grad_loss * dloss_dtarget
     return SumGradients(grad_x, grad_target)
 
 
@@ -298,17 +298,17 @@ def double_backward_sum(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx.
+        grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget.
     """
-    dloss_dtarget, dloss_dx = residuals
+    dloss_dx, dloss_dtarget = residuals
+    grad_grad_loss = (dloss_dtarget * grad_grad_target).sum() + (dloss_dx * grad_grad_x).sum()
     grad_dloss_dx = grad_loss * grad_grad_x
     grad_dloss_dtarget = grad_loss * grad_grad_target
-    grad_grad_loss = (dloss_dtarget * grad_grad_target).sum() + (dloss_dx * grad_grad_x).sum()
-    return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
+    return grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget
 
 
 def residuals_backward_sum(
-    grad_dloss_dtarget: Tensor, grad_dloss_dx: Tensor, x: Tensor, residuals: SumResiduals
+    grad_dloss_dx: Tensor, grad_dloss_dtarget: Tensor, x: Tensor, residuals: SumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
@@ -316,8 +316,8 @@ def residuals_backward_sum(
         grad_x, grad_target.
     """
     rate = torch.exp(x)
-    grad_target = -grad_dloss_dx
     grad_x = grad_dloss_dx * rate - grad_dloss_dtarget
+    grad_target = -grad_dloss_dx
     return grad_x, grad_target
 
 
@@ -348,10 +348,10 @@ class _SumBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = SumResiduals(*saved)
-        grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx = double_backward_sum(
+        grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget = double_backward_sum(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
+        return grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget
 
 
 class _SumFunction(torch.autograd.Function):
@@ -362,18 +362,18 @@ class _SumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_sum(x, target)
-        return loss, residuals.dloss_dtarget, residuals.dloss_dx
+        return loss, residuals.dloss_dx, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, *_ = inputs
-        _, dloss_dtarget, dloss_dx = output
-        ctx.save_for_backward(x, dloss_dtarget, dloss_dx)
+        _, dloss_dx, dloss_dtarget = output
+        ctx.save_for_backward(x, dloss_dx, dloss_dtarget)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dtarget, grad_dloss_dx = grad_outputs
+        grad_loss, grad_dloss_dx, grad_dloss_dtarget = grad_outputs
         x, *saved = ctx.saved_tensors
         residuals = SumResiduals(*saved)
         grad_x = grad_target = None
@@ -384,13 +384,13 @@ class _SumFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_sum(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_dloss_dtarget is not None or grad_dloss_dx is not None:
-            if grad_dloss_dtarget is None:
-                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
+        if grad_dloss_dx is not None or grad_dloss_dtarget is not None:
             if grad_dloss_dx is None:
                 grad_dloss_dx = torch.zeros_like(residuals.dloss_dx)
+            if grad_dloss_dtarget is None:
+                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
             more_x, more_target = residuals_backward_sum(
-                grad_dloss_dtarget, grad_dloss_dx, x, residuals
+                grad_dloss_dx, grad_dloss_dtarget, x, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -410,8 +410,8 @@ _check_none = _check
 class NoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dtarget: Tensor
     dloss_dx: Tensor
+    dloss_dtarget: Tensor
 
 
 class NoneGradients(NamedTuple):
@@ -440,16 +440,16 @@ def forward_none(x: Tensor, target: Tensor) -> tuple[Tensor, NoneResiduals]:
     _check_none(x, target)
     rate = torch.exp(x)
     loss = torch.addcmul(rate, x, target, value=-1)
-    dloss_dtarget = -x
     dloss_dx = rate - target
-    return loss, NoneResiduals(dloss_dtarget, dloss_dx)
+    dloss_dtarget = -x
+    return loss, NoneResiduals(dloss_dx, dloss_dtarget)
 
 
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = -grad_loss[n]*x[n]
         grad_x[n]      = grad_loss[n]*(rate[n] - target[n])
+        grad_target[n] = -grad_loss[n]*x[n]
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -459,16 +459,16 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    dloss_dtarget, dloss_dx = residuals
+    dloss_dx, dloss_dtarget = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
-    (N,) = dloss_dtarget.shape
+    (N,) = dloss_dx.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_target = dloss_dtarget * grad_loss
     grad_x = dloss_dx * grad_loss
+    grad_target = dloss_dtarget * grad_loss
     return NoneGradients(grad_x, grad_target)
 
 
@@ -480,17 +480,17 @@ def double_backward_none(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx.
+        grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget.
     """
-    dloss_dtarget, dloss_dx = residuals
+    dloss_dx, dloss_dtarget = residuals
+    grad_grad_loss = torch.addcmul(dloss_dtarget * grad_grad_target, dloss_dx, grad_grad_x)
     grad_dloss_dx = grad_grad_x * grad_loss
     grad_dloss_dtarget = grad_grad_target * grad_loss
-    grad_grad_loss = torch.addcmul(dloss_dtarget * grad_grad_target, dloss_dx, grad_grad_x)
-    return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
+    return grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget
 
 
 def residuals_backward_none(
-    grad_dloss_dtarget: Tensor, grad_dloss_dx: Tensor, x: Tensor, residuals: NoneResiduals
+    grad_dloss_dx: Tensor, grad_dloss_dtarget: Tensor, x: Tensor, residuals: NoneResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
@@ -498,8 +498,8 @@ def residuals_backward_none(
         grad_x, grad_target.
     """
     rate = torch.exp(x)
-    grad_target = -grad_dloss_dx
     grad_x = grad_dloss_dx * rate - grad_dloss_dtarget
+    grad_target = -grad_dloss_dx
     return grad_x, grad_target
 
 
@@ -529,10 +529,10 @@ class _NoneBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = NoneResiduals(*saved)
-        grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx = double_backward_none(
+        grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget = double_backward_none(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dtarget, grad_dloss_dx
+        return grad_grad_loss, grad_dloss_dx, grad_dloss_dtarget
 
 
 class _NoneFunction(torch.autograd.Function):
@@ -543,18 +543,18 @@ class _NoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_none(x, target)
-        return loss, residuals.dloss_dtarget, residuals.dloss_dx
+        return loss, residuals.dloss_dx, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, *_ = inputs
-        _, dloss_dtarget, dloss_dx = output
-        ctx.save_for_backward(x, dloss_dtarget, dloss_dx)
+        _, dloss_dx, dloss_dtarget = output
+        ctx.save_for_backward(x, dloss_dx, dloss_dtarget)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dtarget, grad_dloss_dx = grad_outputs
+        grad_loss, grad_dloss_dx, grad_dloss_dtarget = grad_outputs
         x, *saved = ctx.saved_tensors
         residuals = NoneResiduals(*saved)
         grad_x = grad_target = None
@@ -565,13 +565,13 @@ class _NoneFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_none(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_dloss_dtarget is not None or grad_dloss_dx is not None:
-            if grad_dloss_dtarget is None:
-                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
+        if grad_dloss_dx is not None or grad_dloss_dtarget is not None:
             if grad_dloss_dx is None:
                 grad_dloss_dx = torch.zeros_like(residuals.dloss_dx)
+            if grad_dloss_dtarget is None:
+                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
             more_x, more_target = residuals_backward_none(
-                grad_dloss_dtarget, grad_dloss_dx, x, residuals
+                grad_dloss_dx, grad_dloss_dtarget, x, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -591,9 +591,9 @@ _check_full = _check
 class FullResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
+    x: Tensor
     target: Tensor
-    rate: Tensor
-    target_terms: Tensor
+    rate_minus_target: Tensor
 
 
 class FullGradients(NamedTuple):
@@ -624,24 +624,22 @@ def forward_full(x: Tensor, target: Tensor) -> tuple[Tensor, FullResiduals]:
     _check_full(x, target)
     rate = torch.exp(x)
     short = torch.addcmul(rate, x, target, value=-1)
-    target_high = target > 1
-    log_target = torch.log(target)
     each = short + torch.where(
-        target_high,
-        torch.add(log_target * target, torch.log(2 * torch.pi * target), alpha=0.5) - target,
+        target > 1,
+        torch.add(target * torch.log(target), torch.log(2 * torch.pi * target), alpha=0.5) - target,
         0,
     )
     loss = each.mean()
-    target_terms = torch.where(target_high, 0.5 / target + log_target, 0) - x
-    return loss, FullResiduals(target, rate, target_terms)
+    rate_minus_target = rate - target
+    return loss, FullResiduals(x, target, rate_minus_target)
 
 
 def backward_full(grad_loss: Tensor, residuals: FullResiduals) -> FullGradients:
     """Compute the gradients. No argument is written to.
 
+        grad_x[n]      = grad_loss*(rate[n] - target[n])/N
         grad_target[n] = grad_loss
                          *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) - x[n])/N
-        grad_x[n]      = grad_loss*(rate[n] - target[n])/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -651,15 +649,17 @@ def backward_full(grad_loss: Tensor, residuals: FullResiduals) -> FullGradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, rate, target_terms = residuals
+    x, target, rate_minus_target = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
-    (N,) = target.shape
+    (N,) = x.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_target = grad_loss_scaled * target_terms
-    grad_x = grad_loss_scaled * (rate - target)
+    grad_x = grad_loss_scaled * rate_minus_target
+    grad_target = grad_loss_scaled * (
+        torch.where(target > 1, 0.5 / target + torch.log(target), 0) - x
+    )
     return FullGradients(grad_x, grad_target)
 
 
@@ -671,36 +671,40 @@ def double_backward_full(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_target, grad_rate, grad_target_terms.
+        grad_grad_loss, grad_x, grad_target, grad_rate_minus_target.
     """
-    target, rate, target_terms = residuals
-    (N,) = target.shape
+    x, target, rate_minus_target = residuals
+    (N,) = x.shape
     grad_loss_scaled = grad_loss / N
-    rate_minus_target = rate - target
-    grad_target_terms = grad_loss_scaled * grad_grad_target
-    grad_rate = grad_loss_scaled * grad_grad_x
-    grad_target = -grad_rate
+    target_high = target > 1
+    target_or_one = torch.where(target_high, target, 1)
+    target_terms = torch.where(target_high, 0.5 / target_or_one + torch.log(target_or_one), 0) - x
     grad_grad_loss = (
         (grad_grad_target * target_terms).sum() + (grad_grad_x * rate_minus_target).sum()
     ) / N
-    return grad_grad_loss, grad_target, grad_rate, grad_target_terms
+    grad_grad_target_times_grad_loss_scaled = grad_loss_scaled * grad_grad_target
+    grad_x = -grad_grad_target_times_grad_loss_scaled
+    grad_target = (
+        grad_grad_target_times_grad_loss_scaled
+        / 2
+        * torch.where(target_high, 2 / target_or_one - target_or_one**-2, 0)
+    )
+    grad_rate_minus_target = grad_loss_scaled * grad_grad_x
+    return grad_grad_loss, grad_x, grad_target, grad_rate_minus_target
 
 
 def residuals_backward_full(
-    grad_rate: Tensor, grad_target_terms: Tensor, residuals: FullResiduals
+    grad_rate_minus_target: Tensor, residuals: FullResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_x, grad_target.
     """
-    target, rate, *_ = residuals
-    target_high = target > 1
-    target_or_one = torch.where(target_high, target, 1)
-    grad_target = grad_target_terms * torch.where(
-        target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
-    )
-    grad_x = grad_rate * rate - grad_target_terms
+    x = residuals.x
+    rate = torch.exp(x)
+    grad_x = grad_rate_minus_target * rate
+    grad_target = -grad_rate_minus_target
     return grad_x, grad_target
 
 
@@ -736,10 +740,10 @@ class _FullBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = FullResiduals(*saved)
-        grad_grad_loss, grad_target, grad_rate, grad_target_terms = double_backward_full(
+        grad_grad_loss, grad_x, grad_target, grad_rate_minus_target = double_backward_full(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_target, grad_rate, grad_target_terms
+        return grad_grad_loss, grad_x, grad_target, grad_rate_minus_target
 
 
 class _FullFunction(torch.autograd.Function):
@@ -750,18 +754,18 @@ class _FullFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_full(x, target)
-        return loss, residuals.rate, residuals.target_terms
+        return loss, residuals.rate_minus_target
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, target = inputs
-        _, rate, target_terms = output
-        ctx.save_for_backward(target, rate, target_terms)
+        x, target = inputs
+        _, rate_minus_target = output
+        ctx.save_for_backward(x, target, rate_minus_target)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_rate, grad_target_terms = grad_outputs
+        grad_loss, grad_rate_minus_target = grad_outputs
         residuals = FullResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
@@ -771,12 +775,8 @@ class _FullFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_full(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_rate is not None or grad_target_terms is not None:
-            if grad_rate is None:
-                grad_rate = torch.zeros_like(residuals.rate)
-            if grad_target_terms is None:
-                grad_target_terms = torch.zeros_like(residuals.target_terms)
-            more_x, more_target = residuals_backward_full(grad_rate, grad_target_terms, residuals)
+        if grad_rate_minus_target is not None:
+            more_x, more_target = residuals_backward_full(grad_rate_minus_target, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target
@@ -795,9 +795,9 @@ _check_full_sum = _check
 class FullSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
+    x: Tensor
     target: Tensor
-    rate: Tensor
-    dloss_dtarget: Tensor
+    dloss_dx: Tensor
 
 
 class FullSumGradients(NamedTuple):
@@ -828,24 +828,22 @@ def forward_full_sum(x: Tensor, target: Tensor) -> tuple[Tensor, FullSumResidual
     _check_full_sum(x, target)
     rate = torch.exp(x)
     short = torch.addcmul(rate, x, target, value=-1)
-    target_high = target > 1
-    log_target = torch.log(target)
     each = short + torch.where(
-        target_high,
-        torch.add(log_target * target, torch.log(2 * torch.pi * target), alpha=0.5) - target,
+        target > 1,
+        torch.add(target * torch.log(target), torch.log(2 * torch.pi * target), alpha=0.5) - target,
         0,
     )
     loss = each.sum()
-    dloss_dtarget = torch.where(target_high, 0.5 / target + log_target, 0) - x
-    return loss, FullSumResiduals(target, rate, dloss_dtarget)
+    dloss_dx = rate - target
+    return loss, FullSumResiduals(x, target, dloss_dx)
 
 
 def backward_full_sum(grad_loss: Tensor, residuals: FullSumResiduals) -> FullSumGradients:
     """Compute the gradients. No argument is written to.
 
+        grad_x[n]      = grad_loss*(rate[n] - target[n])
         grad_target[n] = grad_loss
                          *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) - x[n])
-        grad_x[n]      = grad_loss*(rate[n] - target[n])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -855,13 +853,13 @@ def backward_full_sum(grad_loss: Tensor, residuals: FullSumResiduals) -> FullSum
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, rate, dloss_dtarget = residuals
+    x, target, dloss_dx = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss * dloss_dtarget
-    grad_x = grad_loss * (rate - target)
+    grad_x = grad_loss * dloss_dx
+    grad_target = grad_loss * (torch.where(target > 1, 0.5 / target + torch.log(target), 0) - x)
     return FullSumGradients(grad_x, grad_target)
 
 
@@ -873,34 +871,36 @@ def double_backward_full_sum(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_target, grad_rate, grad_dloss_dtarget.
+        grad_grad_loss, grad_x, grad_target, grad_dloss_dx.
     """
-    target, rate, dloss_dtarget = residuals
-    rate_minus_target = rate - target
-    grad_dloss_dtarget = grad_loss * grad_grad_target
-    grad_rate = grad_loss * grad_grad_x
-    grad_target = -grad_rate
-    grad_grad_loss = (dloss_dtarget * grad_grad_target).sum() + (
-        grad_grad_x * rate_minus_target
-    ).sum()
-    return grad_grad_loss, grad_target, grad_rate, grad_dloss_dtarget
+    x, target, dloss_dx = residuals
+    target_high = target > 1
+    target_or_one = torch.where(target_high, target, 1)
+    target_terms = torch.where(target_high, 0.5 / target_or_one + torch.log(target_or_one), 0) - x
+    grad_grad_loss = (dloss_dx * grad_grad_x).sum() + (grad_grad_target * target_terms).sum()
+    grad_grad_target_times_grad_loss = grad_loss * grad_grad_target
+    grad_x = -grad_grad_target_times_grad_loss
+    grad_target = (
+        grad_grad_target_times_grad_loss
+        / 2
+        * torch.where(target_high, 2 / target_or_one - target_or_one**-2, 0)
+    )
+    grad_dloss_dx = grad_loss * grad_grad_x
+    return grad_grad_loss, grad_x, grad_target, grad_dloss_dx
 
 
 def residuals_backward_full_sum(
-    grad_rate: Tensor, grad_dloss_dtarget: Tensor, residuals: FullSumResiduals
+    grad_dloss_dx: Tensor, residuals: FullSumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_x, grad_target.
     """
-    target, rate, *_ = residuals
-    target_high = target > 1
-    target_or_one = torch.where(target_high, target, 1)
-    grad_target = grad_dloss_dtarget * torch.where(
-        target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
-    )
-    grad_x = grad_rate * rate - grad_dloss_dtarget
+    x = residuals.x
+    rate = torch.exp(x)
+    grad_x = grad_dloss_dx * rate
+    grad_target = -grad_dloss_dx
     return grad_x, grad_target
 
 
@@ -936,10 +936,10 @@ class _FullSumBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = FullSumResiduals(*saved)
-        grad_grad_loss, grad_target, grad_rate, grad_dloss_dtarget = double_backward_full_sum(
+        grad_grad_loss, grad_x, grad_target, grad_dloss_dx = double_backward_full_sum(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_target, grad_rate, grad_dloss_dtarget
+        return grad_grad_loss, grad_x, grad_target, grad_dloss_dx
 
 
 class _FullSumFunction(torch.autograd.Function):
@@ -950,18 +950,18 @@ class _FullSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_full_sum(x, target)
-        return loss, residuals.rate, residuals.dloss_dtarget
+        return loss, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, target = inputs
-        _, rate, dloss_dtarget = output
-        ctx.save_for_backward(target, rate, dloss_dtarget)
+        x, target = inputs
+        _, dloss_dx = output
+        ctx.save_for_backward(x, target, dloss_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_rate, grad_dloss_dtarget = grad_outputs
+        grad_loss, grad_dloss_dx = grad_outputs
         residuals = FullSumResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
@@ -971,14 +971,8 @@ class _FullSumFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_full_sum(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_rate is not None or grad_dloss_dtarget is not None:
-            if grad_rate is None:
-                grad_rate = torch.zeros_like(residuals.rate)
-            if grad_dloss_dtarget is None:
-                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
-            more_x, more_target = residuals_backward_full_sum(
-                grad_rate, grad_dloss_dtarget, residuals
-            )
+        if grad_dloss_dx is not None:
+            more_x, more_target = residuals_backward_full_sum(grad_dloss_dx, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target
@@ -997,9 +991,9 @@ _check_full_none = _check
 class FullNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
+    x: Tensor
     target: Tensor
-    rate: Tensor
-    dloss_dtarget: Tensor
+    dloss_dx: Tensor
 
 
 class FullNoneGradients(NamedTuple):
@@ -1030,23 +1024,21 @@ def forward_full_none(x: Tensor, target: Tensor) -> tuple[Tensor, FullNoneResidu
     _check_full_none(x, target)
     rate = torch.exp(x)
     short = torch.addcmul(rate, x, target, value=-1)
-    target_high = target > 1
-    log_target = torch.log(target)
     loss = short + torch.where(
-        target_high,
-        torch.add(log_target * target, torch.log(2 * torch.pi * target), alpha=0.5) - target,
+        target > 1,
+        torch.add(target * torch.log(target), torch.log(2 * torch.pi * target), alpha=0.5) - target,
         0,
     )
-    dloss_dtarget = torch.where(target_high, 0.5 / target + log_target, 0) - x
-    return loss, FullNoneResiduals(target, rate, dloss_dtarget)
+    dloss_dx = rate - target
+    return loss, FullNoneResiduals(x, target, dloss_dx)
 
 
 def backward_full_none(grad_loss: Tensor, residuals: FullNoneResiduals) -> FullNoneGradients:
     """Compute the gradients. No argument is written to.
 
+        grad_x[n]      = grad_loss[n]*(rate[n] - target[n])
         grad_target[n] = grad_loss[n]
                          *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) - x[n])
-        grad_x[n]      = grad_loss[n]*(rate[n] - target[n])
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -1056,16 +1048,16 @@ def backward_full_none(grad_loss: Tensor, residuals: FullNoneResiduals) -> FullN
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, rate, dloss_dtarget = residuals
+    x, target, dloss_dx = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
-    (N,) = target.shape
+    (N,) = x.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_target = dloss_dtarget * grad_loss
-    grad_x = (rate - target) * grad_loss
+    grad_x = dloss_dx * grad_loss
+    grad_target = (torch.where(target > 1, 0.5 / target + torch.log(target), 0) - x) * grad_loss
     return FullNoneGradients(grad_x, grad_target)
 
 
@@ -1077,32 +1069,34 @@ def double_backward_full_none(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_target, grad_rate, grad_dloss_dtarget.
+        grad_grad_loss, grad_x, grad_target, grad_dloss_dx.
     """
-    target, rate, dloss_dtarget = residuals
-    rate_minus_target = rate - target
-    grad_dloss_dtarget = grad_grad_target * grad_loss
-    grad_rate = grad_grad_x * grad_loss
-    grad_target = -grad_rate
-    grad_grad_loss = torch.addcmul(dloss_dtarget * grad_grad_target, grad_grad_x, rate_minus_target)
-    return grad_grad_loss, grad_target, grad_rate, grad_dloss_dtarget
+    x, target, dloss_dx = residuals
+    target_high = target > 1
+    target_or_one = torch.where(target_high, target, 1)
+    target_terms = torch.where(target_high, 0.5 / target_or_one + torch.log(target_or_one), 0) - x
+    grad_grad_loss = torch.addcmul(dloss_dx * grad_grad_x, grad_grad_target, target_terms)
+    grad_grad_target_times_grad_loss = grad_grad_target * grad_loss
+    grad_x = -grad_grad_target_times_grad_loss
+    grad_target = grad_grad_target_times_grad_loss * torch.where(
+        target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
+    )
+    grad_dloss_dx = grad_grad_x * grad_loss
+    return grad_grad_loss, grad_x, grad_target, grad_dloss_dx
 
 
 def residuals_backward_full_none(
-    grad_rate: Tensor, grad_dloss_dtarget: Tensor, residuals: FullNoneResiduals
+    grad_dloss_dx: Tensor, residuals: FullNoneResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_x, grad_target.
     """
-    target, rate, *_ = residuals
-    target_high = target > 1
-    target_or_one = torch.where(target_high, target, 1)
-    grad_target = grad_dloss_dtarget * torch.where(
-        target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
-    )
-    grad_x = grad_rate * rate - grad_dloss_dtarget
+    x = residuals.x
+    rate = torch.exp(x)
+    grad_x = grad_dloss_dx * rate
+    grad_target = -grad_dloss_dx
     return grad_x, grad_target
 
 
@@ -1137,10 +1131,10 @@ class _FullNoneBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = FullNoneResiduals(*saved)
-        grad_grad_loss, grad_target, grad_rate, grad_dloss_dtarget = double_backward_full_none(
+        grad_grad_loss, grad_x, grad_target, grad_dloss_dx = double_backward_full_none(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_target, grad_rate, grad_dloss_dtarget
+        return grad_grad_loss, grad_x, grad_target, grad_dloss_dx
 
 
 class _FullNoneFunction(torch.autograd.Function):
@@ -1151,18 +1145,18 @@ class _FullNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_full_none(x, target)
-        return loss, residuals.rate, residuals.dloss_dtarget
+        return loss, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, target = inputs
-        _, rate, dloss_dtarget = output
-        ctx.save_for_backward(target, rate, dloss_dtarget)
+        x, target = inputs
+        _, dloss_dx = output
+        ctx.save_for_backward(x, target, dloss_dx)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_rate, grad_dloss_dtarget = grad_outputs
+        grad_loss, grad_dloss_dx = grad_outputs
         residuals = FullNoneResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
@@ -1172,14 +1166,8 @@ class _FullNoneFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_full_none(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_rate is not None or grad_dloss_dtarget is not None:
-            if grad_rate is None:
-                grad_rate = torch.zeros_like(residuals.rate)
-            if grad_dloss_dtarget is None:
-                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
-            more_x, more_target = residuals_backward_full_none(
-                grad_rate, grad_dloss_dtarget, residuals
-            )
+        if grad_dloss_dx is not None:
+            more_x, more_target = residuals_backward_full_none(grad_dloss_dx, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target
@@ -1198,9 +1186,9 @@ _check_no_log_input = _check
 class NoLogInputResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    target: Tensor
-    x_plus_eps: Tensor
-    neg_log_x_plus_eps: Tensor
+    log_x_plus_eps: Tensor
+    target_terms: Tensor
+    eps: float
 
 
 class NoLogInputGradients(NamedTuple):
@@ -1235,15 +1223,15 @@ def forward_no_log_input(
     log_x_plus_eps = torch.log(x_plus_eps)
     short = torch.addcmul(x, log_x_plus_eps, target, value=-1)
     loss = short.mean()
-    neg_log_x_plus_eps = -log_x_plus_eps
-    return loss, NoLogInputResiduals(target, x_plus_eps, neg_log_x_plus_eps)
+    target_terms = 1 - target / x_plus_eps
+    return loss, NoLogInputResiduals(log_x_plus_eps, target_terms, eps)
 
 
 def backward_no_log_input(grad_loss: Tensor, residuals: NoLogInputResiduals) -> NoLogInputGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = -grad_loss*log_x_plus_eps[n]/N
         grad_x[n]      = grad_loss*(1 - target[n]/x_plus_eps[n])/N
+        grad_target[n] = -grad_loss*log_x_plus_eps[n]/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1253,15 +1241,15 @@ def backward_no_log_input(grad_loss: Tensor, residuals: NoLogInputResiduals) -> 
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, x_plus_eps, neg_log_x_plus_eps = residuals
+    log_x_plus_eps, target_terms, *_ = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
-    (N,) = target.shape
+    (N,) = log_x_plus_eps.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_target = grad_loss_scaled * neg_log_x_plus_eps
-    grad_x = grad_loss_scaled * (1 - target / x_plus_eps)
+    grad_x = grad_loss_scaled * target_terms
+    grad_target = -grad_loss_scaled * log_x_plus_eps
     return NoLogInputGradients(grad_x, grad_target)
 
 
@@ -1273,33 +1261,35 @@ def double_backward_no_log_input(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_target, grad_x_plus_eps, grad_neg_log_x_plus_eps.
+        grad_grad_loss, grad_log_x_plus_eps, grad_target_terms.
     """
-    target, x_plus_eps, neg_log_x_plus_eps = residuals
-    (N,) = target.shape
+    log_x_plus_eps, target_terms, *_ = residuals
+    (N,) = log_x_plus_eps.shape
     grad_loss_scaled = grad_loss / N
-    grad_neg_log_x_plus_eps = grad_loss_scaled * grad_grad_target
-    grad_grad_x_times_grad_loss_scaled = grad_loss_scaled * grad_grad_x
-    grad_x_plus_eps = x_plus_eps**-2 * grad_grad_x_times_grad_loss_scaled * target
-    grad_target = -(grad_grad_x_times_grad_loss_scaled / x_plus_eps)
     grad_grad_loss = (
-        ((1 - target / x_plus_eps) * grad_grad_x).sum()
-        + (grad_grad_target * neg_log_x_plus_eps).sum()
+        (grad_grad_x * target_terms).sum() - (grad_grad_target * log_x_plus_eps).sum()
     ) / N
-    return grad_grad_loss, grad_target, grad_x_plus_eps, grad_neg_log_x_plus_eps
+    grad_log_x_plus_eps = -grad_loss_scaled * grad_grad_target
+    grad_target_terms = grad_loss_scaled * grad_grad_x
+    return grad_grad_loss, grad_log_x_plus_eps, grad_target_terms
 
 
 def residuals_backward_no_log_input(
-    grad_x_plus_eps: Tensor, grad_neg_log_x_plus_eps: Tensor, residuals: NoLogInputResiduals
+    grad_log_x_plus_eps: Tensor,
+    grad_target_terms: Tensor,
+    x: Tensor,
+    residuals: NoLogInputResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
-        grad_x.
+        grad_x, grad_target.
     """
-    x_plus_eps = residuals.x_plus_eps
-    grad_x = grad_x_plus_eps - grad_neg_log_x_plus_eps / x_plus_eps
-    return (grad_x,)
+    _, target_terms, eps = residuals
+    x_plus_eps = x + eps
+    grad_x = torch.addcmul(grad_log_x_plus_eps, 1 - target_terms, grad_target_terms) / x_plus_eps
+    grad_target = -(grad_target_terms / x_plus_eps)
+    return grad_x, grad_target
 
 
 def _value_no_log_input(x: Tensor, target: Tensor, eps: float) -> Tensor:
@@ -1323,17 +1313,18 @@ class _NoLogInputBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs)
+        ctx.save_for_backward(*inputs[:-1])
+        ctx.numbers = inputs[-1:]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
-        residuals = NoLogInputResiduals(*saved)
-        grad_grad_loss, grad_target, grad_x_plus_eps, grad_neg_log_x_plus_eps = (
-            double_backward_no_log_input(grad_grad_x, grad_grad_target, grad_loss, residuals)
+        residuals = NoLogInputResiduals(*saved, *ctx.numbers)
+        grad_grad_loss, grad_log_x_plus_eps, grad_target_terms = double_backward_no_log_input(
+            grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_target, grad_x_plus_eps, grad_neg_log_x_plus_eps
+        return grad_grad_loss, grad_log_x_plus_eps, grad_target_terms, None
 
 
 class _NoLogInputFunction(torch.autograd.Function):
@@ -1344,19 +1335,21 @@ class _NoLogInputFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input(x, target, eps=eps)
-        return loss, residuals.x_plus_eps, residuals.neg_log_x_plus_eps
+        return loss, residuals.log_x_plus_eps, residuals.target_terms
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, target, *_ = inputs
-        _, x_plus_eps, neg_log_x_plus_eps = output
-        ctx.save_for_backward(target, x_plus_eps, neg_log_x_plus_eps)
+        x, _, eps = inputs
+        _, log_x_plus_eps, target_terms = output
+        ctx.save_for_backward(x, log_x_plus_eps, target_terms)
         ctx.set_materialize_grads(False)
+        ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_x_plus_eps, grad_neg_log_x_plus_eps = grad_outputs
-        residuals = NoLogInputResiduals(*ctx.saved_tensors)
+        grad_loss, grad_log_x_plus_eps, grad_target_terms = grad_outputs
+        x, *saved = ctx.saved_tensors
+        residuals = NoLogInputResiduals(*saved, *ctx.numbers)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -1365,15 +1358,16 @@ class _NoLogInputFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_no_log_input(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_x_plus_eps is not None or grad_neg_log_x_plus_eps is not None:
-            if grad_x_plus_eps is None:
-                grad_x_plus_eps = torch.zeros_like(residuals.x_plus_eps)
-            if grad_neg_log_x_plus_eps is None:
-                grad_neg_log_x_plus_eps = torch.zeros_like(residuals.neg_log_x_plus_eps)
-            (more_x,) = residuals_backward_no_log_input(
-                grad_x_plus_eps, grad_neg_log_x_plus_eps, residuals
+        if grad_log_x_plus_eps is not None or grad_target_terms is not None:
+            if grad_log_x_plus_eps is None:
+                grad_log_x_plus_eps = torch.zeros_like(residuals.log_x_plus_eps)
+            if grad_target_terms is None:
+                grad_target_terms = torch.zeros_like(residuals.target_terms)
+            more_x, more_target = residuals_backward_no_log_input(
+                grad_log_x_plus_eps, grad_target_terms, x, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
+            grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target, None
 
 
@@ -1390,9 +1384,9 @@ _check_no_log_input_sum = _check
 class NoLogInputSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    target: Tensor
-    x_plus_eps: Tensor
-    dloss_dtarget: Tensor
+    log_x_plus_eps: Tensor
+    dloss_dx: Tensor
+    eps: float
 
 
 class NoLogInputSumGradients(NamedTuple):
@@ -1427,8 +1421,8 @@ def forward_no_log_input_sum(
     log_x_plus_eps = torch.log(x_plus_eps)
     short = torch.addcmul(x, log_x_plus_eps, target, value=-1)
     loss = short.sum()
-    dloss_dtarget = -log_x_plus_eps
-    return loss, NoLogInputSumResiduals(target, x_plus_eps, dloss_dtarget)
+    dloss_dx = 1 - target / x_plus_eps
+    return loss, NoLogInputSumResiduals(log_x_plus_eps, dloss_dx, eps)
 
 
 def backward_no_log_input_sum(
@@ -1436,8 +1430,8 @@ def backward_no_log_input_sum(
 ) -> NoLogInputSumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = -grad_loss*log_x_plus_eps[n]
         grad_x[n]      = grad_loss*(1 - target[n]/x_plus_eps[n])
+        grad_target[n] = -grad_loss*log_x_plus_eps[n]
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1447,13 +1441,13 @@ def backward_no_log_input_sum(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, x_plus_eps, dloss_dtarget = residuals
+    log_x_plus_eps, dloss_dx, *_ = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss * dloss_dtarget
-    grad_x = grad_loss * (1 - target / x_plus_eps)
+    grad_x = grad_loss * dloss_dx
+    grad_target = -grad_loss * log_x_plus_eps
     return NoLogInputSumGradients(grad_x, grad_target)
 
 
@@ -1468,30 +1462,28 @@ def double_backward_no_log_input_sum(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget.
+        grad_grad_loss, grad_log_x_plus_eps, grad_dloss_dx.
     """
-    target, x_plus_eps, dloss_dtarget = residuals
-    grad_dloss_dtarget = grad_loss * grad_grad_target
-    grad_grad_x_times_grad_loss = grad_loss * grad_grad_x
-    grad_x_plus_eps = x_plus_eps**-2 * grad_grad_x_times_grad_loss * target
-    grad_target = -(grad_grad_x_times_grad_loss / x_plus_eps)
-    grad_grad_loss = ((1 - target / x_plus_eps) * grad_grad_x).sum() + (
-        dloss_dtarget * grad_grad_target
-    ).sum()
-    return grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget
+    log_x_plus_eps, dloss_dx, *_ = residuals
+    grad_grad_loss = (dloss_dx * grad_grad_x).sum() - (grad_grad_target * log_x_plus_eps).sum()
+    grad_log_x_plus_eps = -grad_loss * grad_grad_target
+    grad_dloss_dx = grad_loss * grad_grad_x
+    return grad_grad_loss, grad_log_x_plus_eps, grad_dloss_dx
 
 
 def residuals_backward_no_log_input_sum(
-    grad_x_plus_eps: Tensor, grad_dloss_dtarget: Tensor, residuals: NoLogInputSumResiduals
+    grad_log_x_plus_eps: Tensor, grad_dloss_dx: Tensor, x: Tensor, residuals: NoLogInputSumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
-        grad_x.
+        grad_x, grad_target.
     """
-    x_plus_eps = residuals.x_plus_eps
-    grad_x = grad_x_plus_eps - grad_dloss_dtarget / x_plus_eps
-    return (grad_x,)
+    _, dloss_dx, eps = residuals
+    x_plus_eps = x + eps
+    grad_x = torch.addcmul(grad_log_x_plus_eps, 1 - dloss_dx, grad_dloss_dx) / x_plus_eps
+    grad_target = -(grad_dloss_dx / x_plus_eps)
+    return grad_x, grad_target
 
 
 def _value_no_log_input_sum(x: Tensor, target: Tensor, eps: float) -> Tensor:
@@ -1515,17 +1507,18 @@ class _NoLogInputSumBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs)
+        ctx.save_for_backward(*inputs[:-1])
+        ctx.numbers = inputs[-1:]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
-        residuals = NoLogInputSumResiduals(*saved)
-        grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget = (
-            double_backward_no_log_input_sum(grad_grad_x, grad_grad_target, grad_loss, residuals)
+        residuals = NoLogInputSumResiduals(*saved, *ctx.numbers)
+        grad_grad_loss, grad_log_x_plus_eps, grad_dloss_dx = double_backward_no_log_input_sum(
+            grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget
+        return grad_grad_loss, grad_log_x_plus_eps, grad_dloss_dx, None
 
 
 class _NoLogInputSumFunction(torch.autograd.Function):
@@ -1536,19 +1529,21 @@ class _NoLogInputSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_sum(x, target, eps=eps)
-        return loss, residuals.x_plus_eps, residuals.dloss_dtarget
+        return loss, residuals.log_x_plus_eps, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, target, *_ = inputs
-        _, x_plus_eps, dloss_dtarget = output
-        ctx.save_for_backward(target, x_plus_eps, dloss_dtarget)
+        x, _, eps = inputs
+        _, log_x_plus_eps, dloss_dx = output
+        ctx.save_for_backward(x, log_x_plus_eps, dloss_dx)
         ctx.set_materialize_grads(False)
+        ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_x_plus_eps, grad_dloss_dtarget = grad_outputs
-        residuals = NoLogInputSumResiduals(*ctx.saved_tensors)
+        grad_loss, grad_log_x_plus_eps, grad_dloss_dx = grad_outputs
+        x, *saved = ctx.saved_tensors
+        residuals = NoLogInputSumResiduals(*saved, *ctx.numbers)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -1557,15 +1552,16 @@ class _NoLogInputSumFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_no_log_input_sum(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_x_plus_eps is not None or grad_dloss_dtarget is not None:
-            if grad_x_plus_eps is None:
-                grad_x_plus_eps = torch.zeros_like(residuals.x_plus_eps)
-            if grad_dloss_dtarget is None:
-                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
-            (more_x,) = residuals_backward_no_log_input_sum(
-                grad_x_plus_eps, grad_dloss_dtarget, residuals
+        if grad_log_x_plus_eps is not None or grad_dloss_dx is not None:
+            if grad_log_x_plus_eps is None:
+                grad_log_x_plus_eps = torch.zeros_like(residuals.log_x_plus_eps)
+            if grad_dloss_dx is None:
+                grad_dloss_dx = torch.zeros_like(residuals.dloss_dx)
+            more_x, more_target = residuals_backward_no_log_input_sum(
+                grad_log_x_plus_eps, grad_dloss_dx, x, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
+            grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target, None
 
 
@@ -1582,9 +1578,9 @@ _check_no_log_input_none = _check
 class NoLogInputNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    target: Tensor
-    x_plus_eps: Tensor
-    dloss_dtarget: Tensor
+    log_x_plus_eps: Tensor
+    dloss_dx: Tensor
+    eps: float
 
 
 class NoLogInputNoneGradients(NamedTuple):
@@ -1618,8 +1614,8 @@ def forward_no_log_input_none(
     x_plus_eps = x + eps
     log_x_plus_eps = torch.log(x_plus_eps)
     loss = torch.addcmul(x, log_x_plus_eps, target, value=-1)
-    dloss_dtarget = -log_x_plus_eps
-    return loss, NoLogInputNoneResiduals(target, x_plus_eps, dloss_dtarget)
+    dloss_dx = 1 - target / x_plus_eps
+    return loss, NoLogInputNoneResiduals(log_x_plus_eps, dloss_dx, eps)
 
 
 def backward_no_log_input_none(
@@ -1627,8 +1623,8 @@ def backward_no_log_input_none(
 ) -> NoLogInputNoneGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_target[n] = -grad_loss[n]*log_x_plus_eps[n]
         grad_x[n]      = grad_loss[n]*(1 - target[n]/x_plus_eps[n])
+        grad_target[n] = -grad_loss[n]*log_x_plus_eps[n]
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -1638,16 +1634,16 @@ def backward_no_log_input_none(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, x_plus_eps, dloss_dtarget = residuals
+    log_x_plus_eps, dloss_dx, *_ = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
-    (N,) = target.shape
+    (N,) = log_x_plus_eps.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_target = dloss_dtarget * grad_loss
-    grad_x = (1 - target / x_plus_eps) * grad_loss
+    grad_x = dloss_dx * grad_loss
+    grad_target = -grad_loss * log_x_plus_eps
     return NoLogInputNoneGradients(grad_x, grad_target)
 
 
@@ -1662,30 +1658,33 @@ def double_backward_no_log_input_none(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget.
+        grad_grad_loss, grad_log_x_plus_eps, grad_dloss_dx.
     """
-    target, x_plus_eps, dloss_dtarget = residuals
-    grad_dloss_dtarget = grad_grad_target * grad_loss
-    grad_grad_x_times_grad_loss = grad_grad_x * grad_loss
-    grad_x_plus_eps = x_plus_eps**-2 * grad_grad_x_times_grad_loss * target
-    grad_target = -(grad_grad_x_times_grad_loss / x_plus_eps)
+    log_x_plus_eps, dloss_dx, *_ = residuals
     grad_grad_loss = torch.addcmul(
-        (1 - target / x_plus_eps) * grad_grad_x, dloss_dtarget, grad_grad_target
+        dloss_dx * grad_grad_x, grad_grad_target, log_x_plus_eps, value=-1
     )
-    return grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget
+    grad_log_x_plus_eps = -grad_grad_target * grad_loss
+    grad_dloss_dx = grad_grad_x * grad_loss
+    return grad_grad_loss, grad_log_x_plus_eps, grad_dloss_dx
 
 
 def residuals_backward_no_log_input_none(
-    grad_x_plus_eps: Tensor, grad_dloss_dtarget: Tensor, residuals: NoLogInputNoneResiduals
+    grad_log_x_plus_eps: Tensor,
+    grad_dloss_dx: Tensor,
+    x: Tensor,
+    residuals: NoLogInputNoneResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
-        grad_x.
+        grad_x, grad_target.
     """
-    x_plus_eps = residuals.x_plus_eps
-    grad_x = grad_x_plus_eps - grad_dloss_dtarget / x_plus_eps
-    return (grad_x,)
+    _, dloss_dx, eps = residuals
+    x_plus_eps = x + eps
+    grad_x = torch.addcmul(grad_log_x_plus_eps, 1 - dloss_dx, grad_dloss_dx) / x_plus_eps
+    grad_target = -(grad_dloss_dx / x_plus_eps)
+    return grad_x, grad_target
 
 
 def _value_no_log_input_none(x: Tensor, target: Tensor, eps: float) -> Tensor:
@@ -1708,17 +1707,18 @@ class _NoLogInputNoneBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs)
+        ctx.save_for_backward(*inputs[:-1])
+        ctx.numbers = inputs[-1:]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
-        residuals = NoLogInputNoneResiduals(*saved)
-        grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget = (
-            double_backward_no_log_input_none(grad_grad_x, grad_grad_target, grad_loss, residuals)
+        residuals = NoLogInputNoneResiduals(*saved, *ctx.numbers)
+        grad_grad_loss, grad_log_x_plus_eps, grad_dloss_dx = double_backward_no_log_input_none(
+            grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget
+        return grad_grad_loss, grad_log_x_plus_eps, grad_dloss_dx, None
 
 
 class _NoLogInputNoneFunction(torch.autograd.Function):
@@ -1729,19 +1729,21 @@ class _NoLogInputNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_none(x, target, eps=eps)
-        return loss, residuals.x_plus_eps, residuals.dloss_dtarget
+        return loss, residuals.log_x_plus_eps, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, target, *_ = inputs
-        _, x_plus_eps, dloss_dtarget = output
-        ctx.save_for_backward(target, x_plus_eps, dloss_dtarget)
+        x, _, eps = inputs
+        _, log_x_plus_eps, dloss_dx = output
+        ctx.save_for_backward(x, log_x_plus_eps, dloss_dx)
         ctx.set_materialize_grads(False)
+        ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_x_plus_eps, grad_dloss_dtarget = grad_outputs
-        residuals = NoLogInputNoneResiduals(*ctx.saved_tensors)
+        grad_loss, grad_log_x_plus_eps, grad_dloss_dx = grad_outputs
+        x, *saved = ctx.saved_tensors
+        residuals = NoLogInputNoneResiduals(*saved, *ctx.numbers)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -1750,15 +1752,16 @@ class _NoLogInputNoneFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_no_log_input_none(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_x_plus_eps is not None or grad_dloss_dtarget is not None:
-            if grad_x_plus_eps is None:
-                grad_x_plus_eps = torch.zeros_like(residuals.x_plus_eps)
-            if grad_dloss_dtarget is None:
-                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
-            (more_x,) = residuals_backward_no_log_input_none(
-                grad_x_plus_eps, grad_dloss_dtarget, residuals
+        if grad_log_x_plus_eps is not None or grad_dloss_dx is not None:
+            if grad_log_x_plus_eps is None:
+                grad_log_x_plus_eps = torch.zeros_like(residuals.log_x_plus_eps)
+            if grad_dloss_dx is None:
+                grad_dloss_dx = torch.zeros_like(residuals.dloss_dx)
+            more_x, more_target = residuals_backward_no_log_input_none(
+                grad_log_x_plus_eps, grad_dloss_dx, x, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
+            grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target, None
 
 
@@ -1776,8 +1779,9 @@ class NoLogInputFullResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    x_plus_eps: Tensor
-    log_x_plus_eps_terms: Tensor
+    log_x_plus_eps: Tensor
+    target_terms: Tensor
+    eps: float
 
 
 class NoLogInputFullGradients(NamedTuple):
@@ -1813,16 +1817,14 @@ def forward_no_log_input_full(
     x_plus_eps = x + eps
     log_x_plus_eps = torch.log(x_plus_eps)
     short = torch.addcmul(x, log_x_plus_eps, target, value=-1)
-    target_high = target > 1
-    log_target = torch.log(target)
     each = short + torch.where(
-        target_high,
-        torch.add(log_target * target, torch.log(2 * torch.pi * target), alpha=0.5) - target,
+        target > 1,
+        torch.add(target * torch.log(target), torch.log(2 * torch.pi * target), alpha=0.5) - target,
         0,
     )
     loss = each.mean()
-    log_x_plus_eps_terms = torch.where(target_high, 0.5 / target + log_target, 0) - log_x_plus_eps
-    return loss, NoLogInputFullResiduals(target, x_plus_eps, log_x_plus_eps_terms)
+    target_terms = 1 - target / x_plus_eps
+    return loss, NoLogInputFullResiduals(target, log_x_plus_eps, target_terms, eps)
 
 
 def backward_no_log_input_full(
@@ -1830,10 +1832,10 @@ def backward_no_log_input_full(
 ) -> NoLogInputFullGradients:
     """Compute the gradients. No argument is written to.
 
+        grad_x[n]      = grad_loss*(1 - target[n]/x_plus_eps[n])/N
         grad_target[n] = grad_loss
                          *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0)
                            - log_x_plus_eps[n])/N
-        grad_x[n]      = grad_loss*(1 - target[n]/x_plus_eps[n])/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1843,15 +1845,17 @@ def backward_no_log_input_full(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, x_plus_eps, log_x_plus_eps_terms = residuals
+    target, log_x_plus_eps, target_terms, *_ = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_target = grad_loss_scaled * log_x_plus_eps_terms
-    grad_x = grad_loss_scaled * (1 - target / x_plus_eps)
+    grad_x = grad_loss_scaled * target_terms
+    grad_target = grad_loss_scaled * (
+        torch.where(target > 1, 0.5 / target + torch.log(target), 0) - log_x_plus_eps
+    )
     return NoLogInputFullGradients(grad_x, grad_target)
 
 
@@ -1866,37 +1870,45 @@ def double_backward_no_log_input_full(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_target, grad_x_plus_eps, grad_log_x_plus_eps_terms.
+        grad_grad_loss, grad_target, grad_log_x_plus_eps, grad_target_terms.
     """
-    target, x_plus_eps, log_x_plus_eps_terms = residuals
+    target, log_x_plus_eps, target_terms, *_ = residuals
     (N,) = target.shape
     grad_loss_scaled = grad_loss / N
-    grad_log_x_plus_eps_terms = grad_loss_scaled * grad_grad_target
-    grad_grad_x_times_grad_loss_scaled = grad_loss_scaled * grad_grad_x
-    grad_x_plus_eps = x_plus_eps**-2 * grad_grad_x_times_grad_loss_scaled * target
-    grad_target = -(grad_grad_x_times_grad_loss_scaled / x_plus_eps)
+    target_high = target > 1
+    target_or_one = torch.where(target_high, target, 1)
+    log_x_plus_eps_terms = (
+        torch.where(target_high, 0.5 / target_or_one + torch.log(target_or_one), 0) - log_x_plus_eps
+    )
     grad_grad_loss = (
-        ((1 - target / x_plus_eps) * grad_grad_x).sum()
-        + (grad_grad_target * log_x_plus_eps_terms).sum()
+        (grad_grad_target * log_x_plus_eps_terms).sum() + (grad_grad_x * target_terms).sum()
     ) / N
-    return grad_grad_loss, grad_target, grad_x_plus_eps, grad_log_x_plus_eps_terms
+    grad_grad_target_times_grad_loss_scaled = grad_loss_scaled * grad_grad_target
+    grad_target = (
+        grad_grad_target_times_grad_loss_scaled
+        / 2
+        * torch.where(target_high, 2 / target_or_one - target_or_one**-2, 0)
+    )
+    grad_log_x_plus_eps = -grad_grad_target_times_grad_loss_scaled
+    grad_target_terms = grad_loss_scaled * grad_grad_x
+    return grad_grad_loss, grad_target, grad_log_x_plus_eps, grad_target_terms
 
 
 def residuals_backward_no_log_input_full(
-    grad_x_plus_eps: Tensor, grad_log_x_plus_eps_terms: Tensor, residuals: NoLogInputFullResiduals
+    grad_log_x_plus_eps: Tensor,
+    grad_target_terms: Tensor,
+    x: Tensor,
+    residuals: NoLogInputFullResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_x, grad_target.
     """
-    target, x_plus_eps, *_ = residuals
-    target_high = target > 1
-    target_or_one = torch.where(target_high, target, 1)
-    grad_target = grad_log_x_plus_eps_terms * torch.where(
-        target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
-    )
-    grad_x = grad_x_plus_eps - grad_log_x_plus_eps_terms / x_plus_eps
+    _, _, target_terms, eps = residuals
+    x_plus_eps = x + eps
+    grad_x = torch.addcmul(grad_log_x_plus_eps, 1 - target_terms, grad_target_terms) / x_plus_eps
+    grad_target = -(grad_target_terms / x_plus_eps)
     return grad_x, grad_target
 
 
@@ -1926,17 +1938,18 @@ class _NoLogInputFullBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs)
+        ctx.save_for_backward(*inputs[:-1])
+        ctx.numbers = inputs[-1:]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
-        residuals = NoLogInputFullResiduals(*saved)
-        grad_grad_loss, grad_target, grad_x_plus_eps, grad_log_x_plus_eps_terms = (
+        residuals = NoLogInputFullResiduals(*saved, *ctx.numbers)
+        grad_grad_loss, grad_target, grad_log_x_plus_eps, grad_target_terms = (
             double_backward_no_log_input_full(grad_grad_x, grad_grad_target, grad_loss, residuals)
         )
-        return grad_grad_loss, grad_target, grad_x_plus_eps, grad_log_x_plus_eps_terms
+        return grad_grad_loss, grad_target, grad_log_x_plus_eps, grad_target_terms, None
 
 
 class _NoLogInputFullFunction(torch.autograd.Function):
@@ -1947,19 +1960,21 @@ class _NoLogInputFullFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_full(x, target, eps=eps)
-        return loss, residuals.x_plus_eps, residuals.log_x_plus_eps_terms
+        return loss, residuals.log_x_plus_eps, residuals.target_terms
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, target, *_ = inputs
-        _, x_plus_eps, log_x_plus_eps_terms = output
-        ctx.save_for_backward(target, x_plus_eps, log_x_plus_eps_terms)
+        x, target, eps = inputs
+        _, log_x_plus_eps, target_terms = output
+        ctx.save_for_backward(x, target, log_x_plus_eps, target_terms)
         ctx.set_materialize_grads(False)
+        ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_x_plus_eps, grad_log_x_plus_eps_terms = grad_outputs
-        residuals = NoLogInputFullResiduals(*ctx.saved_tensors)
+        grad_loss, grad_log_x_plus_eps, grad_target_terms = grad_outputs
+        x, *saved = ctx.saved_tensors
+        residuals = NoLogInputFullResiduals(*saved, *ctx.numbers)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -1968,13 +1983,13 @@ class _NoLogInputFullFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_no_log_input_full(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_x_plus_eps is not None or grad_log_x_plus_eps_terms is not None:
-            if grad_x_plus_eps is None:
-                grad_x_plus_eps = torch.zeros_like(residuals.x_plus_eps)
-            if grad_log_x_plus_eps_terms is None:
-                grad_log_x_plus_eps_terms = torch.zeros_like(residuals.log_x_plus_eps_terms)
+        if grad_log_x_plus_eps is not None or grad_target_terms is not None:
+            if grad_log_x_plus_eps is None:
+                grad_log_x_plus_eps = torch.zeros_like(residuals.log_x_plus_eps)
+            if grad_target_terms is None:
+                grad_target_terms = torch.zeros_like(residuals.target_terms)
             more_x, more_target = residuals_backward_no_log_input_full(
-                grad_x_plus_eps, grad_log_x_plus_eps_terms, residuals
+                grad_log_x_plus_eps, grad_target_terms, x, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -1995,8 +2010,9 @@ class NoLogInputFullSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    x_plus_eps: Tensor
-    dloss_dtarget: Tensor
+    log_x_plus_eps: Tensor
+    dloss_dx: Tensor
+    eps: float
 
 
 class NoLogInputFullSumGradients(NamedTuple):
@@ -2032,16 +2048,14 @@ def forward_no_log_input_full_sum(
     x_plus_eps = x + eps
     log_x_plus_eps = torch.log(x_plus_eps)
     short = torch.addcmul(x, log_x_plus_eps, target, value=-1)
-    target_high = target > 1
-    log_target = torch.log(target)
     each = short + torch.where(
-        target_high,
-        torch.add(log_target * target, torch.log(2 * torch.pi * target), alpha=0.5) - target,
+        target > 1,
+        torch.add(target * torch.log(target), torch.log(2 * torch.pi * target), alpha=0.5) - target,
         0,
     )
     loss = each.sum()
-    dloss_dtarget = torch.where(target_high, 0.5 / target + log_target, 0) - log_x_plus_eps
-    return loss, NoLogInputFullSumResiduals(target, x_plus_eps, dloss_dtarget)
+    dloss_dx = 1 - target / x_plus_eps
+    return loss, NoLogInputFullSumResiduals(target, log_x_plus_eps, dloss_dx, eps)
 
 
 def backward_no_log_input_full_sum(
@@ -2049,10 +2063,10 @@ def backward_no_log_input_full_sum(
 ) -> NoLogInputFullSumGradients:
     """Compute the gradients. No argument is written to.
 
+        grad_x[n]      = grad_loss*(1 - target[n]/x_plus_eps[n])
         grad_target[n] = grad_loss
                          *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0)
                            - log_x_plus_eps[n])
-        grad_x[n]      = grad_loss*(1 - target[n]/x_plus_eps[n])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -2062,13 +2076,15 @@ def backward_no_log_input_full_sum(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, x_plus_eps, dloss_dtarget = residuals
+    target, log_x_plus_eps, dloss_dx, *_ = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_target = grad_loss * dloss_dtarget
-    grad_x = grad_loss * (1 - target / x_plus_eps)
+    grad_x = grad_loss * dloss_dx
+    grad_target = grad_loss * (
+        torch.where(target > 1, 0.5 / target + torch.log(target), 0) - log_x_plus_eps
+    )
     return NoLogInputFullSumGradients(grad_x, grad_target)
 
 
@@ -2083,34 +2099,43 @@ def double_backward_no_log_input_full_sum(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget.
+        grad_grad_loss, grad_target, grad_log_x_plus_eps, grad_dloss_dx.
     """
-    target, x_plus_eps, dloss_dtarget = residuals
-    grad_dloss_dtarget = grad_loss * grad_grad_target
-    grad_grad_x_times_grad_loss = grad_loss * grad_grad_x
-    grad_x_plus_eps = x_plus_eps**-2 * grad_grad_x_times_grad_loss * target
-    grad_target = -(grad_grad_x_times_grad_loss / x_plus_eps)
-    grad_grad_loss = ((1 - target / x_plus_eps) * grad_grad_x).sum() + (
-        dloss_dtarget * grad_grad_target
+    target, log_x_plus_eps, dloss_dx, *_ = residuals
+    target_high = target > 1
+    target_or_one = torch.where(target_high, target, 1)
+    log_x_plus_eps_terms = (
+        torch.where(target_high, 0.5 / target_or_one + torch.log(target_or_one), 0) - log_x_plus_eps
+    )
+    grad_grad_loss = (dloss_dx * grad_grad_x).sum() + (
+        grad_grad_target * log_x_plus_eps_terms
     ).sum()
-    return grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget
+    grad_grad_target_times_grad_loss = grad_loss * grad_grad_target
+    grad_target = (
+        grad_grad_target_times_grad_loss
+        / 2
+        * torch.where(target_high, 2 / target_or_one - target_or_one**-2, 0)
+    )
+    grad_log_x_plus_eps = -grad_grad_target_times_grad_loss
+    grad_dloss_dx = grad_loss * grad_grad_x
+    return grad_grad_loss, grad_target, grad_log_x_plus_eps, grad_dloss_dx
 
 
 def residuals_backward_no_log_input_full_sum(
-    grad_x_plus_eps: Tensor, grad_dloss_dtarget: Tensor, residuals: NoLogInputFullSumResiduals
+    grad_log_x_plus_eps: Tensor,
+    grad_dloss_dx: Tensor,
+    x: Tensor,
+    residuals: NoLogInputFullSumResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_x, grad_target.
     """
-    target, x_plus_eps, *_ = residuals
-    target_high = target > 1
-    target_or_one = torch.where(target_high, target, 1)
-    grad_target = grad_dloss_dtarget * torch.where(
-        target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
-    )
-    grad_x = grad_x_plus_eps - grad_dloss_dtarget / x_plus_eps
+    _, _, dloss_dx, eps = residuals
+    x_plus_eps = x + eps
+    grad_x = torch.addcmul(grad_log_x_plus_eps, 1 - dloss_dx, grad_dloss_dx) / x_plus_eps
+    grad_target = -(grad_dloss_dx / x_plus_eps)
     return grad_x, grad_target
 
 
@@ -2142,19 +2167,20 @@ class _NoLogInputFullSumBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs)
+        ctx.save_for_backward(*inputs[:-1])
+        ctx.numbers = inputs[-1:]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
-        residuals = NoLogInputFullSumResiduals(*saved)
-        grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget = (
+        residuals = NoLogInputFullSumResiduals(*saved, *ctx.numbers)
+        grad_grad_loss, grad_target, grad_log_x_plus_eps, grad_dloss_dx = (
             double_backward_no_log_input_full_sum(
                 grad_grad_x, grad_grad_target, grad_loss, residuals
             )
         )
-        return grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget
+        return grad_grad_loss, grad_target, grad_log_x_plus_eps, grad_dloss_dx, None
 
 
 class _NoLogInputFullSumFunction(torch.autograd.Function):
@@ -2165,19 +2191,21 @@ class _NoLogInputFullSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_full_sum(x, target, eps=eps)
-        return loss, residuals.x_plus_eps, residuals.dloss_dtarget
+        return loss, residuals.log_x_plus_eps, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, target, *_ = inputs
-        _, x_plus_eps, dloss_dtarget = output
-        ctx.save_for_backward(target, x_plus_eps, dloss_dtarget)
+        x, target, eps = inputs
+        _, log_x_plus_eps, dloss_dx = output
+        ctx.save_for_backward(x, target, log_x_plus_eps, dloss_dx)
         ctx.set_materialize_grads(False)
+        ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_x_plus_eps, grad_dloss_dtarget = grad_outputs
-        residuals = NoLogInputFullSumResiduals(*ctx.saved_tensors)
+        grad_loss, grad_log_x_plus_eps, grad_dloss_dx = grad_outputs
+        x, *saved = ctx.saved_tensors
+        residuals = NoLogInputFullSumResiduals(*saved, *ctx.numbers)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -2188,13 +2216,13 @@ class _NoLogInputFullSumFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_no_log_input_full_sum(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_x_plus_eps is not None or grad_dloss_dtarget is not None:
-            if grad_x_plus_eps is None:
-                grad_x_plus_eps = torch.zeros_like(residuals.x_plus_eps)
-            if grad_dloss_dtarget is None:
-                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
+        if grad_log_x_plus_eps is not None or grad_dloss_dx is not None:
+            if grad_log_x_plus_eps is None:
+                grad_log_x_plus_eps = torch.zeros_like(residuals.log_x_plus_eps)
+            if grad_dloss_dx is None:
+                grad_dloss_dx = torch.zeros_like(residuals.dloss_dx)
             more_x, more_target = residuals_backward_no_log_input_full_sum(
-                grad_x_plus_eps, grad_dloss_dtarget, residuals
+                grad_log_x_plus_eps, grad_dloss_dx, x, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -2215,8 +2243,9 @@ class NoLogInputFullNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    x_plus_eps: Tensor
-    dloss_dtarget: Tensor
+    log_x_plus_eps: Tensor
+    dloss_dx: Tensor
+    eps: float
 
 
 class NoLogInputFullNoneGradients(NamedTuple):
@@ -2252,15 +2281,13 @@ def forward_no_log_input_full_none(
     x_plus_eps = x + eps
     log_x_plus_eps = torch.log(x_plus_eps)
     short = torch.addcmul(x, log_x_plus_eps, target, value=-1)
-    target_high = target > 1
-    log_target = torch.log(target)
     loss = short + torch.where(
-        target_high,
-        torch.add(log_target * target, torch.log(2 * torch.pi * target), alpha=0.5) - target,
+        target > 1,
+        torch.add(target * torch.log(target), torch.log(2 * torch.pi * target), alpha=0.5) - target,
         0,
     )
-    dloss_dtarget = torch.where(target_high, 0.5 / target + log_target, 0) - log_x_plus_eps
-    return loss, NoLogInputFullNoneResiduals(target, x_plus_eps, dloss_dtarget)
+    dloss_dx = 1 - target / x_plus_eps
+    return loss, NoLogInputFullNoneResiduals(target, log_x_plus_eps, dloss_dx, eps)
 
 
 def backward_no_log_input_full_none(
@@ -2268,10 +2295,10 @@ def backward_no_log_input_full_none(
 ) -> NoLogInputFullNoneGradients:
     """Compute the gradients. No argument is written to.
 
+        grad_x[n]      = grad_loss[n]*(1 - target[n]/x_plus_eps[n])
         grad_target[n] = grad_loss[n]
                          *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0)
                            - log_x_plus_eps[n])
-        grad_x[n]      = grad_loss[n]*(1 - target[n]/x_plus_eps[n])
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -2281,7 +2308,7 @@ def backward_no_log_input_full_none(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, x_plus_eps, dloss_dtarget = residuals
+    target, log_x_plus_eps, dloss_dx, *_ = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     (N,) = target.shape
@@ -2289,8 +2316,10 @@ def backward_no_log_input_full_none(
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_target = dloss_dtarget * grad_loss
-    grad_x = (1 - target / x_plus_eps) * grad_loss
+    grad_x = dloss_dx * grad_loss
+    grad_target = (
+        torch.where(target > 1, 0.5 / target + torch.log(target), 0) - log_x_plus_eps
+    ) * grad_loss
     return NoLogInputFullNoneGradients(grad_x, grad_target)
 
 
@@ -2305,34 +2334,39 @@ def double_backward_no_log_input_full_none(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget.
+        grad_grad_loss, grad_target, grad_log_x_plus_eps, grad_dloss_dx.
     """
-    target, x_plus_eps, dloss_dtarget = residuals
-    grad_dloss_dtarget = grad_grad_target * grad_loss
-    grad_grad_x_times_grad_loss = grad_grad_x * grad_loss
-    grad_x_plus_eps = x_plus_eps**-2 * grad_grad_x_times_grad_loss * target
-    grad_target = -(grad_grad_x_times_grad_loss / x_plus_eps)
-    grad_grad_loss = torch.addcmul(
-        (1 - target / x_plus_eps) * grad_grad_x, dloss_dtarget, grad_grad_target
+    target, log_x_plus_eps, dloss_dx, *_ = residuals
+    target_high = target > 1
+    target_or_one = torch.where(target_high, target, 1)
+    log_x_plus_eps_terms = (
+        torch.where(target_high, 0.5 / target_or_one + torch.log(target_or_one), 0) - log_x_plus_eps
     )
-    return grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget
+    grad_grad_loss = torch.addcmul(dloss_dx * grad_grad_x, grad_grad_target, log_x_plus_eps_terms)
+    grad_grad_target_times_grad_loss = grad_grad_target * grad_loss
+    grad_target = grad_grad_target_times_grad_loss * torch.where(
+        target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
+    )
+    grad_log_x_plus_eps = -grad_grad_target_times_grad_loss
+    grad_dloss_dx = grad_grad_x * grad_loss
+    return grad_grad_loss, grad_target, grad_log_x_plus_eps, grad_dloss_dx
 
 
 def residuals_backward_no_log_input_full_none(
-    grad_x_plus_eps: Tensor, grad_dloss_dtarget: Tensor, residuals: NoLogInputFullNoneResiduals
+    grad_log_x_plus_eps: Tensor,
+    grad_dloss_dx: Tensor,
+    x: Tensor,
+    residuals: NoLogInputFullNoneResiduals,
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_x, grad_target.
     """
-    target, x_plus_eps, *_ = residuals
-    target_high = target > 1
-    target_or_one = torch.where(target_high, target, 1)
-    grad_target = grad_dloss_dtarget * torch.where(
-        target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
-    )
-    grad_x = grad_x_plus_eps - grad_dloss_dtarget / x_plus_eps
+    _, _, dloss_dx, eps = residuals
+    x_plus_eps = x + eps
+    grad_x = torch.addcmul(grad_log_x_plus_eps, 1 - dloss_dx, grad_dloss_dx) / x_plus_eps
+    grad_target = -(grad_dloss_dx / x_plus_eps)
     return grad_x, grad_target
 
 
@@ -2363,19 +2397,20 @@ class _NoLogInputFullNoneBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs)
+        ctx.save_for_backward(*inputs[:-1])
+        ctx.numbers = inputs[-1:]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
-        residuals = NoLogInputFullNoneResiduals(*saved)
-        grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget = (
+        residuals = NoLogInputFullNoneResiduals(*saved, *ctx.numbers)
+        grad_grad_loss, grad_target, grad_log_x_plus_eps, grad_dloss_dx = (
             double_backward_no_log_input_full_none(
                 grad_grad_x, grad_grad_target, grad_loss, residuals
             )
         )
-        return grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget
+        return grad_grad_loss, grad_target, grad_log_x_plus_eps, grad_dloss_dx, None
 
 
 class _NoLogInputFullNoneFunction(torch.autograd.Function):
@@ -2386,19 +2421,21 @@ class _NoLogInputFullNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_full_none(x, target, eps=eps)
-        return loss, residuals.x_plus_eps, residuals.dloss_dtarget
+        return loss, residuals.log_x_plus_eps, residuals.dloss_dx
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, target, *_ = inputs
-        _, x_plus_eps, dloss_dtarget = output
-        ctx.save_for_backward(target, x_plus_eps, dloss_dtarget)
+        x, target, eps = inputs
+        _, log_x_plus_eps, dloss_dx = output
+        ctx.save_for_backward(x, target, log_x_plus_eps, dloss_dx)
         ctx.set_materialize_grads(False)
+        ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_x_plus_eps, grad_dloss_dtarget = grad_outputs
-        residuals = NoLogInputFullNoneResiduals(*ctx.saved_tensors)
+        grad_loss, grad_log_x_plus_eps, grad_dloss_dx = grad_outputs
+        x, *saved = ctx.saved_tensors
+        residuals = NoLogInputFullNoneResiduals(*saved, *ctx.numbers)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -2409,13 +2446,13 @@ class _NoLogInputFullNoneFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_no_log_input_full_none(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_x_plus_eps is not None or grad_dloss_dtarget is not None:
-            if grad_x_plus_eps is None:
-                grad_x_plus_eps = torch.zeros_like(residuals.x_plus_eps)
-            if grad_dloss_dtarget is None:
-                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
+        if grad_log_x_plus_eps is not None or grad_dloss_dx is not None:
+            if grad_log_x_plus_eps is None:
+                grad_log_x_plus_eps = torch.zeros_like(residuals.log_x_plus_eps)
+            if grad_dloss_dx is None:
+                grad_dloss_dx = torch.zeros_like(residuals.dloss_dx)
             more_x, more_target = residuals_backward_no_log_input_full_none(
-                grad_x_plus_eps, grad_dloss_dtarget, residuals
+                grad_log_x_plus_eps, grad_dloss_dx, x, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target

@@ -7,8 +7,8 @@
 
 The gradients, given grad_y:
 
-    grad_weight[c] = sum_n(grad_y[n,c]*where(x[n,c] > 0, 0, x[n,c]))
     grad_x[n,c]    = grad_y[n,c]*where(x[n,c] > 0, 1, weight[c])
+    grad_weight[c] = sum_n(grad_y[n,c]*where(x[n,c] > 0, 0, x[n,c]))
 """
 
 import math
@@ -81,9 +81,9 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
             f"grad_y must have shape (N, C) where N = {N}, C = {C}, got {[*grad_y.shape]}"
         )
     x_positive = x > 0
-    grad_weight = (x.masked_fill(x_positive, 0) * grad_y).sum(0)
     grad_x = weight.masked_fill(x_positive, 1)
     grad_x = grad_x * grad_y
+    grad_weight = (x.masked_fill(x_positive, 0) * grad_y).sum(0)
     return Gradients(grad_x, grad_weight)
 
 
@@ -99,11 +99,11 @@ def double_backward(
     """
     x, weight = residuals
     x_positive = x > 0
-    grad_weight = (grad_grad_x * grad_y).masked_fill(x_positive, 0).sum(0)
-    grad_x = (grad_grad_weight * grad_y).masked_fill(x_positive, 0)
     grad_grad_y = x.masked_fill(x_positive, 0)
     grad_grad_y = grad_grad_y * grad_grad_weight
     grad_grad_y = grad_grad_y.addcmul(grad_grad_x, weight.masked_fill(x_positive, 1))
+    grad_x = (grad_grad_weight * grad_y).masked_fill(x_positive, 0)
+    grad_weight = (grad_grad_x * grad_y).masked_fill(x_positive, 0).sum(0)
     return grad_grad_y, grad_x, grad_weight
 
 

@@ -11,8 +11,8 @@
 The gradients, given grad_y:
 
     grad_x_hat[n,c] = weight[c]*grad_y[n,c]
-    grad_weight[c]  = sum_n(grad_y[n,c]*x_hat[n,c])
     grad_x[n,c]     = rstd[n]*(grad_x_hat[n,c] - x_hat[n,c]*sum_c(grad_x_hat[n,c]*x_hat[n,c])/C)
+    grad_weight[c]  = sum_n(grad_y[n,c]*x_hat[n,c])
 """
 
 import math
@@ -91,9 +91,9 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
             f"grad_y must have shape (N, C) where N = {N}, C = {C}, got {[*grad_y.shape]}"
         )
     grad_x_hat = weight * grad_y
-    grad_weight = (grad_y * x_hat).sum(0)
     grad_x = torch.addcmul(grad_x_hat, (grad_x_hat * x_hat).mean(1, keepdim=True), x_hat, value=-1)
     grad_x *= rstd[:, None]
+    grad_weight = (grad_y * x_hat).sum(0)
     return Gradients(grad_x, grad_weight)
 
 
@@ -117,6 +117,15 @@ def double_backward(
         grad_grad_x, grad_grad_x_dot_x_hat_scaled[:, None], x_hat, value=-1
     )
     grad_grad_x_hat = grad_grad_x_hat * rstd[:, None]
+    grad_grad_y = grad_grad_weight * x_hat
+    grad_grad_y = grad_grad_y.addcmul(weight, grad_grad_x_hat)
+    grad_weight = (grad_grad_x_hat * grad_y).sum(0)
+    grad_rstd = torch.addcmul(
+        (first_grad_x_hat * grad_grad_x).sum(1),
+        grad_grad_x_dot_x_hat,
+        grad_x_hat_times_x_hat_mean,
+        value=-1,
+    )
     grad_x_hat = grad_grad_weight * grad_y
     grad_x_hat = grad_x_hat.addcmul(
         rstd[:, None],
@@ -125,15 +134,6 @@ def double_backward(
         ),
         value=-1,
     )
-    grad_rstd = torch.addcmul(
-        (first_grad_x_hat * grad_grad_x).sum(1),
-        grad_grad_x_dot_x_hat,
-        grad_x_hat_times_x_hat_mean,
-        value=-1,
-    )
-    grad_weight = (grad_grad_x_hat * grad_y).sum(0)
-    grad_grad_y = grad_grad_weight * x_hat
-    grad_grad_y = grad_grad_y.addcmul(weight, grad_grad_x_hat)
     return grad_grad_y, grad_weight, grad_rstd, grad_x_hat
 
 
@@ -306,14 +306,14 @@ def double_backward_no_weight(
     grad_y_times_y_mean = (first_grad_y * y).mean(1)
     grad_grad_x_dot_y = (grad_grad_x * y).sum(1)
     grad_grad_x_dot_y_scaled = grad_grad_x_dot_y / C
-    grad_y = grad_grad_x_dot_y_scaled[:, None] * first_grad_y
-    grad_y = grad_y.addcmul(grad_y_times_y_mean[:, None], grad_grad_x)
-    grad_y = grad_y * (-rstd)[:, None]
+    grad_grad_y = torch.addcmul(grad_grad_x, grad_grad_x_dot_y_scaled[:, None], y, value=-1)
+    grad_grad_y = grad_grad_y * rstd[:, None]
     grad_rstd = torch.addcmul(
         (first_grad_y * grad_grad_x).sum(1), grad_grad_x_dot_y, grad_y_times_y_mean, value=-1
     )
-    grad_grad_y = torch.addcmul(grad_grad_x, grad_grad_x_dot_y_scaled[:, None], y, value=-1)
-    grad_grad_y = grad_grad_y * rstd[:, None]
+    grad_y = grad_grad_x_dot_y_scaled[:, None] * first_grad_y
+    grad_y = grad_y.addcmul(grad_y_times_y_mean[:, None], grad_grad_x)
+    grad_y = grad_y * (-rstd)[:, None]
     return grad_grad_y, grad_rstd, grad_y
 
 

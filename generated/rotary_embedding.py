@@ -8,8 +8,8 @@
 
 The gradients, given grad_first and grad_second:
 
-    grad_b[n] = grad_second[n]*cos[n] - grad_first[n]*sin[n]
     grad_a[n] = grad_first[n]*cos[n] + grad_second[n]*sin[n]
+    grad_b[n] = grad_second[n]*cos[n] - grad_first[n]*sin[n]
 """
 
 import operator
@@ -100,8 +100,8 @@ def backward(grad_first: Tensor, grad_second: Tensor, residuals: Residuals) -> G
         raise RuntimeError(
             f"grad_second must have shape (N,) where N = {N}, got {[*grad_second.shape]}"
         )
-    grad_b = torch.addcmul(cos * grad_second, grad_first, sin, value=-1)
     grad_a = torch.addcmul(cos * grad_first, grad_second, sin)
+    grad_b = torch.addcmul(cos * grad_second, grad_first, sin, value=-1)
     return Gradients(grad_a, grad_b)
 
 
@@ -120,8 +120,8 @@ def double_backward(
         grad_grad_first, grad_grad_second.
     """
     cos, sin = residuals
-    grad_grad_second = torch.addcmul(cos * grad_grad_b, grad_grad_a, sin)
     grad_grad_first = torch.addcmul(cos * grad_grad_a, grad_grad_b, sin, value=-1)
+    grad_grad_second = torch.addcmul(cos * grad_grad_b, grad_grad_a, sin)
     return grad_grad_first, grad_grad_second
 
 

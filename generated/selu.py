@@ -89,8 +89,8 @@ def double_backward(
     x_positive = x > 0
     exp_x = torch.exp(x)
     exp_x_scaled_or_one = (1.6732632423543772 * exp_x).masked_fill(x_positive, 1)
-    grad_x = 1.7580993408473766 * (grad_grad_x * grad_y) * (1.0 * exp_x).masked_fill(x_positive, 0)
     grad_grad_y = 1.0507009873554805 * exp_x_scaled_or_one * grad_grad_x
+    grad_x = 1.7580993408473766 * (grad_grad_x * grad_y) * (1.0 * exp_x).masked_fill(x_positive, 0)
     return grad_grad_y, grad_x
 
 

@@ -83,8 +83,8 @@ def double_backward(
         grad_grad_s, grad_s.
     """
     s = residuals.s
-    grad_s = (-2 * s + 1) * first_grad_s * grad_grad_x
     grad_grad_s = (1 - s) * grad_grad_x * s
+    grad_s = (-2 * s + 1) * first_grad_s * grad_grad_x
     return grad_grad_s, grad_s
 
 

@@ -106,10 +106,10 @@ def double_backward(
     abs_off_mask = abs_off >= beta
     sign_off_or_off_scaled = torch.where(abs_off_mask, torch.sign(off), off / beta)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
+    grad_grad_loss = (grad_grad_x_minus_grad_grad_target * sign_off_or_off_scaled).mean()
     grad_off = (grad_loss / (beta * N) * grad_grad_x_minus_grad_grad_target).masked_fill(
         abs_off_mask, 0
     )
-    grad_grad_loss = (grad_grad_x_minus_grad_grad_target * sign_off_or_off_scaled).mean()
     return grad_grad_loss, grad_off
 
 
@@ -119,8 +119,8 @@ def residuals_backward(grad_off: Tensor, residuals: Residuals) -> tuple[Tensor, 
     Returns:
         grad_x, grad_target.
     """
-    grad_target = -grad_off
     grad_x = grad_off.clone()
+    grad_target = -grad_off
     return grad_x, grad_target
 
 
@@ -279,8 +279,8 @@ def double_backward_beta_0(
     """
     dloss_dx = residuals.dloss_dx
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
-    grad_dloss_dx = grad_loss * grad_grad_x_minus_grad_grad_target
     grad_grad_loss = (dloss_dx * grad_grad_x_minus_grad_grad_target).sum()
+    grad_dloss_dx = grad_loss * grad_grad_x_minus_grad_grad_target
     return grad_grad_loss, grad_dloss_dx
 
 
@@ -434,8 +434,8 @@ def double_backward_sum(
     abs_off_mask = abs_off >= beta
     sign_off_or_off_scaled = torch.where(abs_off_mask, torch.sign(off), off / beta)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
-    grad_off = (grad_loss / beta * grad_grad_x_minus_grad_grad_target).masked_fill(abs_off_mask, 0)
     grad_grad_loss = (grad_grad_x_minus_grad_grad_target * sign_off_or_off_scaled).sum()
+    grad_off = (grad_loss / beta * grad_grad_x_minus_grad_grad_target).masked_fill(abs_off_mask, 0)
     return grad_grad_loss, grad_off
 
 
@@ -445,8 +445,8 @@ def residuals_backward_sum(grad_off: Tensor, residuals: SumResiduals) -> tuple[T
     Returns:
         grad_x, grad_target.
     """
-    grad_target = -grad_off
     grad_x = grad_off.clone()
+    grad_target = -grad_off
     return grad_x, grad_target
 
 
@@ -587,8 +587,8 @@ def double_backward_sum_beta_0(
     """
     dloss_dx = residuals.dloss_dx
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
-    grad_dloss_dx = grad_loss * grad_grad_x_minus_grad_grad_target
     grad_grad_loss = (dloss_dx * grad_grad_x_minus_grad_grad_target).sum()
+    grad_dloss_dx = grad_loss * grad_grad_x_minus_grad_grad_target
     return grad_grad_loss, grad_dloss_dx
 
 
@@ -745,8 +745,8 @@ def double_backward_none(
     abs_off_mask = abs_off >= beta
     sign_off_or_off_scaled = torch.where(abs_off_mask, torch.sign(off), off / beta)
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
-    grad_off = (grad_grad_x_minus_grad_grad_target / beta * grad_loss).masked_fill(abs_off_mask, 0)
     grad_grad_loss = grad_grad_x_minus_grad_grad_target * sign_off_or_off_scaled
+    grad_off = (grad_grad_x_minus_grad_grad_target / beta * grad_loss).masked_fill(abs_off_mask, 0)
     return grad_grad_loss, grad_off
 
 
@@ -756,8 +756,8 @@ def residuals_backward_none(grad_off: Tensor, residuals: NoneResiduals) -> tuple
     Returns:
         grad_x, grad_target.
     """
-    grad_target = -grad_off
     grad_x = grad_off.clone()
+    grad_target = -grad_off
     return grad_x, grad_target
 
 
@@ -901,8 +901,8 @@ def double_backward_none_beta_0(
     """
     dloss_doff = residuals.dloss_doff
     grad_grad_x_minus_grad_grad_target = grad_grad_x - grad_grad_target
-    grad_dloss_doff = grad_grad_x_minus_grad_grad_target * grad_loss
     grad_grad_loss = dloss_doff * grad_grad_x_minus_grad_grad_target
+    grad_dloss_doff = grad_grad_x_minus_grad_grad_target * grad_loss
     return grad_grad_loss, grad_dloss_doff
 
 

@@ -95,8 +95,8 @@ def double_backward(
     """
     target, sigmoid_neg_target_times_x = residuals
     (N,) = target.shape
-    grad_sigmoid_neg_target_times_x = grad_loss * grad_grad_x * target / -N
     grad_grad_loss = -(grad_grad_x * target * sigmoid_neg_target_times_x).mean()
+    grad_sigmoid_neg_target_times_x = grad_loss * grad_grad_x * target / -N
     return grad_grad_loss, grad_sigmoid_neg_target_times_x
 
 
@@ -261,8 +261,8 @@ def double_backward_sum(
         grad_grad_loss, grad_sigmoid_neg_target_times_x.
     """
     target, sigmoid_neg_target_times_x = residuals
-    grad_sigmoid_neg_target_times_x = -(grad_loss * grad_grad_x * target)
     grad_grad_loss = -(grad_grad_x * target * sigmoid_neg_target_times_x).sum()
+    grad_sigmoid_neg_target_times_x = -(grad_loss * grad_grad_x * target)
     return grad_grad_loss, grad_sigmoid_neg_target_times_x
 
 
@@ -417,8 +417,8 @@ def double_backward_none(
     """
     target, sigmoid_neg_target_times_x = residuals
     grad_grad_x_times_target = grad_grad_x * target
-    grad_sigmoid_neg_target_times_x = -grad_grad_x_times_target * grad_loss
     grad_grad_loss = -grad_grad_x_times_target * sigmoid_neg_target_times_x
+    grad_sigmoid_neg_target_times_x = -grad_grad_x_times_target * grad_loss
     return grad_grad_loss, grad_sigmoid_neg_target_times_x
 
 

@@ -92,9 +92,9 @@ def double_backward(
     grad_p_centred = first_grad_p - grad_p_dot_p[:, None]
     grad_grad_x_dot_p = (grad_grad_x * p).sum(1)
     grad_grad_x_centred = grad_grad_x - grad_grad_x_dot_p[:, None]
+    grad_grad_p = grad_grad_x_centred * p
     grad_p = grad_grad_x_centred * grad_p_centred
     grad_p = grad_p.addcmul(grad_grad_x_dot_p[:, None], grad_p_dot_p[:, None], value=-1)
-    grad_grad_p = grad_grad_x_centred * p
     return grad_grad_p, grad_p
 
 

@@ -91,11 +91,11 @@ def double_backward(
     grad_p_dot_p = (first_grad_p * p).sum(1)
     grad_p_shifted = grad_p_dot_p[:, None] - first_grad_p
     grad_grad_x_dot_p = (grad_grad_x * p).sum(1)
-    grad_grad_x_centred = grad_grad_x - grad_grad_x_dot_p[:, None]
-    grad_p = grad_grad_x_centred * grad_p_shifted
-    grad_p = grad_p.addcmul(grad_grad_x_dot_p[:, None], grad_p_dot_p[:, None])
-    grad_grad_p = -grad_grad_x_centred
-    grad_grad_p = grad_grad_p * p
+    grad_grad_x_shifted = grad_grad_x_dot_p[:, None] - grad_grad_x
+    grad_grad_p = grad_grad_x_shifted * p
+    grad_p = torch.addcmul(
+        (grad_grad_x_dot_p * grad_p_dot_p)[:, None], grad_grad_x_shifted, grad_p_shifted, value=-1
+    )
     return grad_grad_p, grad_p
 
 

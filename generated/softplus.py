@@ -93,12 +93,12 @@ def double_backward(
     x_scaled_mask = x_scaled > threshold
     sigmoid_x_scaled = torch.sigmoid(x_scaled)
     sigmoid_x_scaled_or_one = sigmoid_x_scaled.masked_fill(x_scaled_mask, 1)
+    grad_grad_y = grad_grad_x * sigmoid_x_scaled_or_one
     grad_x_scaled = (
         grad_grad_x
         * grad_y
         * (sigmoid_x_scaled * torch.sigmoid(-x_scaled)).masked_fill(x_scaled_mask, 0)
     )
-    grad_grad_y = grad_grad_x * sigmoid_x_scaled_or_one
     return grad_grad_y, grad_x_scaled
 
 

@@ -85,8 +85,8 @@ def double_backward(
         grad_grad_y, grad_inv_one_plus_abs_x.
     """
     inv_one_plus_abs_x = residuals.inv_one_plus_abs_x
-    grad_inv_one_plus_abs_x = 2 * (grad_grad_x * grad_y * inv_one_plus_abs_x)
     grad_grad_y = inv_one_plus_abs_x**2 * grad_grad_x
+    grad_inv_one_plus_abs_x = 2 * (grad_grad_x * grad_y * inv_one_plus_abs_x)
     return grad_grad_y, grad_inv_one_plus_abs_x
 
 

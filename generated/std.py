@@ -62,7 +62,7 @@ def forward(x: Tensor, *, correction: float = 1) -> tuple[Tensor, Residuals]:
     x_centred = x - mean[:, None]
     square = (x_centred**2).sum(1) / max(K - correction, 0)
     square_is_zero = square == 0
-    y = torch.sqrt(square).masked_fill(square_is_zero, 0)
+    y = torch.sqrt(square)
     inv_root_square_masked = torch.rsqrt(square).masked_fill(square_is_zero, 0)
     return y, Residuals(x_centred, inv_root_square_masked, correction)
 
@@ -101,10 +101,10 @@ def double_backward(
     x_centred, inv_root_square_masked, correction = residuals
     K = x_centred.shape[1]
     grad_grad_x_dot_x_centred = (grad_grad_x * x_centred).sum(1)
-    grad_inv_root_square_masked = grad_grad_x_dot_x_centred / max(K - correction, 0) * grad_y
     inv_root_square_masked_scaled = inv_root_square_masked / max(K - correction, 0)
-    grad_x_centred = (grad_y * inv_root_square_masked_scaled)[:, None] * grad_grad_x
     grad_grad_y = grad_grad_x_dot_x_centred * inv_root_square_masked_scaled
+    grad_x_centred = (grad_y * inv_root_square_masked_scaled)[:, None] * grad_grad_x
+    grad_inv_root_square_masked = grad_grad_x_dot_x_centred / max(K - correction, 0) * grad_y
     return grad_grad_y, grad_x_centred, grad_inv_root_square_masked
 
 

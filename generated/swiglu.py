@@ -8,8 +8,8 @@
 
 The gradients, given grad_y:
 
-    grad_b[n,k] = grad_y[n,k]*a[n,k]*sigmoid_a[n,k]
     grad_a[n,k] = grad_y[n,k]*b[n,k]*sigmoid_a[n,k]*(1 + a[n,k]*(1 - sigmoid_a[n,k]))
+    grad_b[n,k] = grad_y[n,k]*a[n,k]*sigmoid_a[n,k]
 """
 
 import math
@@ -87,12 +87,12 @@ def backward(grad_y: Tensor, residuals: Residuals) -> Gradients:
             f"grad_y must have shape (N, K) where N = {N}, K = {K}, got {[*grad_y.shape]}"
         )
     grad_y_times_sigmoid_a = grad_y * sigmoid_a
-    grad_b = a * grad_y_times_sigmoid_a
     grad_a = 1 - sigmoid_a
     grad_a *= a
     grad_a += 1
     grad_a = grad_a * b
     grad_a = grad_a * grad_y_times_sigmoid_a
+    grad_b = a * grad_y_times_sigmoid_a
     return Gradients(grad_a, grad_b)
 
 
@@ -113,15 +113,15 @@ def double_backward(
     grad_grad_a_times_b = b * grad_grad_a
     grad_grad_a_terms = a * grad_grad_b
     grad_grad_a_terms = grad_grad_a_terms.addcmul(a_terms, grad_grad_a_times_b)
+    grad_grad_y = grad_grad_a_terms * sigmoid_a
+    grad_a = torch.addcmul(grad_grad_b, grad_grad_a_times_b, one_minus_sigmoid_a)
+    grad_a = grad_a * grad_y_times_sigmoid_a
     grad_grad_a_times_grad_y_times_sigmoid_a = grad_grad_a * grad_y_times_sigmoid_a
+    grad_b = a_terms * grad_grad_a_times_grad_y_times_sigmoid_a
     grad_sigmoid_a = grad_grad_a_terms * grad_y
     grad_sigmoid_a = grad_sigmoid_a.addcmul(
         a * b, grad_grad_a_times_grad_y_times_sigmoid_a, value=-1
     )
-    grad_b = a_terms * grad_grad_a_times_grad_y_times_sigmoid_a
-    grad_a = torch.addcmul(grad_grad_b, grad_grad_a_times_b, one_minus_sigmoid_a)
-    grad_a = grad_a * grad_y_times_sigmoid_a
-    grad_grad_y = grad_grad_a_terms * sigmoid_a
     return grad_grad_y, grad_a, grad_b, grad_sigmoid_a
 
 

@@ -86,10 +86,10 @@ def double_backward(
         grad_grad_h, grad_h.
     """
     h = residuals.h
+    grad_grad_h = torch.addcmul(grad_grad_x, grad_grad_x * h, h, value=-1)
     grad_h = first_grad_h * grad_grad_x
     grad_h = grad_h * h
     grad_h *= -2
-    grad_grad_h = torch.addcmul(grad_grad_x, grad_grad_x * h, h, value=-1)
     return grad_grad_h, grad_h
 
 

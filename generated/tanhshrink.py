@@ -85,8 +85,8 @@ def double_backward(
         grad_grad_y, grad_tanh_x.
     """
     tanh_x = residuals.tanh_x
-    grad_tanh_x = 2 * (grad_grad_x * grad_y * tanh_x)
     grad_grad_y = tanh_x**2 * grad_grad_x
+    grad_tanh_x = 2 * (grad_grad_x * grad_y * tanh_x)
     return grad_grad_y, grad_tanh_x
 
 

@@ -12,10 +12,10 @@
 
 The gradients, given grad_loss:
 
-    grad_negative[n,d] = grad_loss*off_far[n,d]*where(near[n] - far[n] + margin < 0, 0, 1)
-                         /(N*far[n])
     grad_positive[n,d] = -grad_loss*off_near[n,d]*where(near[n] - far[n] + margin < 0, 0, 1)
                          /(N*near[n])
+    grad_negative[n,d] = grad_loss*off_far[n,d]*where(near[n] - far[n] + margin < 0, 0, 1)
+                         /(N*far[n])
     grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
 """
 
@@ -115,12 +115,12 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     far_mask = near - far + margin < 0
     grad_loss_scaled = grad_loss / N
-    grad_negative = (grad_loss_scaled * torch.reciprocal(far).masked_fill(far_mask, 0))[
-        :, None
-    ] * off_far
     grad_positive = (-(grad_loss_scaled * torch.reciprocal(near).masked_fill(far_mask, 0)))[
         :, None
     ] * off_near
+    grad_negative = (grad_loss_scaled * torch.reciprocal(far).masked_fill(far_mask, 0))[
+        :, None
+    ] * off_far
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return Gradients(grad_anchor, grad_positive, grad_negative)
@@ -144,30 +144,30 @@ def double_backward(
     N = off_near.shape[0]
     grad_loss_scaled = grad_loss / N
     far_mask = near - far + margin < 0
-    far_or_one = far.masked_fill(far_mask, 1)
-    inv_far_masked = torch.reciprocal(far_or_one).masked_fill(far_mask, 0)
     near_or_one = near.masked_fill(far_mask, 1)
     inv_near_masked = torch.reciprocal(near_or_one).masked_fill(far_mask, 0)
-    grad_grad_negative_minus_grad_grad_anchor = grad_grad_negative - grad_grad_anchor
-    grad_grad_anchor_scaled_sum_1 = (grad_grad_negative_minus_grad_grad_anchor * off_far).sum(1)
-    grad_far = -(grad_loss_scaled * grad_grad_anchor_scaled_sum_1) * (far_or_one**-2).masked_fill(
-        far_mask, 0
-    )
-    grad_off_far = (grad_loss_scaled * inv_far_masked)[
-        :, None
-    ] * grad_grad_negative_minus_grad_grad_anchor
+    far_or_one = far.masked_fill(far_mask, 1)
+    inv_far_masked = torch.reciprocal(far_or_one).masked_fill(far_mask, 0)
     grad_grad_positive_minus_grad_grad_anchor = grad_grad_positive - grad_grad_anchor
     grad_grad_anchor_scaled_sum = (grad_grad_positive_minus_grad_grad_anchor * off_near).sum(1)
-    grad_near = (
-        grad_loss_scaled * grad_grad_anchor_scaled_sum * (near_or_one**-2).masked_fill(far_mask, 0)
-    )
-    grad_off_near = (-(grad_loss_scaled * inv_near_masked))[
-        :, None
-    ] * grad_grad_positive_minus_grad_grad_anchor
+    grad_grad_negative_minus_grad_grad_anchor = grad_grad_negative - grad_grad_anchor
+    grad_grad_anchor_scaled_sum_1 = (grad_grad_negative_minus_grad_grad_anchor * off_far).sum(1)
     grad_grad_loss = (
         (grad_grad_anchor_scaled_sum_1 * inv_far_masked).sum()
         - (grad_grad_anchor_scaled_sum * inv_near_masked).sum()
     ) / N
+    grad_off_near = (-(grad_loss_scaled * inv_near_masked))[
+        :, None
+    ] * grad_grad_positive_minus_grad_grad_anchor
+    grad_near = (
+        grad_loss_scaled * grad_grad_anchor_scaled_sum * (near_or_one**-2).masked_fill(far_mask, 0)
+    )
+    grad_off_far = (grad_loss_scaled * inv_far_masked)[
+        :, None
+    ] * grad_grad_negative_minus_grad_grad_anchor
+    grad_far = -(grad_loss_scaled * grad_grad_anchor_scaled_sum_1) * (far_or_one**-2).masked_fill(
+        far_mask, 0
+    )
     return grad_grad_loss, grad_off_near, grad_near, grad_off_far, grad_far
 
 
@@ -184,10 +184,10 @@ def residuals_backward(
         grad_anchor, grad_positive, grad_negative.
     """
     off_near, near, off_far, far, *_ = residuals
-    grad_negative = -grad_off_far
-    grad_negative = grad_negative.addcmul((grad_far / far)[:, None], off_far, value=-1)
     grad_positive = -grad_off_near
     grad_positive = grad_positive.addcmul((grad_near / near)[:, None], off_near, value=-1)
+    grad_negative = -grad_off_far
+    grad_negative = grad_negative.addcmul((grad_far / far)[:, None], off_far, value=-1)
     grad_anchor = -grad_negative
     grad_anchor = grad_anchor - grad_positive
     return grad_anchor, grad_positive, grad_negative
@@ -213,8 +213,8 @@ def value_and_grad(
         far_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), 1
     )
     far_mask_chosen_scaled = far_mask_chosen / N
-    grad_negative = (far_mask_chosen_scaled / far)[:, None] * off_far
     grad_positive = (-(far_mask_chosen_scaled / near))[:, None] * off_near
+    grad_negative = (far_mask_chosen_scaled / far)[:, None] * off_far
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return loss, Gradients(grad_anchor, grad_positive, grad_negative)
@@ -364,10 +364,10 @@ def forward_sum(
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_negative[n,d] = grad_loss*off_far[n,d]*where(near[n] - far[n] + margin < 0, 0, 1)
-                             /far[n]
         grad_positive[n,d] = -grad_loss*off_near[n,d]*where(near[n] - far[n] + margin < 0, 0, 1)
                              /near[n]
+        grad_negative[n,d] = grad_loss*off_far[n,d]*where(near[n] - far[n] + margin < 0, 0, 1)
+                             /far[n]
         grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
 
     Args:
@@ -384,10 +384,10 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     far_mask = near - far + margin < 0
-    grad_negative = (grad_loss * torch.reciprocal(far).masked_fill(far_mask, 0))[:, None] * off_far
     grad_positive = (-(grad_loss * torch.reciprocal(near).masked_fill(far_mask, 0)))[
         :, None
     ] * off_near
+    grad_negative = (grad_loss * torch.reciprocal(far).masked_fill(far_mask, 0))[:, None] * off_far
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return SumGradients(grad_anchor, grad_positive, grad_negative)
@@ -409,25 +409,25 @@ def double_backward_sum(
     """
     off_near, near, off_far, far, margin = residuals
     far_mask = near - far + margin < 0
-    far_or_one = far.masked_fill(far_mask, 1)
-    inv_far_masked = torch.reciprocal(far_or_one).masked_fill(far_mask, 0)
     near_or_one = near.masked_fill(far_mask, 1)
     inv_near_masked = torch.reciprocal(near_or_one).masked_fill(far_mask, 0)
-    grad_grad_negative_minus_grad_grad_anchor = grad_grad_negative - grad_grad_anchor
-    grad_grad_anchor_scaled_sum_1 = (grad_grad_negative_minus_grad_grad_anchor * off_far).sum(1)
-    grad_far = -(grad_loss * grad_grad_anchor_scaled_sum_1) * (far_or_one**-2).masked_fill(
-        far_mask, 0
-    )
-    grad_off_far = (grad_loss * inv_far_masked)[:, None] * grad_grad_negative_minus_grad_grad_anchor
+    far_or_one = far.masked_fill(far_mask, 1)
+    inv_far_masked = torch.reciprocal(far_or_one).masked_fill(far_mask, 0)
     grad_grad_positive_minus_grad_grad_anchor = grad_grad_positive - grad_grad_anchor
     grad_grad_anchor_scaled_sum = (grad_grad_positive_minus_grad_grad_anchor * off_near).sum(1)
-    grad_near = grad_loss * grad_grad_anchor_scaled_sum * (near_or_one**-2).masked_fill(far_mask, 0)
-    grad_off_near = (-(grad_loss * inv_near_masked))[
-        :, None
-    ] * grad_grad_positive_minus_grad_grad_anchor
+    grad_grad_negative_minus_grad_grad_anchor = grad_grad_negative - grad_grad_anchor
+    grad_grad_anchor_scaled_sum_1 = (grad_grad_negative_minus_grad_grad_anchor * off_far).sum(1)
     grad_grad_loss = (grad_grad_anchor_scaled_sum_1 * inv_far_masked).sum() - (
         grad_grad_anchor_scaled_sum * inv_near_masked
     ).sum()
+    grad_off_near = (-(grad_loss * inv_near_masked))[
+        :, None
+    ] * grad_grad_positive_minus_grad_grad_anchor
+    grad_near = grad_loss * grad_grad_anchor_scaled_sum * (near_or_one**-2).masked_fill(far_mask, 0)
+    grad_off_far = (grad_loss * inv_far_masked)[:, None] * grad_grad_negative_minus_grad_grad_anchor
+    grad_far = -(grad_loss * grad_grad_anchor_scaled_sum_1) * (far_or_one**-2).masked_fill(
+        far_mask, 0
+    )
     return grad_grad_loss, grad_off_near, grad_near, grad_off_far, grad_far
 
 
@@ -444,10 +444,10 @@ def residuals_backward_sum(
         grad_anchor, grad_positive, grad_negative.
     """
     off_near, near, off_far, far, *_ = residuals
-    grad_negative = -grad_off_far
-    grad_negative = grad_negative.addcmul((grad_far / far)[:, None], off_far, value=-1)
     grad_positive = -grad_off_near
     grad_positive = grad_positive.addcmul((grad_near / near)[:, None], off_near, value=-1)
+    grad_negative = -grad_off_far
+    grad_negative = grad_negative.addcmul((grad_far / far)[:, None], off_far, value=-1)
     grad_anchor = -grad_negative
     grad_anchor = grad_anchor - grad_positive
     return grad_anchor, grad_positive, grad_negative
@@ -597,8 +597,8 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     """Compute the gradients. No argument is written to.
 
         grad_near[n]       = grad_loss[n]*where(near[n] - far[n] + margin < 0, 0, 1)
-        grad_negative[n,d] = grad_near[n]*off_far[n,d]/far[n]
         grad_positive[n,d] = -grad_near[n]*off_near[n,d]/near[n]
+        grad_negative[n,d] = grad_near[n]*off_far[n,d]/far[n]
         grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
 
     Args:
@@ -618,8 +618,8 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_near = grad_loss.masked_fill(near - far + margin < 0, 0)
-    grad_negative = (grad_near / far)[:, None] * off_far
     grad_positive = (-(grad_near / near))[:, None] * off_near
+    grad_negative = (grad_near / far)[:, None] * off_far
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return NoneGradients(grad_anchor, grad_positive, grad_negative)
@@ -642,18 +642,18 @@ def double_backward_none(
     off_near, near, off_far, far, margin = residuals
     far_mask = near - far + margin < 0
     first_grad_near = grad_loss.masked_fill(far_mask, 0)
-    grad_grad_positive_total = grad_grad_positive - grad_grad_anchor
     grad_grad_negative_total = grad_grad_negative - grad_grad_anchor
-    grad_grad_negative_total_dot_off_far = (grad_grad_negative_total * off_far).sum(1)
-    grad_far = -(far**-2 * first_grad_near * grad_grad_negative_total_dot_off_far)
-    grad_off_far = (first_grad_near / far)[:, None] * grad_grad_negative_total
+    grad_grad_positive_total = grad_grad_positive - grad_grad_anchor
     grad_grad_positive_total_dot_off_near = (grad_grad_positive_total * off_near).sum(1)
-    grad_near = near**-2 * first_grad_near * grad_grad_positive_total_dot_off_near
-    grad_off_near = (-(first_grad_near / near))[:, None] * grad_grad_positive_total
+    grad_grad_negative_total_dot_off_far = (grad_grad_negative_total * off_far).sum(1)
     grad_grad_loss = (
         grad_grad_negative_total_dot_off_far / far.masked_fill(far_mask, 1)
         - grad_grad_positive_total_dot_off_near / near.masked_fill(far_mask, 1)
     ).masked_fill(far_mask, 0)
+    grad_off_near = (-(first_grad_near / near))[:, None] * grad_grad_positive_total
+    grad_near = near**-2 * first_grad_near * grad_grad_positive_total_dot_off_near
+    grad_off_far = (first_grad_near / far)[:, None] * grad_grad_negative_total
+    grad_far = -(far**-2 * first_grad_near * grad_grad_negative_total_dot_off_far)
     return grad_grad_loss, grad_off_near, grad_near, grad_off_far, grad_far
 
 
@@ -670,10 +670,10 @@ def residuals_backward_none(
         grad_anchor, grad_positive, grad_negative.
     """
     off_near, near, off_far, far, *_ = residuals
-    grad_negative = -grad_off_far
-    grad_negative = grad_negative.addcmul((grad_far / far)[:, None], off_far, value=-1)
     grad_positive = -grad_off_near
     grad_positive = grad_positive.addcmul((grad_near / near)[:, None], off_near, value=-1)
+    grad_negative = -grad_off_far
+    grad_negative = grad_negative.addcmul((grad_far / far)[:, None], off_far, value=-1)
     grad_anchor = -grad_negative
     grad_anchor = grad_anchor - grad_positive
     return grad_anchor, grad_positive, grad_negative
@@ -833,17 +833,17 @@ def forward_swap(
 def backward_swap(grad_loss: Tensor, residuals: SwapResiduals) -> SwapGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_negative[n,d] = grad_loss*where(near_adjusted[n] < 0, 0, 1)
-                             *(off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n]
-                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
-                             /N
+        grad_anchor[n,d]   = grad_loss*where(near_adjusted[n] < 0, 0, 1)
+                             *(off_near[n,d]/near[n]
+                               - off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n])/N
         grad_positive[n,d] = -grad_loss*where(near_adjusted[n] < 0, 0, 1)
                              *(off_near[n,d]/near[n]
                                + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
                              /N
-        grad_anchor[n,d]   = grad_loss*where(near_adjusted[n] < 0, 0, 1)
-                             *(off_near[n,d]/near[n]
-                               - off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n])/N
+        grad_negative[n,d] = grad_loss*where(near_adjusted[n] < 0, 0, 1)
+                             *(off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n]
+                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
+                             /N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -863,20 +863,20 @@ def backward_swap(grad_loss: Tensor, residuals: SwapResiduals) -> SwapGradients:
     inv_far_masked_times_off_far = (
         torch.reciprocal(far).masked_fill(between_mask, 0)[:, None] * off_far
     )
+    grad_loss_scaled = grad_loss / N
+    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_adjusted_negative, 0)
+    off_near_over_near = off_near / near[:, None]
+    grad_anchor = off_near_over_near - inv_far_masked_times_off_far
+    grad_anchor = grad_anchor * grad_loss_scaled_masked[:, None]
     inv_between_masked_times_off_between = (
         torch.where(between_mask, torch.reciprocal(between), 0)[:, None] * off_between
     )
-    grad_loss_scaled = grad_loss / N
-    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_adjusted_negative, 0)
-    grad_negative = inv_between_masked_times_off_between + inv_far_masked_times_off_far
-    grad_negative = grad_negative * grad_loss_scaled_masked[:, None]
-    off_near_over_near = off_near / near[:, None]
     grad_positive = inv_between_masked_times_off_between + off_near_over_near
     grad_positive = (
         grad_positive * (-grad_loss_scaled).masked_fill(near_adjusted_negative, 0)[:, None]
     )
-    grad_anchor = off_near_over_near - inv_far_masked_times_off_far
-    grad_anchor = grad_anchor * grad_loss_scaled_masked[:, None]
+    grad_negative = inv_between_masked_times_off_between + inv_far_masked_times_off_far
+    grad_negative = grad_negative * grad_loss_scaled_masked[:, None]
     return SwapGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -901,35 +901,12 @@ def double_backward_swap(
     far_or_one = far.masked_fill(between_mask, 1)
     inv_far_or_one_masked = torch.reciprocal(far_or_one).masked_fill(between_mask, 0)
     inv_far_masked_times_off_far = inv_far_or_one_masked[:, None] * off_far
-    between_or_one = torch.where(between_mask, between, 1)
-    inv_between_or_one_masked = torch.where(between_mask, torch.reciprocal(between_or_one), 0)
-    inv_between_masked_times_off_between = inv_between_or_one_masked[:, None] * off_between
     grad_loss_scaled = grad_loss / N
     grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_adjusted_negative, 0)
     off_near_over_near = off_near / near[:, None]
-    grad_grad_negative_scaled = grad_loss_scaled_masked[:, None] * grad_grad_negative
-    grad_grad_negative_terms = torch.addcmul(
-        grad_grad_negative_scaled, grad_loss_scaled_masked[:, None], grad_grad_positive, value=-1
-    )
-    grad_between = -(grad_grad_negative_terms * off_between).sum(1) * torch.where(
-        between_mask, between_or_one**-2, 0
-    )
-    grad_off_between = inv_between_or_one_masked[:, None] * grad_grad_negative_terms
-    grad_grad_anchor_terms = torch.addcmul(
-        grad_grad_negative_scaled, grad_loss_scaled_masked[:, None], grad_grad_anchor, value=-1
-    )
-    grad_far = -(grad_grad_anchor_terms * off_far).sum(1) * (far_or_one**-2).masked_fill(
-        between_mask, 0
-    )
-    grad_off_far = inv_far_or_one_masked[:, None] * grad_grad_anchor_terms
-    grad_grad_anchor_minus_grad_grad_positive = grad_grad_anchor - grad_grad_positive
-    grad_loss_scaled_masked_over_near = grad_loss_scaled_masked / near
-    grad_near = -grad_loss_scaled_masked_over_near * (
-        grad_grad_anchor_minus_grad_grad_positive * off_near_over_near
-    ).sum(1)
-    grad_off_near = (
-        grad_loss_scaled_masked_over_near[:, None] * grad_grad_anchor_minus_grad_grad_positive
-    )
+    between_or_one = torch.where(between_mask, between, 1)
+    inv_between_or_one_masked = torch.where(between_mask, torch.reciprocal(between_or_one), 0)
+    inv_between_masked_times_off_between = inv_between_or_one_masked[:, None] * off_between
     grad_grad_loss = (
         (
             ((off_near_over_near - inv_far_masked_times_off_far) * grad_grad_anchor).sum(1)
@@ -944,6 +921,29 @@ def double_backward_swap(
         .masked_fill(near_adjusted_negative[:, None], 0)
         .sum()
     ) / N
+    grad_grad_anchor_minus_grad_grad_positive = grad_grad_anchor - grad_grad_positive
+    grad_loss_scaled_masked_over_near = grad_loss_scaled_masked / near
+    grad_off_near = (
+        grad_loss_scaled_masked_over_near[:, None] * grad_grad_anchor_minus_grad_grad_positive
+    )
+    grad_near = -grad_loss_scaled_masked_over_near * (
+        grad_grad_anchor_minus_grad_grad_positive * off_near_over_near
+    ).sum(1)
+    grad_grad_negative_scaled = grad_loss_scaled_masked[:, None] * grad_grad_negative
+    grad_grad_anchor_terms = torch.addcmul(
+        grad_grad_negative_scaled, grad_loss_scaled_masked[:, None], grad_grad_anchor, value=-1
+    )
+    grad_off_far = inv_far_or_one_masked[:, None] * grad_grad_anchor_terms
+    grad_far = -(grad_grad_anchor_terms * off_far).sum(1) * (far_or_one**-2).masked_fill(
+        between_mask, 0
+    )
+    grad_grad_negative_terms = torch.addcmul(
+        grad_grad_negative_scaled, grad_loss_scaled_masked[:, None], grad_grad_positive, value=-1
+    )
+    grad_off_between = inv_between_or_one_masked[:, None] * grad_grad_negative_terms
+    grad_between = -(grad_grad_negative_terms * off_between).sum(1) * torch.where(
+        between_mask, between_or_one**-2, 0
+    )
     return (
         grad_grad_loss,
         grad_off_near,
@@ -970,19 +970,19 @@ def residuals_backward_swap(
         grad_anchor, grad_positive, grad_negative.
     """
     off_near, near, off_far, far, off_between, between, *_ = residuals
+    grad_near_scaled = (grad_near / near)[:, None] * off_near
     grad_far_scaled = (grad_far / far)[:, None] * off_far
+    grad_anchor = grad_far_scaled + grad_near_scaled
+    grad_anchor = grad_anchor + grad_off_far
+    grad_anchor = grad_anchor + grad_off_near
     grad_between_scaled = (grad_between / between)[:, None] * off_between
+    grad_positive = grad_between_scaled - grad_near_scaled
+    grad_positive = grad_positive - grad_off_near
+    grad_positive = grad_positive + grad_off_between
     grad_negative = -grad_between_scaled
     grad_negative = grad_negative - grad_far_scaled
     grad_negative = grad_negative - grad_off_between
     grad_negative = grad_negative - grad_off_far
-    grad_near_scaled = (grad_near / near)[:, None] * off_near
-    grad_positive = grad_between_scaled - grad_near_scaled
-    grad_positive = grad_positive - grad_off_near
-    grad_positive = grad_positive + grad_off_between
-    grad_anchor = grad_far_scaled + grad_near_scaled
-    grad_anchor = grad_anchor + grad_off_far
-    grad_anchor = grad_anchor + grad_off_near
     return grad_anchor, grad_positive, grad_negative
 
 
@@ -1211,15 +1211,15 @@ def forward_swap_sum(
 def backward_swap_sum(grad_loss: Tensor, residuals: SwapSumResiduals) -> SwapSumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_negative[n,d] = grad_loss*where(near_adjusted[n] < 0, 0, 1)
-                             *(off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n]
-                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
-        grad_positive[n,d] = -grad_loss*where(near_adjusted[n] < 0, 0, 1)
-                             *(off_near[n,d]/near[n]
-                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
         grad_anchor[n,d]   = grad_loss*where(near_adjusted[n] < 0, 0, 1)
                              *(off_near[n,d]/near[n]
                                - off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n])
+        grad_positive[n,d] = -grad_loss*where(near_adjusted[n] < 0, 0, 1)
+                             *(off_near[n,d]/near[n]
+                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
+        grad_negative[n,d] = grad_loss*where(near_adjusted[n] < 0, 0, 1)
+                             *(off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n]
+                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1238,17 +1238,17 @@ def backward_swap_sum(grad_loss: Tensor, residuals: SwapSumResiduals) -> SwapSum
     inv_far_masked_times_off_far = (
         torch.reciprocal(far).masked_fill(between_mask, 0)[:, None] * off_far
     )
+    off_near_over_near = off_near / near[:, None]
+    grad_loss_masked = grad_loss.masked_fill(near_adjusted_negative, 0)
+    grad_anchor = off_near_over_near - inv_far_masked_times_off_far
+    grad_anchor = grad_anchor * grad_loss_masked[:, None]
     inv_between_masked_times_off_between = (
         torch.where(between_mask, torch.reciprocal(between), 0)[:, None] * off_between
     )
-    grad_loss_masked = grad_loss.masked_fill(near_adjusted_negative, 0)
-    grad_negative = inv_between_masked_times_off_between + inv_far_masked_times_off_far
-    grad_negative = grad_negative * grad_loss_masked[:, None]
-    off_near_over_near = off_near / near[:, None]
     grad_positive = inv_between_masked_times_off_between + off_near_over_near
     grad_positive = grad_positive * (-grad_loss).masked_fill(near_adjusted_negative, 0)[:, None]
-    grad_anchor = off_near_over_near - inv_far_masked_times_off_far
-    grad_anchor = grad_anchor * grad_loss_masked[:, None]
+    grad_negative = inv_between_masked_times_off_between + inv_far_masked_times_off_far
+    grad_negative = grad_negative * grad_loss_masked[:, None]
     return SwapSumGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -1272,38 +1272,11 @@ def double_backward_swap_sum(
     far_or_one = far.masked_fill(between_mask, 1)
     inv_far_or_one_masked = torch.reciprocal(far_or_one).masked_fill(between_mask, 0)
     inv_far_masked_times_off_far = inv_far_or_one_masked[:, None] * off_far
+    off_near_over_near = off_near / near[:, None]
+    grad_loss_masked = grad_loss.masked_fill(near_adjusted_negative, 0)
     between_or_one = torch.where(between_mask, between, 1)
     inv_between_or_one_masked = torch.where(between_mask, torch.reciprocal(between_or_one), 0)
     inv_between_masked_times_off_between = inv_between_or_one_masked[:, None] * off_between
-    grad_loss_masked = grad_loss.masked_fill(near_adjusted_negative, 0)
-    off_near_over_near = off_near / near[:, None]
-    grad_grad_negative_times_grad_loss_masked = grad_loss_masked[:, None] * grad_grad_negative
-    grad_grad_negative_terms = torch.addcmul(
-        grad_grad_negative_times_grad_loss_masked,
-        grad_loss_masked[:, None],
-        grad_grad_positive,
-        value=-1,
-    )
-    grad_between = -(grad_grad_negative_terms * off_between).sum(1) * torch.where(
-        between_mask, between_or_one**-2, 0
-    )
-    grad_off_between = inv_between_or_one_masked[:, None] * grad_grad_negative_terms
-    grad_grad_anchor_terms = torch.addcmul(
-        grad_grad_negative_times_grad_loss_masked,
-        grad_loss_masked[:, None],
-        grad_grad_anchor,
-        value=-1,
-    )
-    grad_far = -(grad_grad_anchor_terms * off_far).sum(1) * (far_or_one**-2).masked_fill(
-        between_mask, 0
-    )
-    grad_off_far = inv_far_or_one_masked[:, None] * grad_grad_anchor_terms
-    grad_grad_anchor_minus_grad_grad_positive = grad_grad_anchor - grad_grad_positive
-    grad_loss_masked_over_near = grad_loss_masked / near
-    grad_near = -grad_loss_masked_over_near * (
-        grad_grad_anchor_minus_grad_grad_positive * off_near_over_near
-    ).sum(1)
-    grad_off_near = grad_loss_masked_over_near[:, None] * grad_grad_anchor_minus_grad_grad_positive
     grad_grad_loss = (
         ((off_near_over_near - inv_far_masked_times_off_far) * grad_grad_anchor).sum(1)
         + (
@@ -1313,6 +1286,33 @@ def double_backward_swap_sum(
     ).masked_fill(near_adjusted_negative, 0).sum() - (
         (inv_between_masked_times_off_between + off_near_over_near) * grad_grad_positive
     ).masked_fill(near_adjusted_negative[:, None], 0).sum()
+    grad_grad_anchor_minus_grad_grad_positive = grad_grad_anchor - grad_grad_positive
+    grad_loss_masked_over_near = grad_loss_masked / near
+    grad_off_near = grad_loss_masked_over_near[:, None] * grad_grad_anchor_minus_grad_grad_positive
+    grad_near = -grad_loss_masked_over_near * (
+        grad_grad_anchor_minus_grad_grad_positive * off_near_over_near
+    ).sum(1)
+    grad_grad_negative_times_grad_loss_masked = grad_loss_masked[:, None] * grad_grad_negative
+    grad_grad_anchor_terms = torch.addcmul(
+        grad_grad_negative_times_grad_loss_masked,
+        grad_loss_masked[:, None],
+        grad_grad_anchor,
+        value=-1,
+    )
+    grad_off_far = inv_far_or_one_masked[:, None] * grad_grad_anchor_terms
+    grad_far = -(grad_grad_anchor_terms * off_far).sum(1) * (far_or_one**-2).masked_fill(
+        between_mask, 0
+    )
+    grad_grad_negative_terms = torch.addcmul(
+        grad_grad_negative_times_grad_loss_masked,
+        grad_loss_masked[:, None],
+        grad_grad_positive,
+        value=-1,
+    )
+    grad_off_between = inv_between_or_one_masked[:, None] * grad_grad_negative_terms
+    grad_between = -(grad_grad_negative_terms * off_between).sum(1) * torch.where(
+        between_mask, between_or_one**-2, 0
+    )
     return (
         grad_grad_loss,
         grad_off_near,
@@ -1339,19 +1339,19 @@ def residuals_backward_swap_sum(
         grad_anchor, grad_positive, grad_negative.
     """
     off_near, near, off_far, far, off_between, between, *_ = residuals
+    grad_near_scaled = (grad_near / near)[:, None] * off_near
     grad_far_scaled = (grad_far / far)[:, None] * off_far
+    grad_anchor = grad_far_scaled + grad_near_scaled
+    grad_anchor = grad_anchor + grad_off_far
+    grad_anchor = grad_anchor + grad_off_near
     grad_between_scaled = (grad_between / between)[:, None] * off_between
+    grad_positive = grad_between_scaled - grad_near_scaled
+    grad_positive = grad_positive - grad_off_near
+    grad_positive = grad_positive + grad_off_between
     grad_negative = -grad_between_scaled
     grad_negative = grad_negative - grad_far_scaled
     grad_negative = grad_negative - grad_off_between
     grad_negative = grad_negative - grad_off_far
-    grad_near_scaled = (grad_near / near)[:, None] * off_near
-    grad_positive = grad_between_scaled - grad_near_scaled
-    grad_positive = grad_positive - grad_off_near
-    grad_positive = grad_positive + grad_off_between
-    grad_anchor = grad_far_scaled + grad_near_scaled
-    grad_anchor = grad_anchor + grad_off_far
-    grad_anchor = grad_anchor + grad_off_near
     return grad_anchor, grad_positive, grad_negative
 
 
@@ -1581,15 +1581,15 @@ def backward_swap_none(grad_loss: Tensor, residuals: SwapNoneResiduals) -> SwapN
     """Compute the gradients. No argument is written to.
 
         grad_near[n]       = grad_loss[n]*where(near_adjusted[n] < 0, 0, 1)
-        grad_negative[n,d] = grad_near[n]
-                             *(off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n]
-                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
-        grad_positive[n,d] = -grad_near[n]
-                             *(off_near[n,d]/near[n]
-                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
         grad_anchor[n,d]   = grad_near[n]
                              *(off_near[n,d]/near[n]
                                - off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n])
+        grad_positive[n,d] = -grad_near[n]
+                             *(off_near[n,d]/near[n]
+                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
+        grad_negative[n,d] = grad_near[n]
+                             *(off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n]
+                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -1612,16 +1612,16 @@ def backward_swap_none(grad_loss: Tensor, residuals: SwapNoneResiduals) -> SwapN
     inv_far_masked_times_off_far = (
         torch.reciprocal(far).masked_fill(between_mask, 0)[:, None] * off_far
     )
+    off_near_over_near = off_near / near[:, None]
+    grad_anchor = off_near_over_near - inv_far_masked_times_off_far
+    grad_anchor = grad_anchor * grad_near[:, None]
     inv_between_masked_times_off_between = (
         torch.where(between_mask, torch.reciprocal(between), 0)[:, None] * off_between
     )
-    grad_negative = inv_between_masked_times_off_between + inv_far_masked_times_off_far
-    grad_negative = grad_negative * grad_near[:, None]
-    off_near_over_near = off_near / near[:, None]
     grad_positive = inv_between_masked_times_off_between + off_near_over_near
     grad_positive = grad_positive * (-grad_near)[:, None]
-    grad_anchor = off_near_over_near - inv_far_masked_times_off_far
-    grad_anchor = grad_anchor * grad_near[:, None]
+    grad_negative = inv_between_masked_times_off_between + inv_far_masked_times_off_far
+    grad_negative = grad_negative * grad_near[:, None]
     return SwapNoneGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -1643,48 +1643,44 @@ def double_backward_swap_none(
     off_near, near, off_far, far, off_between, between, near_adjusted_negative = residuals
     first_grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
     off_near_over_near = off_near / near[:, None]
-    grad_grad_negative_terms = (grad_grad_positive * off_between).sum(1) - (
-        grad_grad_negative * off_between
+    grad_grad_negative_terms = (grad_grad_negative * off_between).sum(1) - (
+        grad_grad_positive * off_between
+    ).sum(1)
+    grad_grad_anchor_terms = (grad_grad_negative * off_far).sum(1) - (
+        grad_grad_anchor * off_far
     ).sum(1)
     between_mask = between <= far
     between_or_one = torch.where(between_mask, between, 1)
-    grad_between = (
-        first_grad_near
-        * grad_grad_negative_terms
-        * torch.where(between_mask, between_or_one**-2, 0)
-    )
     inv_between_or_one_masked = torch.where(between_mask, torch.reciprocal(between_or_one), 0)
-    grad_off_between = grad_grad_negative - grad_grad_positive
-    grad_off_between = grad_off_between * (first_grad_near * inv_between_or_one_masked)[:, None]
-    grad_grad_anchor_terms = (grad_grad_anchor * off_far).sum(1) - (
-        grad_grad_negative * off_far
-    ).sum(1)
     far_or_one = far.masked_fill(between_mask, 1)
-    grad_far = (
-        first_grad_near * grad_grad_anchor_terms * (far_or_one**-2).masked_fill(between_mask, 0)
-    )
     inv_far_or_one_masked = torch.reciprocal(far_or_one).masked_fill(between_mask, 0)
-    grad_off_far = grad_grad_negative - grad_grad_anchor
-    grad_off_far = grad_off_far * (first_grad_near * inv_far_or_one_masked)[:, None]
     grad_grad_positive_dot_off_near_over_near = (grad_grad_positive * off_near_over_near).sum(1)
     grad_grad_anchor_dot_off_near_over_near = (grad_grad_anchor * off_near_over_near).sum(1)
-    first_grad_near_over_near = first_grad_near / near
-    grad_near = (
-        grad_grad_positive_dot_off_near_over_near - grad_grad_anchor_dot_off_near_over_near
-    ) * first_grad_near_over_near
-    grad_off_near = grad_grad_anchor - grad_grad_positive
-    grad_off_near = grad_off_near * first_grad_near_over_near[:, None]
     grad_grad_loss = torch.addcmul(
         torch.addcmul(
             grad_grad_anchor_dot_off_near_over_near - grad_grad_positive_dot_off_near_over_near,
             grad_grad_anchor_terms,
             inv_far_or_one_masked,
-            value=-1,
         ),
         grad_grad_negative_terms,
         inv_between_or_one_masked,
-        value=-1,
     ).masked_fill(near_adjusted_negative, 0)
+    first_grad_near_over_near = first_grad_near / near
+    grad_off_near = grad_grad_anchor - grad_grad_positive
+    grad_off_near = grad_off_near * first_grad_near_over_near[:, None]
+    grad_near = (
+        grad_grad_positive_dot_off_near_over_near - grad_grad_anchor_dot_off_near_over_near
+    ) * first_grad_near_over_near
+    grad_off_far = grad_grad_negative - grad_grad_anchor
+    grad_off_far = grad_off_far * (first_grad_near * inv_far_or_one_masked)[:, None]
+    grad_far = -(first_grad_near * grad_grad_anchor_terms) * (far_or_one**-2).masked_fill(
+        between_mask, 0
+    )
+    grad_off_between = grad_grad_negative - grad_grad_positive
+    grad_off_between = grad_off_between * (first_grad_near * inv_between_or_one_masked)[:, None]
+    grad_between = -(first_grad_near * grad_grad_negative_terms) * torch.where(
+        between_mask, between_or_one**-2, 0
+    )
     return (
         grad_grad_loss,
         grad_off_near,
@@ -1711,19 +1707,19 @@ def residuals_backward_swap_none(
         grad_anchor, grad_positive, grad_negative.
     """
     off_near, near, off_far, far, off_between, between, *_ = residuals
+    grad_near_scaled = (grad_near / near)[:, None] * off_near
     grad_far_scaled = (grad_far / far)[:, None] * off_far
+    grad_anchor = grad_far_scaled + grad_near_scaled
+    grad_anchor = grad_anchor + grad_off_far
+    grad_anchor = grad_anchor + grad_off_near
     grad_between_scaled = (grad_between / between)[:, None] * off_between
+    grad_positive = grad_between_scaled - grad_near_scaled
+    grad_positive = grad_positive - grad_off_near
+    grad_positive = grad_positive + grad_off_between
     grad_negative = -grad_between_scaled
     grad_negative = grad_negative - grad_far_scaled
     grad_negative = grad_negative - grad_off_between
     grad_negative = grad_negative - grad_off_far
-    grad_near_scaled = (grad_near / near)[:, None] * off_near
-    grad_positive = grad_between_scaled - grad_near_scaled
-    grad_positive = grad_positive - grad_off_near
-    grad_positive = grad_positive + grad_off_between
-    grad_anchor = grad_far_scaled + grad_near_scaled
-    grad_anchor = grad_anchor + grad_off_far
-    grad_anchor = grad_anchor + grad_off_near
     return grad_anchor, grad_positive, grad_negative
 
 
@@ -1890,8 +1886,8 @@ _check_p_1 = _check
 class P1Residuals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    sign_off_far_scaled: Tensor
     sign_off_near_scaled: Tensor
+    sign_off_far_scaled: Tensor
 
 
 class P1Gradients(NamedTuple):
@@ -1934,20 +1930,20 @@ def forward_p_1(
     near_adjusted = near - far + margin
     near_adjusted_negative = near_adjusted < 0
     loss = near_adjusted.clamp(min=0).mean()
-    sign_off_far_scaled = torch.where(
-        near_adjusted_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), 1
-    )[:, None] * torch.sign(off_far)
     sign_off_near_scaled = torch.where(
         near_adjusted_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
     )[:, None] * torch.sign(off_near)
-    return loss, P1Residuals(sign_off_far_scaled, sign_off_near_scaled)
+    sign_off_far_scaled = torch.where(
+        near_adjusted_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), 1
+    )[:, None] * torch.sign(off_far)
+    return loss, P1Residuals(sign_off_near_scaled, sign_off_far_scaled)
 
 
 def backward_p_1(grad_loss: Tensor, residuals: P1Residuals) -> P1Gradients:
     """Compute the gradients. No argument is written to.
 
-        grad_negative[n,d] = grad_loss*where(near_adjusted[n] < 0, 0, 1)*sign(off_far[n,d])/N
         grad_positive[n,d] = -grad_loss*where(near_adjusted[n] < 0, 0, 1)*sign(off_near[n,d])/N
+        grad_negative[n,d] = grad_loss*where(near_adjusted[n] < 0, 0, 1)*sign(off_far[n,d])/N
         grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
 
     Args:
@@ -1958,15 +1954,15 @@ def backward_p_1(grad_loss: Tensor, residuals: P1Residuals) -> P1Gradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    sign_off_far_scaled, sign_off_near_scaled = residuals
+    sign_off_near_scaled, sign_off_far_scaled = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
-    N = sign_off_far_scaled.shape[0]
+    N = sign_off_near_scaled.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_negative = grad_loss_scaled * sign_off_far_scaled
     grad_positive = grad_loss_scaled * sign_off_near_scaled
+    grad_negative = grad_loss_scaled * sign_off_far_scaled
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return P1Gradients(grad_anchor, grad_positive, grad_negative)
@@ -1984,20 +1980,20 @@ def double_backward_p_1(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_sign_off_far_scaled, grad_sign_off_near_scaled.
+        grad_grad_loss, grad_sign_off_near_scaled, grad_sign_off_far_scaled.
     """
-    sign_off_far_scaled, sign_off_near_scaled = residuals
-    N = sign_off_far_scaled.shape[0]
+    sign_off_near_scaled, sign_off_far_scaled = residuals
+    N = sign_off_near_scaled.shape[0]
     grad_loss_scaled = grad_loss / N
     grad_grad_positive_minus_grad_grad_anchor = grad_grad_positive - grad_grad_anchor
-    grad_sign_off_near_scaled = grad_loss_scaled * grad_grad_positive_minus_grad_grad_anchor
     grad_grad_negative_minus_grad_grad_anchor = grad_grad_negative - grad_grad_anchor
-    grad_sign_off_far_scaled = grad_loss_scaled * grad_grad_negative_minus_grad_grad_anchor
     grad_grad_loss = (
         (grad_grad_negative_minus_grad_grad_anchor * sign_off_far_scaled).sum()
         + (grad_grad_positive_minus_grad_grad_anchor * sign_off_near_scaled).sum()
     ) / N
-    return grad_grad_loss, grad_sign_off_far_scaled, grad_sign_off_near_scaled
+    grad_sign_off_near_scaled = grad_loss_scaled * grad_grad_positive_minus_grad_grad_anchor
+    grad_sign_off_far_scaled = grad_loss_scaled * grad_grad_negative_minus_grad_grad_anchor
+    return grad_grad_loss, grad_sign_off_near_scaled, grad_sign_off_far_scaled
 
 
 def _value_p_1(
@@ -2032,10 +2028,10 @@ class _P1BackwardFunction(torch.autograd.Function):
         grad_grad_anchor, grad_grad_positive, grad_grad_negative = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = P1Residuals(*saved)
-        grad_grad_loss, grad_sign_off_far_scaled, grad_sign_off_near_scaled = double_backward_p_1(
+        grad_grad_loss, grad_sign_off_near_scaled, grad_sign_off_far_scaled = double_backward_p_1(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
-        return grad_grad_loss, grad_sign_off_far_scaled, grad_sign_off_near_scaled
+        return grad_grad_loss, grad_sign_off_near_scaled, grad_sign_off_far_scaled
 
 
 class _P1Function(torch.autograd.Function):
@@ -2048,13 +2044,13 @@ class _P1Function(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_p_1(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.sign_off_far_scaled, residuals.sign_off_near_scaled
+        return loss, residuals.sign_off_near_scaled, residuals.sign_off_far_scaled
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, sign_off_far_scaled, sign_off_near_scaled = output
-        ctx.save_for_backward(sign_off_far_scaled, sign_off_near_scaled)
-        ctx.mark_non_differentiable(sign_off_far_scaled, sign_off_near_scaled)
+        _, sign_off_near_scaled, sign_off_far_scaled = output
+        ctx.save_for_backward(sign_off_near_scaled, sign_off_far_scaled)
+        ctx.mark_non_differentiable(sign_off_near_scaled, sign_off_far_scaled)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -2085,8 +2081,8 @@ _check_p_1_sum = _check
 class P1SumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    dloss_dnegative: Tensor
     dloss_dpositive: Tensor
+    dloss_dnegative: Tensor
 
 
 class P1SumGradients(NamedTuple):
@@ -2129,20 +2125,20 @@ def forward_p_1_sum(
     near_adjusted = near - far + margin
     near_adjusted_negative = near_adjusted < 0
     loss = near_adjusted.clamp(min=0).sum()
-    dloss_dnegative = torch.where(
-        near_adjusted_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), 1
-    )[:, None] * torch.sign(off_far)
     dloss_dpositive = torch.where(
         near_adjusted_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
     )[:, None] * torch.sign(off_near)
-    return loss, P1SumResiduals(dloss_dnegative, dloss_dpositive)
+    dloss_dnegative = torch.where(
+        near_adjusted_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), 1
+    )[:, None] * torch.sign(off_far)
+    return loss, P1SumResiduals(dloss_dpositive, dloss_dnegative)
 
 
 def backward_p_1_sum(grad_loss: Tensor, residuals: P1SumResiduals) -> P1SumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_negative[n,d] = grad_loss*where(near_adjusted[n] < 0, 0, 1)*sign(off_far[n,d])
         grad_positive[n,d] = -grad_loss*where(near_adjusted[n] < 0, 0, 1)*sign(off_near[n,d])
+        grad_negative[n,d] = grad_loss*where(near_adjusted[n] < 0, 0, 1)*sign(off_far[n,d])
         grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
 
     Args:
@@ -2153,13 +2149,13 @@ def backward_p_1_sum(grad_loss: Tensor, residuals: P1SumResiduals) -> P1SumGradi
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    dloss_dnegative, dloss_dpositive = residuals
+    dloss_dpositive, dloss_dnegative = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_negative = grad_loss * dloss_dnegative
     grad_positive = grad_loss * dloss_dpositive
+    grad_negative = grad_loss * dloss_dnegative
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return P1SumGradients(grad_anchor, grad_positive, grad_negative)
@@ -2177,17 +2173,17 @@ def double_backward_p_1_sum(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_dloss_dnegative, grad_dloss_dpositive.
+        grad_grad_loss, grad_dloss_dpositive, grad_dloss_dnegative.
     """
-    dloss_dnegative, dloss_dpositive = residuals
+    dloss_dpositive, dloss_dnegative = residuals
     grad_grad_positive_minus_grad_grad_anchor = grad_grad_positive - grad_grad_anchor
-    grad_dloss_dpositive = grad_loss * grad_grad_positive_minus_grad_grad_anchor
     grad_grad_negative_minus_grad_grad_anchor = grad_grad_negative - grad_grad_anchor
-    grad_dloss_dnegative = grad_loss * grad_grad_negative_minus_grad_grad_anchor
     grad_grad_loss = (dloss_dnegative * grad_grad_negative_minus_grad_grad_anchor).sum() + (
         dloss_dpositive * grad_grad_positive_minus_grad_grad_anchor
     ).sum()
-    return grad_grad_loss, grad_dloss_dnegative, grad_dloss_dpositive
+    grad_dloss_dpositive = grad_loss * grad_grad_positive_minus_grad_grad_anchor
+    grad_dloss_dnegative = grad_loss * grad_grad_negative_minus_grad_grad_anchor
+    return grad_grad_loss, grad_dloss_dpositive, grad_dloss_dnegative
 
 
 def _value_p_1_sum(
@@ -2222,10 +2218,10 @@ class _P1SumBackwardFunction(torch.autograd.Function):
         grad_grad_anchor, grad_grad_positive, grad_grad_negative = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = P1SumResiduals(*saved)
-        grad_grad_loss, grad_dloss_dnegative, grad_dloss_dpositive = double_backward_p_1_sum(
+        grad_grad_loss, grad_dloss_dpositive, grad_dloss_dnegative = double_backward_p_1_sum(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
-        return grad_grad_loss, grad_dloss_dnegative, grad_dloss_dpositive
+        return grad_grad_loss, grad_dloss_dpositive, grad_dloss_dnegative
 
 
 class _P1SumFunction(torch.autograd.Function):
@@ -2238,13 +2234,13 @@ class _P1SumFunction(torch.autograd.Function):
         anchor: Tensor, positive: Tensor, negative: Tensor, margin: float, eps: float
     ) -> tuple[Tensor, ...]:
         loss, residuals = forward_p_1_sum(anchor, positive, negative, margin=margin, eps=eps)
-        return loss, residuals.dloss_dnegative, residuals.dloss_dpositive
+        return loss, residuals.dloss_dpositive, residuals.dloss_dnegative
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, dloss_dnegative, dloss_dpositive = output
-        ctx.save_for_backward(dloss_dnegative, dloss_dpositive)
-        ctx.mark_non_differentiable(dloss_dnegative, dloss_dpositive)
+        _, dloss_dpositive, dloss_dnegative = output
+        ctx.save_for_backward(dloss_dpositive, dloss_dnegative)
+        ctx.mark_non_differentiable(dloss_dpositive, dloss_dnegative)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -2276,8 +2272,8 @@ class P1NoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     near_adjusted_negative: Tensor
-    sign_off_far: Tensor
     neg_sign_off_near: Tensor
+    sign_off_far: Tensor
 
 
 class P1NoneGradients(NamedTuple):
@@ -2320,17 +2316,17 @@ def forward_p_1_none(
     near_adjusted = near - far + margin
     near_adjusted_negative = near_adjusted < 0
     loss = near_adjusted.clamp(min=0)
-    sign_off_far = torch.sign(off_far)
     neg_sign_off_near = -torch.sign(off_near)
-    return loss, P1NoneResiduals(near_adjusted_negative, sign_off_far, neg_sign_off_near)
+    sign_off_far = torch.sign(off_far)
+    return loss, P1NoneResiduals(near_adjusted_negative, neg_sign_off_near, sign_off_far)
 
 
 def backward_p_1_none(grad_loss: Tensor, residuals: P1NoneResiduals) -> P1NoneGradients:
     """Compute the gradients. No argument is written to.
 
         grad_near[n]       = grad_loss[n]*where(near_adjusted[n] < 0, 0, 1)
-        grad_negative[n,d] = grad_near[n]*sign(off_far[n,d])
         grad_positive[n,d] = -grad_near[n]*sign(off_near[n,d])
+        grad_negative[n,d] = grad_near[n]*sign(off_far[n,d])
         grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
 
     Args:
@@ -2341,17 +2337,17 @@ def backward_p_1_none(grad_loss: Tensor, residuals: P1NoneResiduals) -> P1NoneGr
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    near_adjusted_negative, sign_off_far, neg_sign_off_near = residuals
+    near_adjusted_negative, neg_sign_off_near, sign_off_far = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
-    N = sign_off_far.shape[0]
+    N = neg_sign_off_near.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
-    grad_negative = grad_near[:, None] * sign_off_far
     grad_positive = grad_near[:, None] * neg_sign_off_near
+    grad_negative = grad_near[:, None] * sign_off_far
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return P1NoneGradients(grad_anchor, grad_positive, grad_negative)
@@ -2369,19 +2365,19 @@ def double_backward_p_1_none(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_sign_off_far, grad_neg_sign_off_near.
+        grad_grad_loss, grad_neg_sign_off_near, grad_sign_off_far.
     """
-    near_adjusted_negative, sign_off_far, neg_sign_off_near = residuals
+    near_adjusted_negative, neg_sign_off_near, sign_off_far = residuals
     grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
     grad_grad_positive_minus_grad_grad_anchor = grad_grad_positive - grad_grad_anchor
-    grad_neg_sign_off_near = grad_near[:, None] * grad_grad_positive_minus_grad_grad_anchor
     grad_grad_negative_minus_grad_grad_anchor = grad_grad_negative - grad_grad_anchor
-    grad_sign_off_far = grad_near[:, None] * grad_grad_negative_minus_grad_grad_anchor
     grad_grad_loss = (
         (grad_grad_negative_minus_grad_grad_anchor * sign_off_far).sum(1)
         + (grad_grad_positive_minus_grad_grad_anchor * neg_sign_off_near).sum(1)
     ).masked_fill(near_adjusted_negative, 0)
-    return grad_grad_loss, grad_sign_off_far, grad_neg_sign_off_near
+    grad_neg_sign_off_near = grad_near[:, None] * grad_grad_positive_minus_grad_grad_anchor
+    grad_sign_off_far = grad_near[:, None] * grad_grad_negative_minus_grad_grad_anchor
+    return grad_grad_loss, grad_neg_sign_off_near, grad_sign_off_far
 
 
 def _value_p_1_none(
@@ -2416,10 +2412,10 @@ class _P1NoneBackwardFunction(torch.autograd.Function):
         grad_grad_anchor, grad_grad_positive, grad_grad_negative = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = P1NoneResiduals(*saved)
-        grad_grad_loss, grad_sign_off_far, grad_neg_sign_off_near = double_backward_p_1_none(
+        grad_grad_loss, grad_neg_sign_off_near, grad_sign_off_far = double_backward_p_1_none(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
-        return grad_grad_loss, None, grad_sign_off_far, grad_neg_sign_off_near
+        return grad_grad_loss, None, grad_neg_sign_off_near, grad_sign_off_far
 
 
 class _P1NoneFunction(torch.autograd.Function):
@@ -2435,15 +2431,15 @@ class _P1NoneFunction(torch.autograd.Function):
         return (
             loss,
             residuals.near_adjusted_negative,
-            residuals.sign_off_far,
             residuals.neg_sign_off_near,
+            residuals.sign_off_far,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, near_adjusted_negative, sign_off_far, neg_sign_off_near = output
-        ctx.save_for_backward(near_adjusted_negative, sign_off_far, neg_sign_off_near)
-        ctx.mark_non_differentiable(near_adjusted_negative, sign_off_far, neg_sign_off_near)
+        _, near_adjusted_negative, neg_sign_off_near, sign_off_far = output
+        ctx.save_for_backward(near_adjusted_negative, neg_sign_off_near, sign_off_far)
+        ctx.mark_non_differentiable(near_adjusted_negative, neg_sign_off_near, sign_off_far)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -2475,9 +2471,9 @@ class P1SwapResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     near_adjusted_negative: Tensor
-    sign_off_between_masked_adjusted: Tensor
-    sign_off_between_masked_scaled: Tensor
     sign_off_near_minus_sign_off_far_masked: Tensor
+    sign_off_between_masked_scaled: Tensor
+    sign_off_between_masked_adjusted: Tensor
 
 
 class P1SwapGradients(NamedTuple):
@@ -2526,35 +2522,35 @@ def forward_p_1_swap(
     near_adjusted = near - other + margin
     near_adjusted_negative = near_adjusted < 0
     loss = near_adjusted.clamp(min=0).mean()
-    sign_off_between_masked = torch.where(between_mask[:, None], torch.sign(off_between), 0)
     sign_off_far_masked = torch.sign(off_far).masked_fill(between_mask[:, None], 0)
-    sign_off_between_masked_adjusted = sign_off_between_masked + sign_off_far_masked
     sign_off_near = torch.sign(off_near)
+    sign_off_near_minus_sign_off_far_masked = sign_off_near - sign_off_far_masked
+    sign_off_between_masked = torch.where(between_mask[:, None], torch.sign(off_between), 0)
     sign_off_between_masked_scaled = sign_off_between_masked + sign_off_near
     sign_off_between_masked_scaled *= torch.where(
         near_adjusted_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
     )[:, None]
-    sign_off_near_minus_sign_off_far_masked = sign_off_near - sign_off_far_masked
+    sign_off_between_masked_adjusted = sign_off_between_masked + sign_off_far_masked
     return loss, P1SwapResiduals(
         near_adjusted_negative,
-        sign_off_between_masked_adjusted,
-        sign_off_between_masked_scaled,
         sign_off_near_minus_sign_off_far_masked,
+        sign_off_between_masked_scaled,
+        sign_off_between_masked_adjusted,
     )
 
 
 def backward_p_1_swap(grad_loss: Tensor, residuals: P1SwapResiduals) -> P1SwapGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_negative[n,d] = grad_loss*where(near_adjusted[n] < 0, 0, 1)
-                             *(where(between[n] <= far[n], 0, 1)*sign(off_far[n,d])
-                               + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))/N
-        grad_positive[n,d] = -grad_loss*where(near_adjusted[n] < 0, 0, 1)
-                             *(sign(off_near[n,d])
-                               + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))/N
         grad_anchor[n,d]   = grad_loss*where(near_adjusted[n] < 0, 0, 1)
                              *(sign(off_near[n,d])
                                - where(between[n] <= far[n], 0, 1)*sign(off_far[n,d]))/N
+        grad_positive[n,d] = -grad_loss*where(near_adjusted[n] < 0, 0, 1)
+                             *(sign(off_near[n,d])
+                               + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))/N
+        grad_negative[n,d] = grad_loss*where(near_adjusted[n] < 0, 0, 1)
+                             *(where(between[n] <= far[n], 0, 1)*sign(off_far[n,d])
+                               + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))/N
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -2566,20 +2562,20 @@ def backward_p_1_swap(grad_loss: Tensor, residuals: P1SwapResiduals) -> P1SwapGr
     """
     (
         near_adjusted_negative,
-        sign_off_between_masked_adjusted,
-        sign_off_between_masked_scaled,
         sign_off_near_minus_sign_off_far_masked,
+        sign_off_between_masked_scaled,
+        sign_off_between_masked_adjusted,
     ) = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
-    N = sign_off_between_masked_adjusted.shape[0]
+    N = sign_off_near_minus_sign_off_far_masked.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
     grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_adjusted_negative, 0)
-    grad_negative = grad_loss_scaled_masked[:, None] * sign_off_between_masked_adjusted
-    grad_positive = grad_loss_scaled * sign_off_between_masked_scaled
     grad_anchor = grad_loss_scaled_masked[:, None] * sign_off_near_minus_sign_off_far_masked
+    grad_positive = grad_loss_scaled * sign_off_between_masked_scaled
+    grad_negative = grad_loss_scaled_masked[:, None] * sign_off_between_masked_adjusted
     return P1SwapGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -2595,23 +2591,18 @@ def double_backward_p_1_swap(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_sign_off_between_masked_adjusted,
-        grad_sign_off_between_masked_scaled, grad_sign_off_near_minus_sign_off_far_masked.
+        grad_grad_loss, grad_sign_off_near_minus_sign_off_far_masked,
+        grad_sign_off_between_masked_scaled, grad_sign_off_between_masked_adjusted.
     """
     (
         near_adjusted_negative,
-        sign_off_between_masked_adjusted,
-        sign_off_between_masked_scaled,
         sign_off_near_minus_sign_off_far_masked,
+        sign_off_between_masked_scaled,
+        sign_off_between_masked_adjusted,
     ) = residuals
-    N = sign_off_between_masked_adjusted.shape[0]
+    N = sign_off_near_minus_sign_off_far_masked.shape[0]
     grad_loss_scaled = grad_loss / N
     grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_adjusted_negative, 0)
-    grad_sign_off_near_minus_sign_off_far_masked = (
-        grad_loss_scaled_masked[:, None] * grad_grad_anchor
-    )
-    grad_sign_off_between_masked_scaled = grad_loss_scaled * grad_grad_positive
-    grad_sign_off_between_masked_adjusted = grad_loss_scaled_masked[:, None] * grad_grad_negative
     grad_grad_loss = (
         (grad_grad_positive * sign_off_between_masked_scaled).sum()
         + (
@@ -2621,11 +2612,16 @@ def double_backward_p_1_swap(
         .masked_fill(near_adjusted_negative, 0)
         .sum()
     ) / N
+    grad_sign_off_near_minus_sign_off_far_masked = (
+        grad_loss_scaled_masked[:, None] * grad_grad_anchor
+    )
+    grad_sign_off_between_masked_scaled = grad_loss_scaled * grad_grad_positive
+    grad_sign_off_between_masked_adjusted = grad_loss_scaled_masked[:, None] * grad_grad_negative
     return (
         grad_grad_loss,
-        grad_sign_off_between_masked_adjusted,
-        grad_sign_off_between_masked_scaled,
         grad_sign_off_near_minus_sign_off_far_masked,
+        grad_sign_off_between_masked_scaled,
+        grad_sign_off_between_masked_adjusted,
     )
 
 
@@ -2666,18 +2662,18 @@ class _P1SwapBackwardFunction(torch.autograd.Function):
         residuals = P1SwapResiduals(*saved)
         (
             grad_grad_loss,
-            grad_sign_off_between_masked_adjusted,
-            grad_sign_off_between_masked_scaled,
             grad_sign_off_near_minus_sign_off_far_masked,
+            grad_sign_off_between_masked_scaled,
+            grad_sign_off_between_masked_adjusted,
         ) = double_backward_p_1_swap(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
         return (
             grad_grad_loss,
             None,
-            grad_sign_off_between_masked_adjusted,
-            grad_sign_off_between_masked_scaled,
             grad_sign_off_near_minus_sign_off_far_masked,
+            grad_sign_off_between_masked_scaled,
+            grad_sign_off_between_masked_adjusted,
         )
 
 
@@ -2694,9 +2690,9 @@ class _P1SwapFunction(torch.autograd.Function):
         return (
             loss,
             residuals.near_adjusted_negative,
-            residuals.sign_off_between_masked_adjusted,
-            residuals.sign_off_between_masked_scaled,
             residuals.sign_off_near_minus_sign_off_far_masked,
+            residuals.sign_off_between_masked_scaled,
+            residuals.sign_off_between_masked_adjusted,
         )
 
     @staticmethod
@@ -2704,21 +2700,21 @@ class _P1SwapFunction(torch.autograd.Function):
         (
             _,
             near_adjusted_negative,
-            sign_off_between_masked_adjusted,
-            sign_off_between_masked_scaled,
             sign_off_near_minus_sign_off_far_masked,
+            sign_off_between_masked_scaled,
+            sign_off_between_masked_adjusted,
         ) = output
         ctx.save_for_backward(
             near_adjusted_negative,
-            sign_off_between_masked_adjusted,
-            sign_off_between_masked_scaled,
             sign_off_near_minus_sign_off_far_masked,
+            sign_off_between_masked_scaled,
+            sign_off_between_masked_adjusted,
         )
         ctx.mark_non_differentiable(
             near_adjusted_negative,
-            sign_off_between_masked_adjusted,
-            sign_off_between_masked_scaled,
             sign_off_near_minus_sign_off_far_masked,
+            sign_off_between_masked_scaled,
+            sign_off_between_masked_adjusted,
         )
         ctx.set_materialize_grads(False)
 
@@ -2751,9 +2747,9 @@ class P1SwapSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     near_adjusted_negative: Tensor
-    sign_off_between_masked_adjusted: Tensor
-    dloss_dpositive: Tensor
     sign_off_near_minus_sign_off_far_masked: Tensor
+    dloss_dpositive: Tensor
+    sign_off_between_masked_adjusted: Tensor
 
 
 class P1SwapSumGradients(NamedTuple):
@@ -2802,35 +2798,35 @@ def forward_p_1_swap_sum(
     near_adjusted = near - other + margin
     near_adjusted_negative = near_adjusted < 0
     loss = near_adjusted.clamp(min=0).sum()
-    sign_off_between_masked = torch.where(between_mask[:, None], torch.sign(off_between), 0)
     sign_off_far_masked = torch.sign(off_far).masked_fill(between_mask[:, None], 0)
-    sign_off_between_masked_adjusted = sign_off_between_masked + sign_off_far_masked
     sign_off_near = torch.sign(off_near)
+    sign_off_near_minus_sign_off_far_masked = sign_off_near - sign_off_far_masked
+    sign_off_between_masked = torch.where(between_mask[:, None], torch.sign(off_between), 0)
     dloss_dpositive = sign_off_between_masked + sign_off_near
     dloss_dpositive *= torch.where(
         near_adjusted_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
     )[:, None]
-    sign_off_near_minus_sign_off_far_masked = sign_off_near - sign_off_far_masked
+    sign_off_between_masked_adjusted = sign_off_between_masked + sign_off_far_masked
     return loss, P1SwapSumResiduals(
         near_adjusted_negative,
-        sign_off_between_masked_adjusted,
-        dloss_dpositive,
         sign_off_near_minus_sign_off_far_masked,
+        dloss_dpositive,
+        sign_off_between_masked_adjusted,
     )
 
 
 def backward_p_1_swap_sum(grad_loss: Tensor, residuals: P1SwapSumResiduals) -> P1SwapSumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_negative[n,d] = grad_loss*where(near_adjusted[n] < 0, 0, 1)
-                             *(where(between[n] <= far[n], 0, 1)*sign(off_far[n,d])
-                               + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))
-        grad_positive[n,d] = -grad_loss*where(near_adjusted[n] < 0, 0, 1)
-                             *(sign(off_near[n,d])
-                               + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))
         grad_anchor[n,d]   = grad_loss*where(near_adjusted[n] < 0, 0, 1)
                              *(sign(off_near[n,d])
                                - where(between[n] <= far[n], 0, 1)*sign(off_far[n,d]))
+        grad_positive[n,d] = -grad_loss*where(near_adjusted[n] < 0, 0, 1)
+                             *(sign(off_near[n,d])
+                               + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))
+        grad_negative[n,d] = grad_loss*where(near_adjusted[n] < 0, 0, 1)
+                             *(where(between[n] <= far[n], 0, 1)*sign(off_far[n,d])
+                               + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -2842,18 +2838,18 @@ def backward_p_1_swap_sum(grad_loss: Tensor, residuals: P1SwapSumResiduals) -> P
     """
     (
         near_adjusted_negative,
-        sign_off_between_masked_adjusted,
-        dloss_dpositive,
         sign_off_near_minus_sign_off_far_masked,
+        dloss_dpositive,
+        sign_off_between_masked_adjusted,
     ) = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_masked = grad_loss.masked_fill(near_adjusted_negative, 0)
-    grad_negative = grad_loss_masked[:, None] * sign_off_between_masked_adjusted
-    grad_positive = grad_loss * dloss_dpositive
     grad_anchor = grad_loss_masked[:, None] * sign_off_near_minus_sign_off_far_masked
+    grad_positive = grad_loss * dloss_dpositive
+    grad_negative = grad_loss_masked[:, None] * sign_off_between_masked_adjusted
     return P1SwapSumGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -2869,28 +2865,28 @@ def double_backward_p_1_swap_sum(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_sign_off_between_masked_adjusted, grad_dloss_dpositive,
-        grad_sign_off_near_minus_sign_off_far_masked.
+        grad_grad_loss, grad_sign_off_near_minus_sign_off_far_masked, grad_dloss_dpositive,
+        grad_sign_off_between_masked_adjusted.
     """
     (
         near_adjusted_negative,
-        sign_off_between_masked_adjusted,
-        dloss_dpositive,
         sign_off_near_minus_sign_off_far_masked,
+        dloss_dpositive,
+        sign_off_between_masked_adjusted,
     ) = residuals
     grad_loss_masked = grad_loss.masked_fill(near_adjusted_negative, 0)
-    grad_sign_off_near_minus_sign_off_far_masked = grad_loss_masked[:, None] * grad_grad_anchor
-    grad_dloss_dpositive = grad_loss * grad_grad_positive
-    grad_sign_off_between_masked_adjusted = grad_loss_masked[:, None] * grad_grad_negative
     grad_grad_loss = (dloss_dpositive * grad_grad_positive).sum() + (
         (grad_grad_anchor * sign_off_near_minus_sign_off_far_masked).sum(1)
         + (grad_grad_negative * sign_off_between_masked_adjusted).sum(1)
     ).masked_fill(near_adjusted_negative, 0).sum()
+    grad_sign_off_near_minus_sign_off_far_masked = grad_loss_masked[:, None] * grad_grad_anchor
+    grad_dloss_dpositive = grad_loss * grad_grad_positive
+    grad_sign_off_between_masked_adjusted = grad_loss_masked[:, None] * grad_grad_negative
     return (
         grad_grad_loss,
-        grad_sign_off_between_masked_adjusted,
-        grad_dloss_dpositive,
         grad_sign_off_near_minus_sign_off_far_masked,
+        grad_dloss_dpositive,
+        grad_sign_off_between_masked_adjusted,
     )
 
 
@@ -2931,18 +2927,18 @@ class _P1SwapSumBackwardFunction(torch.autograd.Function):
         residuals = P1SwapSumResiduals(*saved)
         (
             grad_grad_loss,
-            grad_sign_off_between_masked_adjusted,
-            grad_dloss_dpositive,
             grad_sign_off_near_minus_sign_off_far_masked,
+            grad_dloss_dpositive,
+            grad_sign_off_between_masked_adjusted,
         ) = double_backward_p_1_swap_sum(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
         return (
             grad_grad_loss,
             None,
-            grad_sign_off_between_masked_adjusted,
-            grad_dloss_dpositive,
             grad_sign_off_near_minus_sign_off_far_masked,
+            grad_dloss_dpositive,
+            grad_sign_off_between_masked_adjusted,
         )
 
 
@@ -2959,9 +2955,9 @@ class _P1SwapSumFunction(torch.autograd.Function):
         return (
             loss,
             residuals.near_adjusted_negative,
-            residuals.sign_off_between_masked_adjusted,
-            residuals.dloss_dpositive,
             residuals.sign_off_near_minus_sign_off_far_masked,
+            residuals.dloss_dpositive,
+            residuals.sign_off_between_masked_adjusted,
         )
 
     @staticmethod
@@ -2969,21 +2965,21 @@ class _P1SwapSumFunction(torch.autograd.Function):
         (
             _,
             near_adjusted_negative,
-            sign_off_between_masked_adjusted,
-            dloss_dpositive,
             sign_off_near_minus_sign_off_far_masked,
+            dloss_dpositive,
+            sign_off_between_masked_adjusted,
         ) = output
         ctx.save_for_backward(
             near_adjusted_negative,
-            sign_off_between_masked_adjusted,
-            dloss_dpositive,
             sign_off_near_minus_sign_off_far_masked,
+            dloss_dpositive,
+            sign_off_between_masked_adjusted,
         )
         ctx.mark_non_differentiable(
             near_adjusted_negative,
-            sign_off_between_masked_adjusted,
-            dloss_dpositive,
             sign_off_near_minus_sign_off_far_masked,
+            dloss_dpositive,
+            sign_off_between_masked_adjusted,
         )
         ctx.set_materialize_grads(False)
 
@@ -3018,9 +3014,9 @@ class P1SwapNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     near_adjusted_negative: Tensor
-    sign_off_between_masked_adjusted: Tensor
-    sign_off_between_masked_terms: Tensor
     sign_off_near_minus_sign_off_far_masked: Tensor
+    sign_off_between_masked_terms: Tensor
+    sign_off_between_masked_adjusted: Tensor
 
 
 class P1SwapNoneGradients(NamedTuple):
@@ -3069,18 +3065,18 @@ def forward_p_1_swap_none(
     near_adjusted = near - other + margin
     near_adjusted_negative = near_adjusted < 0
     loss = near_adjusted.clamp(min=0)
-    sign_off_between_masked = torch.where(between_mask[:, None], torch.sign(off_between), 0)
     sign_off_far_masked = torch.sign(off_far).masked_fill(between_mask[:, None], 0)
-    sign_off_between_masked_adjusted = sign_off_between_masked + sign_off_far_masked
     sign_off_near = torch.sign(off_near)
+    sign_off_near_minus_sign_off_far_masked = sign_off_near - sign_off_far_masked
+    sign_off_between_masked = torch.where(between_mask[:, None], torch.sign(off_between), 0)
     sign_off_between_masked_terms = -sign_off_between_masked
     sign_off_between_masked_terms -= sign_off_near
-    sign_off_near_minus_sign_off_far_masked = sign_off_near - sign_off_far_masked
+    sign_off_between_masked_adjusted = sign_off_between_masked + sign_off_far_masked
     return loss, P1SwapNoneResiduals(
         near_adjusted_negative,
-        sign_off_between_masked_adjusted,
-        sign_off_between_masked_terms,
         sign_off_near_minus_sign_off_far_masked,
+        sign_off_between_masked_terms,
+        sign_off_between_masked_adjusted,
     )
 
 
@@ -3090,15 +3086,15 @@ def backward_p_1_swap_none(
     """Compute the gradients. No argument is written to.
 
         grad_near[n]       = grad_loss[n]*where(near_adjusted[n] < 0, 0, 1)
-        grad_negative[n,d] = grad_near[n]
-                             *(where(between[n] <= far[n], 0, 1)*sign(off_far[n,d])
-                               + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))
-        grad_positive[n,d] = -grad_near[n]
-                             *(sign(off_near[n,d])
-                               + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))
         grad_anchor[n,d]   = grad_near[n]
                              *(sign(off_near[n,d])
                                - where(between[n] <= far[n], 0, 1)*sign(off_far[n,d]))
+        grad_positive[n,d] = -grad_near[n]
+                             *(sign(off_near[n,d])
+                               + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))
+        grad_negative[n,d] = grad_near[n]
+                             *(where(between[n] <= far[n], 0, 1)*sign(off_far[n,d])
+                               + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -3110,21 +3106,21 @@ def backward_p_1_swap_none(
     """
     (
         near_adjusted_negative,
-        sign_off_between_masked_adjusted,
-        sign_off_between_masked_terms,
         sign_off_near_minus_sign_off_far_masked,
+        sign_off_between_masked_terms,
+        sign_off_between_masked_adjusted,
     ) = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
-    N = sign_off_between_masked_adjusted.shape[0]
+    N = sign_off_near_minus_sign_off_far_masked.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
-    grad_negative = grad_near[:, None] * sign_off_between_masked_adjusted
-    grad_positive = grad_near[:, None] * sign_off_between_masked_terms
     grad_anchor = grad_near[:, None] * sign_off_near_minus_sign_off_far_masked
+    grad_positive = grad_near[:, None] * sign_off_between_masked_terms
+    grad_negative = grad_near[:, None] * sign_off_between_masked_adjusted
     return P1SwapNoneGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -3140,29 +3136,29 @@ def double_backward_p_1_swap_none(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_sign_off_between_masked_adjusted,
-        grad_sign_off_between_masked_terms, grad_sign_off_near_minus_sign_off_far_masked.
+        grad_grad_loss, grad_sign_off_near_minus_sign_off_far_masked,
+        grad_sign_off_between_masked_terms, grad_sign_off_between_masked_adjusted.
     """
     (
         near_adjusted_negative,
-        sign_off_between_masked_adjusted,
-        sign_off_between_masked_terms,
         sign_off_near_minus_sign_off_far_masked,
+        sign_off_between_masked_terms,
+        sign_off_between_masked_adjusted,
     ) = residuals
     grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
-    grad_sign_off_near_minus_sign_off_far_masked = grad_near[:, None] * grad_grad_anchor
-    grad_sign_off_between_masked_terms = grad_near[:, None] * grad_grad_positive
-    grad_sign_off_between_masked_adjusted = grad_near[:, None] * grad_grad_negative
     grad_grad_loss = (
         (grad_grad_anchor * sign_off_near_minus_sign_off_far_masked).sum(1)
         + (grad_grad_negative * sign_off_between_masked_adjusted).sum(1)
         + (grad_grad_positive * sign_off_between_masked_terms).sum(1)
     ).masked_fill(near_adjusted_negative, 0)
+    grad_sign_off_near_minus_sign_off_far_masked = grad_near[:, None] * grad_grad_anchor
+    grad_sign_off_between_masked_terms = grad_near[:, None] * grad_grad_positive
+    grad_sign_off_between_masked_adjusted = grad_near[:, None] * grad_grad_negative
     return (
         grad_grad_loss,
-        grad_sign_off_between_masked_adjusted,
-        grad_sign_off_between_masked_terms,
         grad_sign_off_near_minus_sign_off_far_masked,
+        grad_sign_off_between_masked_terms,
+        grad_sign_off_between_masked_adjusted,
     )
 
 
@@ -3203,18 +3199,18 @@ class _P1SwapNoneBackwardFunction(torch.autograd.Function):
         residuals = P1SwapNoneResiduals(*saved)
         (
             grad_grad_loss,
-            grad_sign_off_between_masked_adjusted,
-            grad_sign_off_between_masked_terms,
             grad_sign_off_near_minus_sign_off_far_masked,
+            grad_sign_off_between_masked_terms,
+            grad_sign_off_between_masked_adjusted,
         ) = double_backward_p_1_swap_none(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
         return (
             grad_grad_loss,
             None,
-            grad_sign_off_between_masked_adjusted,
-            grad_sign_off_between_masked_terms,
             grad_sign_off_near_minus_sign_off_far_masked,
+            grad_sign_off_between_masked_terms,
+            grad_sign_off_between_masked_adjusted,
         )
 
 
@@ -3231,9 +3227,9 @@ class _P1SwapNoneFunction(torch.autograd.Function):
         return (
             loss,
             residuals.near_adjusted_negative,
-            residuals.sign_off_between_masked_adjusted,
-            residuals.sign_off_between_masked_terms,
             residuals.sign_off_near_minus_sign_off_far_masked,
+            residuals.sign_off_between_masked_terms,
+            residuals.sign_off_between_masked_adjusted,
         )
 
     @staticmethod
@@ -3241,21 +3237,21 @@ class _P1SwapNoneFunction(torch.autograd.Function):
         (
             _,
             near_adjusted_negative,
-            sign_off_between_masked_adjusted,
-            sign_off_between_masked_terms,
             sign_off_near_minus_sign_off_far_masked,
+            sign_off_between_masked_terms,
+            sign_off_between_masked_adjusted,
         ) = output
         ctx.save_for_backward(
             near_adjusted_negative,
-            sign_off_between_masked_adjusted,
-            sign_off_between_masked_terms,
             sign_off_near_minus_sign_off_far_masked,
+            sign_off_between_masked_terms,
+            sign_off_between_masked_adjusted,
         )
         ctx.mark_non_differentiable(
             near_adjusted_negative,
-            sign_off_between_masked_adjusted,
-            sign_off_between_masked_terms,
             sign_off_near_minus_sign_off_far_masked,
+            sign_off_between_masked_terms,
+            sign_off_between_masked_adjusted,
         )
         ctx.set_materialize_grads(False)
 
@@ -3292,8 +3288,8 @@ class PInfResiduals(NamedTuple):
     near_argmax: Tensor
     far_argmax: Tensor
     near_adjusted_negative: Tensor
-    sign_off_far_at_far_argmax: Tensor
     neg_sign_off_near_at_near_argmax: Tensor
+    sign_off_far_at_far_argmax: Tensor
     D: int
 
 
@@ -3346,14 +3342,14 @@ def forward_p_inf(
     near_adjusted = near - far + margin
     near_adjusted_negative = near_adjusted < 0
     loss = near_adjusted.clamp(min=0).mean()
-    sign_off_far_at_far_argmax = torch.sign(off_far_at_far_argmax)
     neg_sign_off_near_at_near_argmax = -torch.sign(off_near_at_near_argmax)
+    sign_off_far_at_far_argmax = torch.sign(off_far_at_far_argmax)
     return loss, PInfResiduals(
         near_argmax,
         far_argmax,
         near_adjusted_negative,
-        sign_off_far_at_far_argmax,
         neg_sign_off_near_at_near_argmax,
+        sign_off_far_at_far_argmax,
         D,
     )
 
@@ -3361,11 +3357,11 @@ def forward_p_inf(
 def backward_p_inf(grad_loss: Tensor, residuals: PInfResiduals) -> PInfGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_negative[n,d] = grad_loss*delta(d, far_argmax[n])*where(near_adjusted[n] < 0, 0, 1)
-                             *sign(off_far_at_far_argmax[n])/N
         grad_positive[n,d] = -grad_loss*delta(d, near_argmax[n])
                              *where(near_adjusted[n] < 0, 0, 1)*sign(off_near_at_near_argmax[n])
                              /N
+        grad_negative[n,d] = grad_loss*delta(d, far_argmax[n])*where(near_adjusted[n] < 0, 0, 1)
+                             *sign(off_far_at_far_argmax[n])/N
         grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
 
     Args:
@@ -3380,8 +3376,8 @@ def backward_p_inf(grad_loss: Tensor, residuals: PInfResiduals) -> PInfGradients
         near_argmax,
         far_argmax,
         near_adjusted_negative,
-        sign_off_far_at_far_argmax,
         neg_sign_off_near_at_near_argmax,
+        sign_off_far_at_far_argmax,
         D,
     ) = residuals
     if not isinstance(grad_loss, Tensor):
@@ -3390,21 +3386,21 @@ def backward_p_inf(grad_loss: Tensor, residuals: PInfResiduals) -> PInfGradients
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_negative = grad_loss.new_zeros(N, D)
-    grad_negative = grad_negative.scatter_add(
-        1,
-        far_argmax[:, None],
-        (grad_loss_scaled * sign_off_far_at_far_argmax).masked_fill(near_adjusted_negative, 0)[
-            :, None
-        ],
-    )
-    grad_positive = grad_negative.new_zeros(N, D)
-    grad_positive.scatter_add_(
+    grad_positive = grad_loss.new_zeros(N, D)
+    grad_positive = grad_positive.scatter_add(
         1,
         near_argmax[:, None],
         (grad_loss_scaled * neg_sign_off_near_at_near_argmax).masked_fill(
             near_adjusted_negative, 0
         )[:, None],
+    )
+    grad_negative = grad_positive.new_zeros(N, D)
+    grad_negative.scatter_add_(
+        1,
+        far_argmax[:, None],
+        (grad_loss_scaled * sign_off_far_at_far_argmax).masked_fill(near_adjusted_negative, 0)[
+            :, None
+        ],
     )
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
@@ -3423,14 +3419,14 @@ def double_backward_p_inf(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_sign_off_far_at_far_argmax, grad_neg_sign_off_near_at_near_argmax.
+        grad_grad_loss, grad_neg_sign_off_near_at_near_argmax, grad_sign_off_far_at_far_argmax.
     """
     (
         near_argmax,
         far_argmax,
         near_adjusted_negative,
-        sign_off_far_at_far_argmax,
         neg_sign_off_near_at_near_argmax,
+        sign_off_far_at_far_argmax,
         *_,
     ) = residuals
     N = grad_grad_anchor.shape[0]
@@ -3438,16 +3434,9 @@ def double_backward_p_inf(
     grad_grad_positive_at_near_argmax_adjusted = grad_grad_positive.gather(
         1, near_argmax[:, None]
     ).squeeze(1) - grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(1)
-    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_adjusted_negative, 0)
-    grad_neg_sign_off_near_at_near_argmax = (
-        grad_grad_positive_at_near_argmax_adjusted * grad_loss_scaled_masked
-    )
     grad_grad_negative_at_far_argmax_adjusted = grad_grad_negative.gather(
         1, far_argmax[:, None]
     ).squeeze(1) - grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
-    grad_sign_off_far_at_far_argmax = (
-        grad_grad_negative_at_far_argmax_adjusted * grad_loss_scaled_masked
-    )
     grad_grad_loss = (
         (
             grad_grad_negative_at_far_argmax_adjusted
@@ -3458,7 +3447,14 @@ def double_backward_p_inf(
             * neg_sign_off_near_at_near_argmax.masked_fill(near_adjusted_negative, 0)
         ).sum()
     ) / N
-    return grad_grad_loss, grad_sign_off_far_at_far_argmax, grad_neg_sign_off_near_at_near_argmax
+    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_adjusted_negative, 0)
+    grad_neg_sign_off_near_at_near_argmax = (
+        grad_grad_positive_at_near_argmax_adjusted * grad_loss_scaled_masked
+    )
+    grad_sign_off_far_at_far_argmax = (
+        grad_grad_negative_at_far_argmax_adjusted * grad_loss_scaled_masked
+    )
+    return grad_grad_loss, grad_neg_sign_off_near_at_near_argmax, grad_sign_off_far_at_far_argmax
 
 
 def _value_p_inf(
@@ -3498,7 +3494,7 @@ class _PInfBackwardFunction(torch.autograd.Function):
         grad_grad_anchor, grad_grad_positive, grad_grad_negative = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = PInfResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_sign_off_far_at_far_argmax, grad_neg_sign_off_near_at_near_argmax = (
+        grad_grad_loss, grad_neg_sign_off_near_at_near_argmax, grad_sign_off_far_at_far_argmax = (
             double_backward_p_inf(
                 grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
             )
@@ -3508,8 +3504,8 @@ class _PInfBackwardFunction(torch.autograd.Function):
             None,
             None,
             None,
-            grad_sign_off_far_at_far_argmax,
             grad_neg_sign_off_near_at_near_argmax,
+            grad_sign_off_far_at_far_argmax,
             None,
         )
 
@@ -3529,8 +3525,8 @@ class _PInfFunction(torch.autograd.Function):
             residuals.near_argmax,
             residuals.far_argmax,
             residuals.near_adjusted_negative,
-            residuals.sign_off_far_at_far_argmax,
             residuals.neg_sign_off_near_at_near_argmax,
+            residuals.sign_off_far_at_far_argmax,
         )
 
     @staticmethod
@@ -3541,23 +3537,23 @@ class _PInfFunction(torch.autograd.Function):
             near_argmax,
             far_argmax,
             near_adjusted_negative,
-            sign_off_far_at_far_argmax,
             neg_sign_off_near_at_near_argmax,
+            sign_off_far_at_far_argmax,
         ) = output
         D = anchor.shape[1]
         ctx.save_for_backward(
             near_argmax,
             far_argmax,
             near_adjusted_negative,
-            sign_off_far_at_far_argmax,
             neg_sign_off_near_at_near_argmax,
+            sign_off_far_at_far_argmax,
         )
         ctx.mark_non_differentiable(
             near_argmax,
             far_argmax,
             near_adjusted_negative,
-            sign_off_far_at_far_argmax,
             neg_sign_off_near_at_near_argmax,
+            sign_off_far_at_far_argmax,
         )
         ctx.set_materialize_grads(False)
         ctx.numbers = (D,)
@@ -3593,8 +3589,8 @@ class PInfSumResiduals(NamedTuple):
     near_argmax: Tensor
     far_argmax: Tensor
     near_adjusted_negative: Tensor
-    sign_off_far_at_far_argmax: Tensor
     neg_sign_off_near_at_near_argmax: Tensor
+    sign_off_far_at_far_argmax: Tensor
     D: int
 
 
@@ -3647,14 +3643,14 @@ def forward_p_inf_sum(
     near_adjusted = near - far + margin
     near_adjusted_negative = near_adjusted < 0
     loss = near_adjusted.clamp(min=0).sum()
-    sign_off_far_at_far_argmax = torch.sign(off_far_at_far_argmax)
     neg_sign_off_near_at_near_argmax = -torch.sign(off_near_at_near_argmax)
+    sign_off_far_at_far_argmax = torch.sign(off_far_at_far_argmax)
     return loss, PInfSumResiduals(
         near_argmax,
         far_argmax,
         near_adjusted_negative,
-        sign_off_far_at_far_argmax,
         neg_sign_off_near_at_near_argmax,
+        sign_off_far_at_far_argmax,
         D,
     )
 
@@ -3662,10 +3658,10 @@ def forward_p_inf_sum(
 def backward_p_inf_sum(grad_loss: Tensor, residuals: PInfSumResiduals) -> PInfSumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_negative[n,d] = grad_loss*delta(d, far_argmax[n])*where(near_adjusted[n] < 0, 0, 1)
-                             *sign(off_far_at_far_argmax[n])
         grad_positive[n,d] = -grad_loss*delta(d, near_argmax[n])
                              *where(near_adjusted[n] < 0, 0, 1)*sign(off_near_at_near_argmax[n])
+        grad_negative[n,d] = grad_loss*delta(d, far_argmax[n])*where(near_adjusted[n] < 0, 0, 1)
+                             *sign(off_far_at_far_argmax[n])
         grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
 
     Args:
@@ -3680,8 +3676,8 @@ def backward_p_inf_sum(grad_loss: Tensor, residuals: PInfSumResiduals) -> PInfSu
         near_argmax,
         far_argmax,
         near_adjusted_negative,
-        sign_off_far_at_far_argmax,
         neg_sign_off_near_at_near_argmax,
+        sign_off_far_at_far_argmax,
         D,
     ) = residuals
     if not isinstance(grad_loss, Tensor):
@@ -3689,19 +3685,19 @@ def backward_p_inf_sum(grad_loss: Tensor, residuals: PInfSumResiduals) -> PInfSu
     (N,) = near_argmax.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_negative = grad_loss.new_zeros(N, D)
-    grad_negative = grad_negative.scatter_add(
-        1,
-        far_argmax[:, None],
-        (grad_loss * sign_off_far_at_far_argmax).masked_fill(near_adjusted_negative, 0)[:, None],
-    )
-    grad_positive = grad_negative.new_zeros(N, D)
-    grad_positive.scatter_add_(
+    grad_positive = grad_loss.new_zeros(N, D)
+    grad_positive = grad_positive.scatter_add(
         1,
         near_argmax[:, None],
         (grad_loss * neg_sign_off_near_at_near_argmax).masked_fill(near_adjusted_negative, 0)[
             :, None
         ],
+    )
+    grad_negative = grad_positive.new_zeros(N, D)
+    grad_negative.scatter_add_(
+        1,
+        far_argmax[:, None],
+        (grad_loss * sign_off_far_at_far_argmax).masked_fill(near_adjusted_negative, 0)[:, None],
     )
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
@@ -3720,27 +3716,22 @@ def double_backward_p_inf_sum(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_sign_off_far_at_far_argmax, grad_neg_sign_off_near_at_near_argmax.
+        grad_grad_loss, grad_neg_sign_off_near_at_near_argmax, grad_sign_off_far_at_far_argmax.
     """
     (
         near_argmax,
         far_argmax,
         near_adjusted_negative,
-        sign_off_far_at_far_argmax,
         neg_sign_off_near_at_near_argmax,
+        sign_off_far_at_far_argmax,
         *_,
     ) = residuals
     grad_grad_positive_at_near_argmax_adjusted = grad_grad_positive.gather(
         1, near_argmax[:, None]
     ).squeeze(1) - grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(1)
-    grad_loss_masked = grad_loss.masked_fill(near_adjusted_negative, 0)
-    grad_neg_sign_off_near_at_near_argmax = (
-        grad_grad_positive_at_near_argmax_adjusted * grad_loss_masked
-    )
     grad_grad_negative_at_far_argmax_adjusted = grad_grad_negative.gather(
         1, far_argmax[:, None]
     ).squeeze(1) - grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
-    grad_sign_off_far_at_far_argmax = grad_grad_negative_at_far_argmax_adjusted * grad_loss_masked
     grad_grad_loss = (
         grad_grad_negative_at_far_argmax_adjusted
         * sign_off_far_at_far_argmax.masked_fill(near_adjusted_negative, 0)
@@ -3748,7 +3739,12 @@ def double_backward_p_inf_sum(
         grad_grad_positive_at_near_argmax_adjusted
         * neg_sign_off_near_at_near_argmax.masked_fill(near_adjusted_negative, 0)
     ).sum()
-    return grad_grad_loss, grad_sign_off_far_at_far_argmax, grad_neg_sign_off_near_at_near_argmax
+    grad_loss_masked = grad_loss.masked_fill(near_adjusted_negative, 0)
+    grad_neg_sign_off_near_at_near_argmax = (
+        grad_grad_positive_at_near_argmax_adjusted * grad_loss_masked
+    )
+    grad_sign_off_far_at_far_argmax = grad_grad_negative_at_far_argmax_adjusted * grad_loss_masked
+    return grad_grad_loss, grad_neg_sign_off_near_at_near_argmax, grad_sign_off_far_at_far_argmax
 
 
 def _value_p_inf_sum(
@@ -3788,7 +3784,7 @@ class _PInfSumBackwardFunction(torch.autograd.Function):
         grad_grad_anchor, grad_grad_positive, grad_grad_negative = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = PInfSumResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_sign_off_far_at_far_argmax, grad_neg_sign_off_near_at_near_argmax = (
+        grad_grad_loss, grad_neg_sign_off_near_at_near_argmax, grad_sign_off_far_at_far_argmax = (
             double_backward_p_inf_sum(
                 grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
             )
@@ -3798,8 +3794,8 @@ class _PInfSumBackwardFunction(torch.autograd.Function):
             None,
             None,
             None,
-            grad_sign_off_far_at_far_argmax,
             grad_neg_sign_off_near_at_near_argmax,
+            grad_sign_off_far_at_far_argmax,
             None,
         )
 
@@ -3819,8 +3815,8 @@ class _PInfSumFunction(torch.autograd.Function):
             residuals.near_argmax,
             residuals.far_argmax,
             residuals.near_adjusted_negative,
-            residuals.sign_off_far_at_far_argmax,
             residuals.neg_sign_off_near_at_near_argmax,
+            residuals.sign_off_far_at_far_argmax,
         )
 
     @staticmethod
@@ -3831,23 +3827,23 @@ class _PInfSumFunction(torch.autograd.Function):
             near_argmax,
             far_argmax,
             near_adjusted_negative,
-            sign_off_far_at_far_argmax,
             neg_sign_off_near_at_near_argmax,
+            sign_off_far_at_far_argmax,
         ) = output
         D = anchor.shape[1]
         ctx.save_for_backward(
             near_argmax,
             far_argmax,
             near_adjusted_negative,
-            sign_off_far_at_far_argmax,
             neg_sign_off_near_at_near_argmax,
+            sign_off_far_at_far_argmax,
         )
         ctx.mark_non_differentiable(
             near_argmax,
             far_argmax,
             near_adjusted_negative,
-            sign_off_far_at_far_argmax,
             neg_sign_off_near_at_near_argmax,
+            sign_off_far_at_far_argmax,
         )
         ctx.set_materialize_grads(False)
         ctx.numbers = (D,)
@@ -3883,8 +3879,8 @@ class PInfNoneResiduals(NamedTuple):
     near_argmax: Tensor
     far_argmax: Tensor
     near_adjusted_negative: Tensor
-    sign_off_far_at_far_argmax: Tensor
     neg_sign_off_near_at_near_argmax: Tensor
+    sign_off_far_at_far_argmax: Tensor
     D: int
 
 
@@ -3937,14 +3933,14 @@ def forward_p_inf_none(
     near_adjusted = near - far + margin
     near_adjusted_negative = near_adjusted < 0
     loss = near_adjusted.clamp(min=0)
-    sign_off_far_at_far_argmax = torch.sign(off_far_at_far_argmax)
     neg_sign_off_near_at_near_argmax = -torch.sign(off_near_at_near_argmax)
+    sign_off_far_at_far_argmax = torch.sign(off_far_at_far_argmax)
     return loss, PInfNoneResiduals(
         near_argmax,
         far_argmax,
         near_adjusted_negative,
-        sign_off_far_at_far_argmax,
         neg_sign_off_near_at_near_argmax,
+        sign_off_far_at_far_argmax,
         D,
     )
 
@@ -3953,9 +3949,9 @@ def backward_p_inf_none(grad_loss: Tensor, residuals: PInfNoneResiduals) -> PInf
     """Compute the gradients. No argument is written to.
 
         grad_near[n]       = grad_loss[n]*where(near_adjusted[n] < 0, 0, 1)
-        grad_negative[n,d] = grad_near[n]*delta(d, far_argmax[n])*sign(off_far_at_far_argmax[n])
         grad_positive[n,d] = -grad_near[n]*delta(d, near_argmax[n])
                              *sign(off_near_at_near_argmax[n])
+        grad_negative[n,d] = grad_near[n]*delta(d, far_argmax[n])*sign(off_far_at_far_argmax[n])
         grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
 
     Args:
@@ -3970,8 +3966,8 @@ def backward_p_inf_none(grad_loss: Tensor, residuals: PInfNoneResiduals) -> PInf
         near_argmax,
         far_argmax,
         near_adjusted_negative,
-        sign_off_far_at_far_argmax,
         neg_sign_off_near_at_near_argmax,
+        sign_off_far_at_far_argmax,
         D,
     ) = residuals
     if not isinstance(grad_loss, Tensor):
@@ -3982,13 +3978,13 @@ def backward_p_inf_none(grad_loss: Tensor, residuals: PInfNoneResiduals) -> PInf
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
-    grad_negative = grad_near.new_zeros(N, D)
-    grad_negative.scatter_add_(
-        1, far_argmax[:, None], (grad_near * sign_off_far_at_far_argmax)[:, None]
-    )
     grad_positive = grad_near.new_zeros(N, D)
     grad_positive.scatter_add_(
         1, near_argmax[:, None], (grad_near * neg_sign_off_near_at_near_argmax)[:, None]
+    )
+    grad_negative = grad_near.new_zeros(N, D)
+    grad_negative.scatter_add_(
+        1, far_argmax[:, None], (grad_near * sign_off_far_at_far_argmax)[:, None]
     )
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
@@ -4007,31 +4003,31 @@ def double_backward_p_inf_none(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_sign_off_far_at_far_argmax, grad_neg_sign_off_near_at_near_argmax.
+        grad_grad_loss, grad_neg_sign_off_near_at_near_argmax, grad_sign_off_far_at_far_argmax.
     """
     (
         near_argmax,
         far_argmax,
         near_adjusted_negative,
-        sign_off_far_at_far_argmax,
         neg_sign_off_near_at_near_argmax,
+        sign_off_far_at_far_argmax,
         *_,
     ) = residuals
     grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
     grad_grad_positive_at_near_argmax_adjusted = grad_grad_positive.gather(
         1, near_argmax[:, None]
     ).squeeze(1) - grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(1)
-    grad_neg_sign_off_near_at_near_argmax = grad_grad_positive_at_near_argmax_adjusted * grad_near
     grad_grad_negative_at_far_argmax_adjusted = grad_grad_negative.gather(
         1, far_argmax[:, None]
     ).squeeze(1) - grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
-    grad_sign_off_far_at_far_argmax = grad_grad_negative_at_far_argmax_adjusted * grad_near
     grad_grad_loss = torch.addcmul(
         grad_grad_negative_at_far_argmax_adjusted * sign_off_far_at_far_argmax,
         grad_grad_positive_at_near_argmax_adjusted,
         neg_sign_off_near_at_near_argmax,
     ).masked_fill(near_adjusted_negative, 0)
-    return grad_grad_loss, grad_sign_off_far_at_far_argmax, grad_neg_sign_off_near_at_near_argmax
+    grad_neg_sign_off_near_at_near_argmax = grad_grad_positive_at_near_argmax_adjusted * grad_near
+    grad_sign_off_far_at_far_argmax = grad_grad_negative_at_far_argmax_adjusted * grad_near
+    return grad_grad_loss, grad_neg_sign_off_near_at_near_argmax, grad_sign_off_far_at_far_argmax
 
 
 def _value_p_inf_none(
@@ -4071,7 +4067,7 @@ class _PInfNoneBackwardFunction(torch.autograd.Function):
         grad_grad_anchor, grad_grad_positive, grad_grad_negative = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = PInfNoneResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_sign_off_far_at_far_argmax, grad_neg_sign_off_near_at_near_argmax = (
+        grad_grad_loss, grad_neg_sign_off_near_at_near_argmax, grad_sign_off_far_at_far_argmax = (
             double_backward_p_inf_none(
                 grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
             )
@@ -4081,8 +4077,8 @@ class _PInfNoneBackwardFunction(torch.autograd.Function):
             None,
             None,
             None,
-            grad_sign_off_far_at_far_argmax,
             grad_neg_sign_off_near_at_near_argmax,
+            grad_sign_off_far_at_far_argmax,
             None,
         )
 
@@ -4102,8 +4098,8 @@ class _PInfNoneFunction(torch.autograd.Function):
             residuals.near_argmax,
             residuals.far_argmax,
             residuals.near_adjusted_negative,
-            residuals.sign_off_far_at_far_argmax,
             residuals.neg_sign_off_near_at_near_argmax,
+            residuals.sign_off_far_at_far_argmax,
         )
 
     @staticmethod
@@ -4114,23 +4110,23 @@ class _PInfNoneFunction(torch.autograd.Function):
             near_argmax,
             far_argmax,
             near_adjusted_negative,
-            sign_off_far_at_far_argmax,
             neg_sign_off_near_at_near_argmax,
+            sign_off_far_at_far_argmax,
         ) = output
         D = anchor.shape[1]
         ctx.save_for_backward(
             near_argmax,
             far_argmax,
             near_adjusted_negative,
-            sign_off_far_at_far_argmax,
             neg_sign_off_near_at_near_argmax,
+            sign_off_far_at_far_argmax,
         )
         ctx.mark_non_differentiable(
             near_argmax,
             far_argmax,
             near_adjusted_negative,
-            sign_off_far_at_far_argmax,
             neg_sign_off_near_at_near_argmax,
+            sign_off_far_at_far_argmax,
         )
         ctx.set_materialize_grads(False)
         ctx.numbers = (D,)
@@ -4170,9 +4166,9 @@ class PInfSwapResiduals(NamedTuple):
     between_argmax: Tensor
     dloss_dnear: Tensor
     between_mask: Tensor
+    sign_off_near_at_near_argmax: Tensor
     sign_off_far_at_far_argmax: Tensor
     sign_off_between_at_between_argmax: Tensor
-    sign_off_near_at_near_argmax: Tensor
     D: int
 
 
@@ -4241,18 +4237,18 @@ def forward_p_inf_swap(
         torch.tensor(0, dtype=anchor.dtype, device=anchor.device),
         1 / (N or torch.nan),
     )
+    sign_off_near_at_near_argmax = torch.sign(off_near_at_near_argmax)
     sign_off_far_at_far_argmax = torch.sign(off_far_at_far_argmax)
     sign_off_between_at_between_argmax = torch.sign(off_between_at_between_argmax)
-    sign_off_near_at_near_argmax = torch.sign(off_near_at_near_argmax)
     return loss, PInfSwapResiduals(
         near_argmax,
         far_argmax,
         between_argmax,
         dloss_dnear,
         between_mask,
+        sign_off_near_at_near_argmax,
         sign_off_far_at_far_argmax,
         sign_off_between_at_between_argmax,
-        sign_off_near_at_near_argmax,
         D,
     )
 
@@ -4264,17 +4260,17 @@ def backward_p_inf_swap(grad_loss: Tensor, residuals: PInfSwapResiduals) -> PInf
         grad_other[n]      = -grad_near[n]
         grad_between[n]    = grad_other[n]*where(between[n] <= far[n], 1, 0)
         grad_far[n]        = grad_other[n]*where(between[n] <= far[n], 0, 1)
-        grad_negative[n,d] = -grad_between[n]*delta(d, between_argmax[n])
-                             *sign(off_between_at_between_argmax[n])
-                             - grad_far[n]*delta(d, far_argmax[n])
-                             *sign(off_far_at_far_argmax[n])
+        grad_anchor[n,d]   = grad_far[n]*delta(d, far_argmax[n])*sign(off_far_at_far_argmax[n])
+                             + grad_near[n]*delta(d, near_argmax[n])
+                             *sign(off_near_at_near_argmax[n])
         grad_positive[n,d] = grad_between[n]*delta(d, between_argmax[n])
                              *sign(off_between_at_between_argmax[n])
                              - grad_near[n]*delta(d, near_argmax[n])
                              *sign(off_near_at_near_argmax[n])
-        grad_anchor[n,d]   = grad_far[n]*delta(d, far_argmax[n])*sign(off_far_at_far_argmax[n])
-                             + grad_near[n]*delta(d, near_argmax[n])
-                             *sign(off_near_at_near_argmax[n])
+        grad_negative[n,d] = -grad_between[n]*delta(d, between_argmax[n])
+                             *sign(off_between_at_between_argmax[n])
+                             - grad_far[n]*delta(d, far_argmax[n])
+                             *sign(off_far_at_far_argmax[n])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -4290,9 +4286,9 @@ def backward_p_inf_swap(grad_loss: Tensor, residuals: PInfSwapResiduals) -> PInf
         between_argmax,
         dloss_dnear,
         between_mask,
+        sign_off_near_at_near_argmax,
         sign_off_far_at_far_argmax,
         sign_off_between_at_between_argmax,
-        sign_off_near_at_near_argmax,
         D,
     ) = residuals
     if not isinstance(grad_loss, Tensor):
@@ -4304,12 +4300,12 @@ def backward_p_inf_swap(grad_loss: Tensor, residuals: PInfSwapResiduals) -> PInf
     grad_other = -grad_near
     grad_between = torch.where(between_mask, grad_other, 0)
     grad_far = grad_other.masked_fill(between_mask, 0)
-    grad_negative = grad_near.new_zeros(N, D)
-    grad_negative.scatter_add_(
-        1, between_argmax[:, None], (-grad_between * sign_off_between_at_between_argmax)[:, None]
+    grad_anchor = grad_near.new_zeros(N, D)
+    grad_anchor.scatter_add_(
+        1, far_argmax[:, None], (grad_far * sign_off_far_at_far_argmax)[:, None]
     )
-    grad_negative.scatter_add_(
-        1, far_argmax[:, None], (-grad_far * sign_off_far_at_far_argmax)[:, None]
+    grad_anchor.scatter_add_(
+        1, near_argmax[:, None], (grad_near * sign_off_near_at_near_argmax)[:, None]
     )
     grad_positive = grad_near.new_zeros(N, D)
     grad_positive.scatter_add_(
@@ -4318,12 +4314,12 @@ def backward_p_inf_swap(grad_loss: Tensor, residuals: PInfSwapResiduals) -> PInf
     grad_positive.scatter_add_(
         1, near_argmax[:, None], (-grad_near * sign_off_near_at_near_argmax)[:, None]
     )
-    grad_anchor = grad_near.new_zeros(N, D)
-    grad_anchor.scatter_add_(
-        1, far_argmax[:, None], (grad_far * sign_off_far_at_far_argmax)[:, None]
+    grad_negative = grad_near.new_zeros(N, D)
+    grad_negative.scatter_add_(
+        1, between_argmax[:, None], (-grad_between * sign_off_between_at_between_argmax)[:, None]
     )
-    grad_anchor.scatter_add_(
-        1, near_argmax[:, None], (grad_near * sign_off_near_at_near_argmax)[:, None]
+    grad_negative.scatter_add_(
+        1, far_argmax[:, None], (-grad_far * sign_off_far_at_far_argmax)[:, None]
     )
     return PInfSwapGradients(grad_anchor, grad_positive, grad_negative)
 
@@ -4340,8 +4336,8 @@ def double_backward_p_inf_swap(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_dloss_dnear, grad_sign_off_far_at_far_argmax,
-        grad_sign_off_between_at_between_argmax, grad_sign_off_near_at_near_argmax.
+        grad_grad_loss, grad_dloss_dnear, grad_sign_off_near_at_near_argmax,
+        grad_sign_off_far_at_far_argmax, grad_sign_off_between_at_between_argmax.
     """
     (
         near_argmax,
@@ -4349,9 +4345,9 @@ def double_backward_p_inf_swap(
         between_argmax,
         dloss_dnear,
         between_mask,
+        sign_off_near_at_near_argmax,
         sign_off_far_at_far_argmax,
         sign_off_between_at_between_argmax,
-        sign_off_near_at_near_argmax,
         *_,
     ) = residuals
     grad_near = grad_loss * dloss_dnear
@@ -4361,24 +4357,15 @@ def double_backward_p_inf_swap(
     grad_grad_positive_at_near_argmax = grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(
         1
     )
-    grad_grad_anchor_at_near_argmax = grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(1)
-    grad_sign_off_near_at_near_argmax = (
-        grad_grad_anchor_at_near_argmax - grad_grad_positive_at_near_argmax
-    ) * grad_near
     grad_grad_positive_at_between_argmax = grad_grad_positive.gather(
         1, between_argmax[:, None]
     ).squeeze(1)
+    grad_grad_negative_at_far_argmax = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1)
     grad_grad_negative_at_between_argmax = grad_grad_negative.gather(
         1, between_argmax[:, None]
     ).squeeze(1)
-    grad_sign_off_between_at_between_argmax = (
-        grad_grad_positive_at_between_argmax - grad_grad_negative_at_between_argmax
-    ) * grad_between
-    grad_grad_negative_at_far_argmax = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1)
+    grad_grad_anchor_at_near_argmax = grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(1)
     grad_grad_anchor_at_far_argmax = grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
-    grad_sign_off_far_at_far_argmax = (
-        grad_grad_anchor_at_far_argmax - grad_grad_negative_at_far_argmax
-    ) * grad_far
     grad_grad_anchor_terms = torch.addcmul(
         torch.addcmul(
             torch.addcmul(
@@ -4404,14 +4391,23 @@ def double_backward_p_inf_swap(
         sign_off_near_at_near_argmax,
         value=-1,
     )
-    grad_dloss_dnear = grad_loss * grad_grad_anchor_terms
     grad_grad_loss = (dloss_dnear * grad_grad_anchor_terms).sum()
+    grad_dloss_dnear = grad_loss * grad_grad_anchor_terms
+    grad_sign_off_near_at_near_argmax = (
+        grad_grad_anchor_at_near_argmax - grad_grad_positive_at_near_argmax
+    ) * grad_near
+    grad_sign_off_far_at_far_argmax = (
+        grad_grad_anchor_at_far_argmax - grad_grad_negative_at_far_argmax
+    ) * grad_far
+    grad_sign_off_between_at_between_argmax = (
+        grad_grad_positive_at_between_argmax - grad_grad_negative_at_between_argmax
+    ) * grad_between
     return (
         grad_grad_loss,
         grad_dloss_dnear,
+        grad_sign_off_near_at_near_argmax,
         grad_sign_off_far_at_far_argmax,
         grad_sign_off_between_at_between_argmax,
-        grad_sign_off_near_at_near_argmax,
     )
 
 
@@ -4460,9 +4456,9 @@ class _PInfSwapBackwardFunction(torch.autograd.Function):
         (
             grad_grad_loss,
             grad_dloss_dnear,
+            grad_sign_off_near_at_near_argmax,
             grad_sign_off_far_at_far_argmax,
             grad_sign_off_between_at_between_argmax,
-            grad_sign_off_near_at_near_argmax,
         ) = double_backward_p_inf_swap(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
@@ -4473,9 +4469,9 @@ class _PInfSwapBackwardFunction(torch.autograd.Function):
             None,
             grad_dloss_dnear,
             None,
+            grad_sign_off_near_at_near_argmax,
             grad_sign_off_far_at_far_argmax,
             grad_sign_off_between_at_between_argmax,
-            grad_sign_off_near_at_near_argmax,
             None,
         )
 
@@ -4497,9 +4493,9 @@ class _PInfSwapFunction(torch.autograd.Function):
             residuals.between_argmax,
             residuals.dloss_dnear,
             residuals.between_mask,
+            residuals.sign_off_near_at_near_argmax,
             residuals.sign_off_far_at_far_argmax,
             residuals.sign_off_between_at_between_argmax,
-            residuals.sign_off_near_at_near_argmax,
         )
 
     @staticmethod
@@ -4512,9 +4508,9 @@ class _PInfSwapFunction(torch.autograd.Function):
             between_argmax,
             dloss_dnear,
             between_mask,
+            sign_off_near_at_near_argmax,
             sign_off_far_at_far_argmax,
             sign_off_between_at_between_argmax,
-            sign_off_near_at_near_argmax,
         ) = output
         D = anchor.shape[1]
         ctx.save_for_backward(
@@ -4523,9 +4519,9 @@ class _PInfSwapFunction(torch.autograd.Function):
             between_argmax,
             dloss_dnear,
             between_mask,
+            sign_off_near_at_near_argmax,
             sign_off_far_at_far_argmax,
             sign_off_between_at_between_argmax,
-            sign_off_near_at_near_argmax,
         )
         ctx.mark_non_differentiable(
             near_argmax,
@@ -4533,9 +4529,9 @@ class _PInfSwapFunction(torch.autograd.Function):
             between_argmax,
             dloss_dnear,
             between_mask,
+            sign_off_near_at_near_argmax,
             sign_off_far_at_far_argmax,
             sign_off_between_at_between_argmax,
-            sign_off_near_at_near_argmax,
         )
         ctx.set_materialize_grads(False)
         ctx.numbers = (D,)
@@ -4575,9 +4571,9 @@ class PInfSwapSumResiduals(NamedTuple):
     between_argmax: Tensor
     near_adjusted_negative: Tensor
     between_mask: Tensor
+    sign_off_near_at_near_argmax: Tensor
     sign_off_far_at_far_argmax: Tensor
     sign_off_between_at_between_argmax: Tensor
-    sign_off_near_at_near_argmax: Tensor
     D: int
 
 
@@ -4641,18 +4637,18 @@ def forward_p_inf_swap_sum(
     near_adjusted = near - other + margin
     near_adjusted_negative = near_adjusted < 0
     loss = near_adjusted.clamp(min=0).sum()
+    sign_off_near_at_near_argmax = torch.sign(off_near_at_near_argmax)
     sign_off_far_at_far_argmax = torch.sign(off_far_at_far_argmax)
     sign_off_between_at_between_argmax = torch.sign(off_between_at_between_argmax)
-    sign_off_near_at_near_argmax = torch.sign(off_near_at_near_argmax)
     return loss, PInfSwapSumResiduals(
         near_argmax,
         far_argmax,
         between_argmax,
         near_adjusted_negative,
         between_mask,
+        sign_off_near_at_near_argmax,
         sign_off_far_at_far_argmax,
         sign_off_between_at_between_argmax,
-        sign_off_near_at_near_argmax,
         D,
     )
 
@@ -4666,17 +4662,17 @@ def backward_p_inf_swap_sum(
         grad_other[n]      = -grad_near[n]
         grad_between[n]    = grad_other[n]*where(between[n] <= far[n], 1, 0)
         grad_far[n]        = grad_other[n]*where(between[n] <= far[n], 0, 1)
-        grad_negative[n,d] = -grad_between[n]*delta(d, between_argmax[n])
-                             *sign(off_between_at_between_argmax[n])
-                             - grad_far[n]*delta(d, far_argmax[n])
-                             *sign(off_far_at_far_argmax[n])
+        grad_anchor[n,d]   = grad_far[n]*delta(d, far_argmax[n])*sign(off_far_at_far_argmax[n])
+                             + grad_near[n]*delta(d, near_argmax[n])
+                             *sign(off_near_at_near_argmax[n])
         grad_positive[n,d] = grad_between[n]*delta(d, between_argmax[n])
                              *sign(off_between_at_between_argmax[n])
                              - grad_near[n]*delta(d, near_argmax[n])
                              *sign(off_near_at_near_argmax[n])
-        grad_anchor[n,d]   = grad_far[n]*delta(d, far_argmax[n])*sign(off_far_at_far_argmax[n])
-                             + grad_near[n]*delta(d, near_argmax[n])
-                             *sign(off_near_at_near_argmax[n])
+        grad_negative[n,d] = -grad_between[n]*delta(d, between_argmax[n])
+                             *sign(off_between_at_between_argmax[n])
+                             - grad_far[n]*delta(d, far_argmax[n])
+                             *sign(off_far_at_far_argmax[n])
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -4692,9 +4688,9 @@ def backward_p_inf_swap_sum(
         between_argmax,
         near_adjusted_negative,
         between_mask,
+        sign_off_near_at_near_argmax,
         sign_off_far_at_far_argmax,
         sign_off_between_at_between_argmax,
-        sign_off_near_at_near_argmax,
         D,
     ) = residuals
     if not isinstance(grad_loss, Tensor):
@@ -4706,12 +4702,12 @@ def backward_p_inf_swap_sum(
     grad_other = -grad_near
     grad_between = torch.where(between_mask, grad_other, 0)
     grad_far = grad_other.masked_fill(between_mask, 0)
-    grad_negative = grad_near.new_zeros(N, D)
-    grad_negative.scatter_add_(
-        1, between_argmax[:, None], (-grad_between * sign_off_between_at_between_argmax)[:, None]
+    grad_anchor = grad_near.new_zeros(N, D)
+    grad_anchor.scatter_add_(
+        1, far_argmax[:, None], (grad_far * sign_off_far_at_far_argmax)[:, None]
     )
-    grad_negative.scatter_add_(
-        1, far_argmax[:, None], (-grad_far * sign_off_far_at_far_argmax)[:, None]
+    grad_anchor.scatter_add_(
+        1, near_argmax[:, None], (grad_near * sign_off_near_at_near_argmax)[:, None]
     )
     grad_positive = grad_near.new_zeros(N, D)
     grad_positive.scatter_add_(
@@ -4720,12 +4716,12 @@ def backward_p_inf_swap_sum(
     grad_positive.scatter_add_(
         1, near_argmax[:, None], (-grad_near * sign_off_near_at_near_argmax)[:, None]
     )
-    grad_anchor = grad_near.new_zeros(N, D)
-    grad_anchor.scatter_add_(
-        1, far_argmax[:, None], (grad_far * sign_off_far_at_far_argmax)[:, None]
+    grad_negative = grad_near.new_zeros(N, D)
+    grad_negative.scatter_add_(
+        1, between_argmax[:, None], (-grad_between * sign_off_between_at_between_argmax)[:, None]
     )
-    grad_anchor.scatter_add_(
-        1, near_argmax[:, None], (grad_near * sign_off_near_at_near_argmax)[:, None]
+    grad_negative.scatter_add_(
+        1, far_argmax[:, None], (-grad_far * sign_off_far_at_far_argmax)[:, None]
     )
     return PInfSwapSumGradients(grad_anchor, grad_positive, grad_negative)
 
@@ -4742,8 +4738,8 @@ def double_backward_p_inf_swap_sum(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_sign_off_far_at_far_argmax,
-        grad_sign_off_between_at_between_argmax, grad_sign_off_near_at_near_argmax.
+        grad_grad_loss, grad_sign_off_near_at_near_argmax, grad_sign_off_far_at_far_argmax,
+        grad_sign_off_between_at_between_argmax.
     """
     (
         near_argmax,
@@ -4751,9 +4747,9 @@ def double_backward_p_inf_swap_sum(
         between_argmax,
         near_adjusted_negative,
         between_mask,
+        sign_off_near_at_near_argmax,
         sign_off_far_at_far_argmax,
         sign_off_between_at_between_argmax,
-        sign_off_near_at_near_argmax,
         *_,
     ) = residuals
     grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
@@ -4763,24 +4759,15 @@ def double_backward_p_inf_swap_sum(
     grad_grad_positive_at_near_argmax = grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(
         1
     )
-    grad_grad_anchor_at_near_argmax = grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(1)
-    grad_sign_off_near_at_near_argmax = (
-        grad_grad_anchor_at_near_argmax - grad_grad_positive_at_near_argmax
-    ) * grad_near
     grad_grad_positive_at_between_argmax = grad_grad_positive.gather(
         1, between_argmax[:, None]
     ).squeeze(1)
+    grad_grad_negative_at_far_argmax = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1)
     grad_grad_negative_at_between_argmax = grad_grad_negative.gather(
         1, between_argmax[:, None]
     ).squeeze(1)
-    grad_sign_off_between_at_between_argmax = (
-        grad_grad_positive_at_between_argmax - grad_grad_negative_at_between_argmax
-    ) * grad_between
-    grad_grad_negative_at_far_argmax = grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1)
+    grad_grad_anchor_at_near_argmax = grad_grad_anchor.gather(1, near_argmax[:, None]).squeeze(1)
     grad_grad_anchor_at_far_argmax = grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
-    grad_sign_off_far_at_far_argmax = (
-        grad_grad_anchor_at_far_argmax - grad_grad_negative_at_far_argmax
-    ) * grad_far
     grad_grad_loss = (
         torch.addcmul(
             torch.addcmul(
@@ -4810,11 +4797,20 @@ def double_backward_p_inf_swap_sum(
         .masked_fill(near_adjusted_negative, 0)
         .sum()
     )
+    grad_sign_off_near_at_near_argmax = (
+        grad_grad_anchor_at_near_argmax - grad_grad_positive_at_near_argmax
+    ) * grad_near
+    grad_sign_off_far_at_far_argmax = (
+        grad_grad_anchor_at_far_argmax - grad_grad_negative_at_far_argmax
+    ) * grad_far
+    grad_sign_off_between_at_between_argmax = (
+        grad_grad_positive_at_between_argmax - grad_grad_negative_at_between_argmax
+    ) * grad_between
     return (
         grad_grad_loss,
+        grad_sign_off_near_at_near_argmax,
         grad_sign_off_far_at_far_argmax,
         grad_sign_off_between_at_between_argmax,
-        grad_sign_off_near_at_near_argmax,
     )
 
 
@@ -4862,9 +4858,9 @@ class _PInfSwapSumBackwardFunction(torch.autograd.Function):
         residuals = PInfSwapSumResiduals(*saved, *ctx.numbers)
         (
             grad_grad_loss,
+            grad_sign_off_near_at_near_argmax,
             grad_sign_off_far_at_far_argmax,
             grad_sign_off_between_at_between_argmax,
-            grad_sign_off_near_at_near_argmax,
         ) = double_backward_p_inf_swap_sum(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
@@ -4875,9 +4871,9 @@ class _PInfSwapSumBackwardFunction(torch.autograd.Function):
             None,
             None,
             None,
+            grad_sign_off_near_at_near_argmax,
             grad_sign_off_far_at_far_argmax,
             grad_sign_off_between_at_between_argmax,
-            grad_sign_off_near_at_near_argmax,
             None,
         )
 
@@ -4899,9 +4895,9 @@ class _PInfSwapSumFunction(torch.autograd.Function):
             residuals.between_argmax,
             residuals.near_adjusted_negative,
             residuals.between_mask,
+            residuals.sign_off_near_at_near_argmax,
             residuals.sign_off_far_at_far_argmax,
             residuals.sign_off_between_at_between_argmax,
-            residuals.sign_off_near_at_near_argmax,
         )
 
     @staticmethod
@@ -4914,9 +4910,9 @@ class _PInfSwapSumFunction(torch.autograd.Function):
             between_argmax,
             near_adjusted_negative,
             between_mask,
+            sign_off_near_at_near_argmax,
             sign_off_far_at_far_argmax,
             sign_off_between_at_between_argmax,
-            sign_off_near_at_near_argmax,
         ) = output
         D = anchor.shape[1]
         ctx.save_for_backward(
@@ -4925,9 +4921,9 @@ class _PInfSwapSumFunction(torch.autograd.Function):
             between_argmax,
             near_adjusted_negative,
             between_mask,
+            sign_off_near_at_near_argmax,
             sign_off_far_at_far_argmax,
             sign_off_between_at_between_argmax,
-            sign_off_near_at_near_argmax,
         )
         ctx.mark_non_differentiable(
             near_argmax,
@@ -4935,9 +4931,9 @@ class _PInfSwapSumFunction(torch.autograd.Function):
             between_argmax,
             near_adjusted_negative,
             between_mask,
+            sign_off_near_at_near_argmax,
             sign_off_far_at_far_argmax,
             sign_off_between_at_between_argmax,
-            sign_off_near_at_near_argmax,
         )
         ctx.set_materialize_grads(False)
         ctx.numbers = (D,)
@@ -4977,9 +4973,9 @@ class PInfSwapNoneResiduals(NamedTuple):
     between_argmax: Tensor
     near_adjusted_negative: Tensor
     between_mask: Tensor
-    sign_off_between_at_between_argmax_masked: Tensor
-    sign_off_far_at_far_argmax: Tensor
     sign_off_near_at_near_argmax: Tensor
+    sign_off_far_at_far_argmax: Tensor
+    sign_off_between_at_between_argmax_masked: Tensor
     D: int
 
 
@@ -5042,20 +5038,20 @@ def forward_p_inf_swap_none(
     near_adjusted = near - other + margin
     near_adjusted_negative = near_adjusted < 0
     loss = near_adjusted.clamp(min=0)
+    sign_off_near_at_near_argmax = torch.sign(off_near_at_near_argmax)
+    sign_off_far_at_far_argmax = torch.sign(off_far_at_far_argmax)
     sign_off_between_at_between_argmax_masked = torch.where(
         between_mask, torch.sign(off_between_at_between_argmax), 0
     )
-    sign_off_far_at_far_argmax = torch.sign(off_far_at_far_argmax)
-    sign_off_near_at_near_argmax = torch.sign(off_near_at_near_argmax)
     return loss, PInfSwapNoneResiduals(
         near_argmax,
         far_argmax,
         between_argmax,
         near_adjusted_negative,
         between_mask,
-        sign_off_between_at_between_argmax_masked,
-        sign_off_far_at_far_argmax,
         sign_off_near_at_near_argmax,
+        sign_off_far_at_far_argmax,
+        sign_off_between_at_between_argmax_masked,
         D,
     )
 
@@ -5066,18 +5062,18 @@ def backward_p_inf_swap_none(
     """Compute the gradients. No argument is written to.
 
         grad_near[n]       = grad_loss[n]*where(near_adjusted[n] < 0, 0, 1)
-        grad_negative[n,d] = grad_near[n]
-                             *(delta(d, between_argmax[n])*where(between[n] <= far[n], 1, 0)
-                               *sign(off_between_at_between_argmax[n])
-                               + delta(d, far_argmax[n])*where(between[n] <= far[n], 0, 1)
+        grad_anchor[n,d]   = grad_near[n]
+                             *(delta(d, near_argmax[n])*sign(off_near_at_near_argmax[n])
+                               - delta(d, far_argmax[n])*where(between[n] <= far[n], 0, 1)
                                *sign(off_far_at_far_argmax[n]))
         grad_positive[n,d] = -grad_near[n]
                              *(delta(d, near_argmax[n])*sign(off_near_at_near_argmax[n])
                                + delta(d, between_argmax[n])*where(between[n] <= far[n], 1, 0)
                                *sign(off_between_at_between_argmax[n]))
-        grad_anchor[n,d]   = grad_near[n]
-                             *(delta(d, near_argmax[n])*sign(off_near_at_near_argmax[n])
-                               - delta(d, far_argmax[n])*where(between[n] <= far[n], 0, 1)
+        grad_negative[n,d] = grad_near[n]
+                             *(delta(d, between_argmax[n])*where(between[n] <= far[n], 1, 0)
+                               *sign(off_between_at_between_argmax[n])
+                               + delta(d, far_argmax[n])*where(between[n] <= far[n], 0, 1)
                                *sign(off_far_at_far_argmax[n]))
 
     Args:
@@ -5094,9 +5090,9 @@ def backward_p_inf_swap_none(
         between_argmax,
         near_adjusted_negative,
         between_mask,
-        sign_off_between_at_between_argmax_masked,
-        sign_off_far_at_far_argmax,
         sign_off_near_at_near_argmax,
+        sign_off_far_at_far_argmax,
+        sign_off_between_at_between_argmax_masked,
         D,
     ) = residuals
     if not isinstance(grad_loss, Tensor):
@@ -5107,6 +5103,18 @@ def backward_p_inf_swap_none(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
+    grad_anchor = sign_off_near_at_near_argmax.new_zeros(N, D)
+    grad_anchor.scatter_add_(1, near_argmax[:, None], sign_off_near_at_near_argmax[:, None])
+    grad_anchor = grad_anchor.scatter_add(
+        1, far_argmax[:, None], (-sign_off_far_at_far_argmax).masked_fill(between_mask, 0)[:, None]
+    )
+    grad_anchor = grad_anchor * grad_near[:, None]
+    grad_positive = sign_off_between_at_between_argmax_masked.new_zeros(N, D)
+    grad_positive.scatter_add_(
+        1, between_argmax[:, None], sign_off_between_at_between_argmax_masked[:, None]
+    )
+    grad_positive.scatter_add_(1, near_argmax[:, None], sign_off_near_at_near_argmax[:, None])
+    grad_positive = grad_positive * (-grad_near)[:, None]
     grad_negative = sign_off_between_at_between_argmax_masked.new_zeros(N, D)
     grad_negative.scatter_add_(
         1, between_argmax[:, None], sign_off_between_at_between_argmax_masked[:, None]
@@ -5115,18 +5123,6 @@ def backward_p_inf_swap_none(
         1, far_argmax[:, None], sign_off_far_at_far_argmax.masked_fill(between_mask, 0)[:, None]
     )
     grad_negative = grad_negative * grad_near[:, None]
-    grad_positive = sign_off_between_at_between_argmax_masked.new_zeros(N, D)
-    grad_positive.scatter_add_(
-        1, between_argmax[:, None], sign_off_between_at_between_argmax_masked[:, None]
-    )
-    grad_positive.scatter_add_(1, near_argmax[:, None], sign_off_near_at_near_argmax[:, None])
-    grad_positive = grad_positive * (-grad_near)[:, None]
-    grad_anchor = sign_off_between_at_between_argmax_masked.new_zeros(N, D)
-    grad_anchor.scatter_add_(1, near_argmax[:, None], sign_off_near_at_near_argmax[:, None])
-    grad_anchor.scatter_add_(
-        1, far_argmax[:, None], (-sign_off_far_at_far_argmax).masked_fill(between_mask, 0)[:, None]
-    )
-    grad_anchor = grad_anchor * grad_near[:, None]
     return PInfSwapNoneGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -5142,8 +5138,8 @@ def double_backward_p_inf_swap_none(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_sign_off_between_at_between_argmax_masked,
-        grad_sign_off_far_at_far_argmax, grad_sign_off_near_at_near_argmax.
+        grad_grad_loss, grad_sign_off_near_at_near_argmax, grad_sign_off_far_at_far_argmax,
+        grad_sign_off_between_at_between_argmax_masked.
     """
     (
         near_argmax,
@@ -5151,27 +5147,22 @@ def double_backward_p_inf_swap_none(
         between_argmax,
         near_adjusted_negative,
         between_mask,
-        sign_off_between_at_between_argmax_masked,
-        sign_off_far_at_far_argmax,
         sign_off_near_at_near_argmax,
+        sign_off_far_at_far_argmax,
+        sign_off_between_at_between_argmax_masked,
         *_,
     ) = residuals
     grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
     sign_off_far_at_far_argmax_masked = sign_off_far_at_far_argmax.masked_fill(between_mask, 0)
-    grad_grad_anchor_at_near_argmax_adjusted = grad_grad_anchor.gather(
-        1, near_argmax[:, None]
-    ).squeeze(1) - grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1)
-    grad_sign_off_near_at_near_argmax = grad_grad_anchor_at_near_argmax_adjusted * grad_near
-    grad_grad_negative_at_far_argmax_adjusted = grad_grad_negative.gather(
-        1, far_argmax[:, None]
-    ).squeeze(1) - grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
-    grad_sign_off_far_at_far_argmax = (
-        grad_grad_negative_at_far_argmax_adjusted * grad_near
-    ).masked_fill(between_mask, 0)
     grad_grad_negative_terms = grad_grad_negative.gather(1, between_argmax[:, None]).squeeze(
         1
     ) - grad_grad_positive.gather(1, between_argmax[:, None]).squeeze(1)
-    grad_sign_off_between_at_between_argmax_masked = grad_grad_negative_terms * grad_near
+    grad_grad_anchor_at_near_argmax_adjusted = grad_grad_anchor.gather(
+        1, near_argmax[:, None]
+    ).squeeze(1) - grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1)
+    grad_grad_negative_at_far_argmax_adjusted = grad_grad_negative.gather(
+        1, far_argmax[:, None]
+    ).squeeze(1) - grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
     grad_grad_loss = torch.addcmul(
         torch.addcmul(
             grad_grad_anchor_at_near_argmax_adjusted * sign_off_near_at_near_argmax,
@@ -5181,11 +5172,16 @@ def double_backward_p_inf_swap_none(
         grad_grad_negative_terms,
         sign_off_between_at_between_argmax_masked,
     ).masked_fill(near_adjusted_negative, 0)
+    grad_sign_off_near_at_near_argmax = grad_grad_anchor_at_near_argmax_adjusted * grad_near
+    grad_sign_off_far_at_far_argmax = (
+        grad_grad_negative_at_far_argmax_adjusted * grad_near
+    ).masked_fill(between_mask, 0)
+    grad_sign_off_between_at_between_argmax_masked = grad_grad_negative_terms * grad_near
     return (
         grad_grad_loss,
-        grad_sign_off_between_at_between_argmax_masked,
-        grad_sign_off_far_at_far_argmax,
         grad_sign_off_near_at_near_argmax,
+        grad_sign_off_far_at_far_argmax,
+        grad_sign_off_between_at_between_argmax_masked,
     )
 
 
@@ -5233,9 +5229,9 @@ class _PInfSwapNoneBackwardFunction(torch.autograd.Function):
         residuals = PInfSwapNoneResiduals(*saved, *ctx.numbers)
         (
             grad_grad_loss,
-            grad_sign_off_between_at_between_argmax_masked,
-            grad_sign_off_far_at_far_argmax,
             grad_sign_off_near_at_near_argmax,
+            grad_sign_off_far_at_far_argmax,
+            grad_sign_off_between_at_between_argmax_masked,
         ) = double_backward_p_inf_swap_none(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
@@ -5246,9 +5242,9 @@ class _PInfSwapNoneBackwardFunction(torch.autograd.Function):
             None,
             None,
             None,
-            grad_sign_off_between_at_between_argmax_masked,
-            grad_sign_off_far_at_far_argmax,
             grad_sign_off_near_at_near_argmax,
+            grad_sign_off_far_at_far_argmax,
+            grad_sign_off_between_at_between_argmax_masked,
             None,
         )
 
@@ -5272,9 +5268,9 @@ class _PInfSwapNoneFunction(torch.autograd.Function):
             residuals.between_argmax,
             residuals.near_adjusted_negative,
             residuals.between_mask,
-            residuals.sign_off_between_at_between_argmax_masked,
-            residuals.sign_off_far_at_far_argmax,
             residuals.sign_off_near_at_near_argmax,
+            residuals.sign_off_far_at_far_argmax,
+            residuals.sign_off_between_at_between_argmax_masked,
         )
 
     @staticmethod
@@ -5287,9 +5283,9 @@ class _PInfSwapNoneFunction(torch.autograd.Function):
             between_argmax,
             near_adjusted_negative,
             between_mask,
-            sign_off_between_at_between_argmax_masked,
-            sign_off_far_at_far_argmax,
             sign_off_near_at_near_argmax,
+            sign_off_far_at_far_argmax,
+            sign_off_between_at_between_argmax_masked,
         ) = output
         D = anchor.shape[1]
         ctx.save_for_backward(
@@ -5298,9 +5294,9 @@ class _PInfSwapNoneFunction(torch.autograd.Function):
             between_argmax,
             near_adjusted_negative,
             between_mask,
-            sign_off_between_at_between_argmax_masked,
-            sign_off_far_at_far_argmax,
             sign_off_near_at_near_argmax,
+            sign_off_far_at_far_argmax,
+            sign_off_between_at_between_argmax_masked,
         )
         ctx.mark_non_differentiable(
             near_argmax,
@@ -5308,9 +5304,9 @@ class _PInfSwapNoneFunction(torch.autograd.Function):
             between_argmax,
             near_adjusted_negative,
             between_mask,
-            sign_off_between_at_between_argmax_masked,
-            sign_off_far_at_far_argmax,
             sign_off_near_at_near_argmax,
+            sign_off_far_at_far_argmax,
+            sign_off_between_at_between_argmax_masked,
         )
         ctx.set_materialize_grads(False)
         ctx.numbers = (D,)
@@ -5426,16 +5422,16 @@ def forward_p(
 def backward_p(grad_loss: Tensor, residuals: PResiduals) -> PGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_negative[n,d] = grad_loss*where(near_adjusted[n] < 0, 0, 1)
-                             *where(abs_off_far_power_sum[n] == 0, 0,
-                                    abs_off_far_power_sum[n]**(1/p - 1)
-                                    *where(abs(off_far[n,d]) == 0, 0, abs(off_far[n,d])**(p - 1)
-                                           *sign(off_far[n,d])))/N
         grad_positive[n,d] = -grad_loss*where(near_adjusted[n] < 0, 0, 1)
                              *where(abs_off_near_power_sum[n] == 0, 0,
                                     abs_off_near_power_sum[n]**(1/p - 1)
                                     *where(abs(off_near[n,d]) == 0, 0,
                                            abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))/N
+        grad_negative[n,d] = grad_loss*where(near_adjusted[n] < 0, 0, 1)
+                             *where(abs_off_far_power_sum[n] == 0, 0,
+                                    abs_off_far_power_sum[n]**(1/p - 1)
+                                    *where(abs(off_far[n,d]) == 0, 0, abs(off_far[n,d])**(p - 1)
+                                           *sign(off_far[n,d])))/N
         grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
 
     Args:
@@ -5454,17 +5450,8 @@ def backward_p(grad_loss: Tensor, residuals: PResiduals) -> PGradients:
     N = off_near.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    abs_off_far = torch.abs(off_far)
-    grad_loss_scaled = grad_loss / N
-    grad_negative = (
-        (abs_off_far ** (p - 1))
-        .mul_(torch.sign(off_far))
-        .masked_fill(abs_off_far == 0, 0)
-        .mul_((abs_off_far_power_sum ** (1 / p - 1))[:, None])
-        .masked_fill((abs_off_far_power_sum == 0)[:, None], 0)
-    )
-    grad_negative = grad_negative * grad_loss_scaled.masked_fill(near_adjusted_negative, 0)[:, None]
     abs_off_near = torch.abs(off_near)
+    grad_loss_scaled = grad_loss / N
     grad_positive = (
         (abs_off_near ** (p - 1))
         .mul_(torch.sign(off_near))
@@ -5475,6 +5462,15 @@ def backward_p(grad_loss: Tensor, residuals: PResiduals) -> PGradients:
     grad_positive = (
         grad_positive * (-grad_loss_scaled).masked_fill(near_adjusted_negative, 0)[:, None]
     )
+    abs_off_far = torch.abs(off_far)
+    grad_negative = (
+        (abs_off_far ** (p - 1))
+        .mul_(torch.sign(off_far))
+        .masked_fill(abs_off_far == 0, 0)
+        .mul_((abs_off_far_power_sum ** (1 / p - 1))[:, None])
+        .masked_fill((abs_off_far_power_sum == 0)[:, None], 0)
+    )
+    grad_negative = grad_negative * grad_loss_scaled.masked_fill(near_adjusted_negative, 0)[:, None]
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return PGradients(grad_anchor, grad_positive, grad_negative)
@@ -5499,23 +5495,8 @@ def double_backward_p(
         residuals
     )
     N = off_near.shape[0]
-    abs_off_far = torch.abs(off_far)
-    grad_loss_scaled = grad_loss / N
-    sign_off_far = torch.sign(off_far)
-    abs_off_far_power_sum_is_zero = abs_off_far_power_sum == 0
-    abs_off_far_power_sum_or_one = abs_off_far_power_sum.masked_fill(
-        abs_off_far_power_sum_is_zero, 1
-    )
-    abs_off_far_power_sum_or_one_power = abs_off_far_power_sum_or_one ** (1 / p - 1)
-    abs_off_far_is_zero = abs_off_far == 0
-    abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
-    abs_off_far_or_one_power_scaled_masked = (
-        abs_off_far_or_one ** (p - 1) * sign_off_far
-    ).masked_fill(abs_off_far_is_zero, 0)
-    abs_off_far_scaled_masked = (
-        abs_off_far_power_sum_or_one_power[:, None] * abs_off_far_or_one_power_scaled_masked
-    ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
     abs_off_near = torch.abs(off_near)
+    grad_loss_scaled = grad_loss / N
     sign_off_near = torch.sign(off_near)
     abs_off_near_power_sum_is_zero = abs_off_near_power_sum == 0
     abs_off_near_power_sum_or_one = abs_off_near_power_sum.masked_fill(
@@ -5530,43 +5511,33 @@ def double_backward_p(
     abs_off_near_scaled_masked = (
         abs_off_near_power_sum_or_one_power[:, None] * abs_off_near_or_one_power_scaled_masked
     ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
-    grad_grad_negative_minus_grad_grad_anchor = grad_grad_negative - grad_grad_anchor
-    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_adjusted_negative, 0)
-    grad_abs_off_far_power_sum = (
-        (1 - p)
-        / p
-        * grad_loss_scaled_masked
-        * (
-            (
-                (abs_off_far_power_sum_or_one ** (1 / p - 2))[:, None]
-                * abs_off_far_or_one_power_scaled_masked
-            ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
-            * grad_grad_negative_minus_grad_grad_anchor
-        ).sum(1)
+    abs_off_far = torch.abs(off_far)
+    sign_off_far = torch.sign(off_far)
+    abs_off_far_power_sum_is_zero = abs_off_far_power_sum == 0
+    abs_off_far_power_sum_or_one = abs_off_far_power_sum.masked_fill(
+        abs_off_far_power_sum_is_zero, 1
     )
-    grad_loss_scaled_masked_scaled = (p - 1) * grad_loss_scaled_masked
-    grad_off_far = (
-        (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
-        * abs_off_far_power_sum_or_one_power[:, None]
+    abs_off_far_power_sum_or_one_power = abs_off_far_power_sum_or_one ** (1 / p - 1)
+    abs_off_far_is_zero = abs_off_far == 0
+    abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
+    abs_off_far_or_one_power_scaled_masked = (
+        abs_off_far_or_one ** (p - 1) * sign_off_far
+    ).masked_fill(abs_off_far_is_zero, 0)
+    abs_off_far_scaled_masked = (
+        abs_off_far_power_sum_or_one_power[:, None] * abs_off_far_or_one_power_scaled_masked
     ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
-    grad_off_far = grad_off_far * (
-        grad_loss_scaled_masked_scaled[:, None]
-        * grad_grad_negative_minus_grad_grad_anchor
-        * sign_off_far
-    )
     grad_grad_positive_minus_grad_grad_anchor = grad_grad_positive - grad_grad_anchor
-    grad_abs_off_near_power_sum = (
-        (p - 1)
-        / p
-        * grad_loss_scaled_masked
-        * (
-            (
-                (abs_off_near_power_sum_or_one ** (1 / p - 2))[:, None]
-                * abs_off_near_or_one_power_scaled_masked
-            ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
-            * grad_grad_positive_minus_grad_grad_anchor
-        ).sum(1)
-    )
+    grad_grad_negative_minus_grad_grad_anchor = grad_grad_negative - grad_grad_anchor
+    grad_grad_loss = (
+        (abs_off_far_scaled_masked * grad_grad_negative_minus_grad_grad_anchor)
+        .masked_fill(near_adjusted_negative[:, None], 0)
+        .sum()
+        - (abs_off_near_scaled_masked * grad_grad_positive_minus_grad_grad_anchor)
+        .masked_fill(near_adjusted_negative[:, None], 0)
+        .sum()
+    ) / N
+    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_adjusted_negative, 0)
+    grad_loss_scaled_masked_scaled = (p - 1) * grad_loss_scaled_masked
     grad_off_near = (
         (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
         * abs_off_near_power_sum_or_one_power[:, None]
@@ -5579,14 +5550,39 @@ def double_backward_p(
             * sign_off_near
         ).neg_()
     )
-    grad_grad_loss = (
-        (abs_off_far_scaled_masked * grad_grad_negative_minus_grad_grad_anchor)
-        .masked_fill(near_adjusted_negative[:, None], 0)
-        .sum()
-        - (abs_off_near_scaled_masked * grad_grad_positive_minus_grad_grad_anchor)
-        .masked_fill(near_adjusted_negative[:, None], 0)
-        .sum()
-    ) / N
+    grad_abs_off_near_power_sum = (
+        (p - 1)
+        / p
+        * grad_loss_scaled_masked
+        * (
+            (
+                (abs_off_near_power_sum_or_one ** (1 / p - 2))[:, None]
+                * abs_off_near_or_one_power_scaled_masked
+            ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
+            * grad_grad_positive_minus_grad_grad_anchor
+        ).sum(1)
+    )
+    grad_off_far = (
+        (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
+        * abs_off_far_power_sum_or_one_power[:, None]
+    ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
+    grad_off_far = grad_off_far * (
+        grad_loss_scaled_masked_scaled[:, None]
+        * grad_grad_negative_minus_grad_grad_anchor
+        * sign_off_far
+    )
+    grad_abs_off_far_power_sum = (
+        (1 - p)
+        / p
+        * grad_loss_scaled_masked
+        * (
+            (
+                (abs_off_far_power_sum_or_one ** (1 / p - 2))[:, None]
+                * abs_off_far_or_one_power_scaled_masked
+            ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
+            * grad_grad_negative_minus_grad_grad_anchor
+        ).sum(1)
+    )
     return (
         grad_grad_loss,
         grad_off_near,
@@ -5609,16 +5605,6 @@ def residuals_backward_p(
         grad_anchor, grad_positive, grad_negative.
     """
     off_near, _, off_far, _, _, p = residuals
-    abs_off_far = torch.abs(off_far)
-    abs_off_far_is_zero = abs_off_far == 0
-    grad_negative = -grad_off_far
-    grad_negative = grad_negative.addcmul(
-        grad_abs_off_far_power_sum[:, None],
-        (
-            abs_off_far.masked_fill(abs_off_far_is_zero, 1) ** (p - 1) * torch.sign(off_far)
-        ).masked_fill(abs_off_far_is_zero, 0),
-        value=-p,
-    )
     abs_off_near = torch.abs(off_near)
     abs_off_near_is_zero = abs_off_near == 0
     grad_positive = -grad_off_near
@@ -5627,6 +5613,16 @@ def residuals_backward_p(
         (
             abs_off_near.masked_fill(abs_off_near_is_zero, 1) ** (p - 1) * torch.sign(off_near)
         ).masked_fill(abs_off_near_is_zero, 0),
+        value=-p,
+    )
+    abs_off_far = torch.abs(off_far)
+    abs_off_far_is_zero = abs_off_far == 0
+    grad_negative = -grad_off_far
+    grad_negative = grad_negative.addcmul(
+        grad_abs_off_far_power_sum[:, None],
+        (
+            abs_off_far.masked_fill(abs_off_far_is_zero, 1) ** (p - 1) * torch.sign(off_far)
+        ).masked_fill(abs_off_far_is_zero, 0),
         value=-p,
     )
     grad_anchor = -grad_negative
@@ -5872,16 +5868,16 @@ def forward_p_sum(
 def backward_p_sum(grad_loss: Tensor, residuals: PSumResiduals) -> PSumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_negative[n,d] = grad_loss*where(near_adjusted[n] < 0, 0, 1)
-                             *where(abs_off_far_power_sum[n] == 0, 0,
-                                    abs_off_far_power_sum[n]**(1/p - 1)
-                                    *where(abs(off_far[n,d]) == 0, 0, abs(off_far[n,d])**(p - 1)
-                                           *sign(off_far[n,d])))
         grad_positive[n,d] = -grad_loss*where(near_adjusted[n] < 0, 0, 1)
                              *where(abs_off_near_power_sum[n] == 0, 0,
                                     abs_off_near_power_sum[n]**(1/p - 1)
                                     *where(abs(off_near[n,d]) == 0, 0,
                                            abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
+        grad_negative[n,d] = grad_loss*where(near_adjusted[n] < 0, 0, 1)
+                             *where(abs_off_far_power_sum[n] == 0, 0,
+                                    abs_off_far_power_sum[n]**(1/p - 1)
+                                    *where(abs(off_far[n,d]) == 0, 0, abs(off_far[n,d])**(p - 1)
+                                           *sign(off_far[n,d])))
         grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
 
     Args:
@@ -5899,15 +5895,6 @@ def backward_p_sum(grad_loss: Tensor, residuals: PSumResiduals) -> PSumGradients
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    abs_off_far = torch.abs(off_far)
-    grad_negative = (
-        (abs_off_far ** (p - 1))
-        .mul_(torch.sign(off_far))
-        .masked_fill(abs_off_far == 0, 0)
-        .mul_((abs_off_far_power_sum ** (1 / p - 1))[:, None])
-        .masked_fill((abs_off_far_power_sum == 0)[:, None], 0)
-    )
-    grad_negative = grad_negative * grad_loss.masked_fill(near_adjusted_negative, 0)[:, None]
     abs_off_near = torch.abs(off_near)
     grad_positive = (
         (abs_off_near ** (p - 1))
@@ -5917,6 +5904,15 @@ def backward_p_sum(grad_loss: Tensor, residuals: PSumResiduals) -> PSumGradients
         .masked_fill((abs_off_near_power_sum == 0)[:, None], 0)
     )
     grad_positive = grad_positive * (-grad_loss).masked_fill(near_adjusted_negative, 0)[:, None]
+    abs_off_far = torch.abs(off_far)
+    grad_negative = (
+        (abs_off_far ** (p - 1))
+        .mul_(torch.sign(off_far))
+        .masked_fill(abs_off_far == 0, 0)
+        .mul_((abs_off_far_power_sum ** (1 / p - 1))[:, None])
+        .masked_fill((abs_off_far_power_sum == 0)[:, None], 0)
+    )
+    grad_negative = grad_negative * grad_loss.masked_fill(near_adjusted_negative, 0)[:, None]
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return PSumGradients(grad_anchor, grad_positive, grad_negative)
@@ -5940,21 +5936,6 @@ def double_backward_p_sum(
     off_near, abs_off_near_power_sum, off_far, abs_off_far_power_sum, near_adjusted_negative, p = (
         residuals
     )
-    abs_off_far = torch.abs(off_far)
-    sign_off_far = torch.sign(off_far)
-    abs_off_far_power_sum_is_zero = abs_off_far_power_sum == 0
-    abs_off_far_power_sum_or_one = abs_off_far_power_sum.masked_fill(
-        abs_off_far_power_sum_is_zero, 1
-    )
-    abs_off_far_power_sum_or_one_power = abs_off_far_power_sum_or_one ** (1 / p - 1)
-    abs_off_far_is_zero = abs_off_far == 0
-    abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
-    abs_off_far_or_one_power_scaled_masked = (
-        abs_off_far_or_one ** (p - 1) * sign_off_far
-    ).masked_fill(abs_off_far_is_zero, 0)
-    abs_off_far_scaled_masked = (
-        abs_off_far_power_sum_or_one_power[:, None] * abs_off_far_or_one_power_scaled_masked
-    ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
     abs_off_near = torch.abs(off_near)
     sign_off_near = torch.sign(off_near)
     abs_off_near_power_sum_is_zero = abs_off_near_power_sum == 0
@@ -5970,41 +5951,30 @@ def double_backward_p_sum(
     abs_off_near_scaled_masked = (
         abs_off_near_power_sum_or_one_power[:, None] * abs_off_near_or_one_power_scaled_masked
     ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
-    grad_grad_negative_minus_grad_grad_anchor = grad_grad_negative - grad_grad_anchor
-    grad_loss_masked = grad_loss.masked_fill(near_adjusted_negative, 0)
-    grad_abs_off_far_power_sum = (
-        (1 - p)
-        / p
-        * grad_loss_masked
-        * (
-            (
-                (abs_off_far_power_sum_or_one ** (1 / p - 2))[:, None]
-                * abs_off_far_or_one_power_scaled_masked
-            ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
-            * grad_grad_negative_minus_grad_grad_anchor
-        ).sum(1)
+    abs_off_far = torch.abs(off_far)
+    sign_off_far = torch.sign(off_far)
+    abs_off_far_power_sum_is_zero = abs_off_far_power_sum == 0
+    abs_off_far_power_sum_or_one = abs_off_far_power_sum.masked_fill(
+        abs_off_far_power_sum_is_zero, 1
     )
-    grad_loss_masked_scaled = (p - 1) * grad_loss_masked
-    grad_off_far = (
-        (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
-        * abs_off_far_power_sum_or_one_power[:, None]
+    abs_off_far_power_sum_or_one_power = abs_off_far_power_sum_or_one ** (1 / p - 1)
+    abs_off_far_is_zero = abs_off_far == 0
+    abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
+    abs_off_far_or_one_power_scaled_masked = (
+        abs_off_far_or_one ** (p - 1) * sign_off_far
+    ).masked_fill(abs_off_far_is_zero, 0)
+    abs_off_far_scaled_masked = (
+        abs_off_far_power_sum_or_one_power[:, None] * abs_off_far_or_one_power_scaled_masked
     ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
-    grad_off_far = grad_off_far * (
-        grad_loss_masked_scaled[:, None] * grad_grad_negative_minus_grad_grad_anchor * sign_off_far
-    )
     grad_grad_positive_minus_grad_grad_anchor = grad_grad_positive - grad_grad_anchor
-    grad_abs_off_near_power_sum = (
-        (p - 1)
-        / p
-        * grad_loss_masked
-        * (
-            (
-                (abs_off_near_power_sum_or_one ** (1 / p - 2))[:, None]
-                * abs_off_near_or_one_power_scaled_masked
-            ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
-            * grad_grad_positive_minus_grad_grad_anchor
-        ).sum(1)
-    )
+    grad_grad_negative_minus_grad_grad_anchor = grad_grad_negative - grad_grad_anchor
+    grad_grad_loss = (
+        abs_off_far_scaled_masked * grad_grad_negative_minus_grad_grad_anchor
+    ).masked_fill(near_adjusted_negative[:, None], 0).sum() - (
+        abs_off_near_scaled_masked * grad_grad_positive_minus_grad_grad_anchor
+    ).masked_fill(near_adjusted_negative[:, None], 0).sum()
+    grad_loss_masked = grad_loss.masked_fill(near_adjusted_negative, 0)
+    grad_loss_masked_scaled = (p - 1) * grad_loss_masked
     grad_off_near = (
         (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
         * abs_off_near_power_sum_or_one_power[:, None]
@@ -6017,11 +5987,37 @@ def double_backward_p_sum(
             * sign_off_near
         ).neg_()
     )
-    grad_grad_loss = (
-        abs_off_far_scaled_masked * grad_grad_negative_minus_grad_grad_anchor
-    ).masked_fill(near_adjusted_negative[:, None], 0).sum() - (
-        abs_off_near_scaled_masked * grad_grad_positive_minus_grad_grad_anchor
-    ).masked_fill(near_adjusted_negative[:, None], 0).sum()
+    grad_abs_off_near_power_sum = (
+        (p - 1)
+        / p
+        * grad_loss_masked
+        * (
+            (
+                (abs_off_near_power_sum_or_one ** (1 / p - 2))[:, None]
+                * abs_off_near_or_one_power_scaled_masked
+            ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
+            * grad_grad_positive_minus_grad_grad_anchor
+        ).sum(1)
+    )
+    grad_off_far = (
+        (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
+        * abs_off_far_power_sum_or_one_power[:, None]
+    ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
+    grad_off_far = grad_off_far * (
+        grad_loss_masked_scaled[:, None] * grad_grad_negative_minus_grad_grad_anchor * sign_off_far
+    )
+    grad_abs_off_far_power_sum = (
+        (1 - p)
+        / p
+        * grad_loss_masked
+        * (
+            (
+                (abs_off_far_power_sum_or_one ** (1 / p - 2))[:, None]
+                * abs_off_far_or_one_power_scaled_masked
+            ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
+            * grad_grad_negative_minus_grad_grad_anchor
+        ).sum(1)
+    )
     return (
         grad_grad_loss,
         grad_off_near,
@@ -6044,16 +6040,6 @@ def residuals_backward_p_sum(
         grad_anchor, grad_positive, grad_negative.
     """
     off_near, _, off_far, _, _, p = residuals
-    abs_off_far = torch.abs(off_far)
-    abs_off_far_is_zero = abs_off_far == 0
-    grad_negative = -grad_off_far
-    grad_negative = grad_negative.addcmul(
-        grad_abs_off_far_power_sum[:, None],
-        (
-            abs_off_far.masked_fill(abs_off_far_is_zero, 1) ** (p - 1) * torch.sign(off_far)
-        ).masked_fill(abs_off_far_is_zero, 0),
-        value=-p,
-    )
     abs_off_near = torch.abs(off_near)
     abs_off_near_is_zero = abs_off_near == 0
     grad_positive = -grad_off_near
@@ -6062,6 +6048,16 @@ def residuals_backward_p_sum(
         (
             abs_off_near.masked_fill(abs_off_near_is_zero, 1) ** (p - 1) * torch.sign(off_near)
         ).masked_fill(abs_off_near_is_zero, 0),
+        value=-p,
+    )
+    abs_off_far = torch.abs(off_far)
+    abs_off_far_is_zero = abs_off_far == 0
+    grad_negative = -grad_off_far
+    grad_negative = grad_negative.addcmul(
+        grad_abs_off_far_power_sum[:, None],
+        (
+            abs_off_far.masked_fill(abs_off_far_is_zero, 1) ** (p - 1) * torch.sign(off_far)
+        ).masked_fill(abs_off_far_is_zero, 0),
         value=-p,
     )
     grad_anchor = -grad_negative
@@ -6308,16 +6304,16 @@ def backward_p_none(grad_loss: Tensor, residuals: PNoneResiduals) -> PNoneGradie
     """Compute the gradients. No argument is written to.
 
         grad_near[n]       = grad_loss[n]*where(near_adjusted[n] < 0, 0, 1)
-        grad_negative[n,d] = grad_near[n]
-                             *where(abs_off_far_power_sum[n] == 0, 0,
-                                    abs_off_far_power_sum[n]**(1/p - 1)
-                                    *where(abs(off_far[n,d]) == 0, 0, abs(off_far[n,d])**(p - 1)
-                                           *sign(off_far[n,d])))
         grad_positive[n,d] = -grad_near[n]
                              *where(abs_off_near_power_sum[n] == 0, 0,
                                     abs_off_near_power_sum[n]**(1/p - 1)
                                     *where(abs(off_near[n,d]) == 0, 0,
                                            abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
+        grad_negative[n,d] = grad_near[n]
+                             *where(abs_off_far_power_sum[n] == 0, 0,
+                                    abs_off_far_power_sum[n]**(1/p - 1)
+                                    *where(abs(off_far[n,d]) == 0, 0, abs(off_far[n,d])**(p - 1)
+                                           *sign(off_far[n,d])))
         grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
 
     Args:
@@ -6339,15 +6335,6 @@ def backward_p_none(grad_loss: Tensor, residuals: PNoneResiduals) -> PNoneGradie
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
-    abs_off_far = torch.abs(off_far)
-    grad_negative = (
-        (abs_off_far ** (p - 1))
-        .mul_(torch.sign(off_far))
-        .masked_fill(abs_off_far == 0, 0)
-        .mul_((abs_off_far_power_sum ** (1 / p - 1))[:, None])
-        .masked_fill((abs_off_far_power_sum == 0)[:, None], 0)
-    )
-    grad_negative = grad_negative * grad_near[:, None]
     abs_off_near = torch.abs(off_near)
     grad_positive = (
         (abs_off_near ** (p - 1))
@@ -6357,6 +6344,15 @@ def backward_p_none(grad_loss: Tensor, residuals: PNoneResiduals) -> PNoneGradie
         .masked_fill((abs_off_near_power_sum == 0)[:, None], 0)
     )
     grad_positive = grad_positive * (-grad_near)[:, None]
+    abs_off_far = torch.abs(off_far)
+    grad_negative = (
+        (abs_off_far ** (p - 1))
+        .mul_(torch.sign(off_far))
+        .masked_fill(abs_off_far == 0, 0)
+        .mul_((abs_off_far_power_sum ** (1 / p - 1))[:, None])
+        .masked_fill((abs_off_far_power_sum == 0)[:, None], 0)
+    )
+    grad_negative = grad_negative * grad_near[:, None]
     grad_anchor = -grad_negative
     grad_anchor -= grad_positive
     return PNoneGradients(grad_anchor, grad_positive, grad_negative)
@@ -6381,21 +6377,6 @@ def double_backward_p_none(
         residuals
     )
     grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
-    abs_off_far = torch.abs(off_far)
-    sign_off_far = torch.sign(off_far)
-    abs_off_far_power_sum_is_zero = abs_off_far_power_sum == 0
-    abs_off_far_power_sum_or_one = abs_off_far_power_sum.masked_fill(
-        abs_off_far_power_sum_is_zero, 1
-    )
-    abs_off_far_power_sum_or_one_power = abs_off_far_power_sum_or_one ** (1 / p - 1)
-    abs_off_far_is_zero = abs_off_far == 0
-    abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
-    abs_off_far_or_one_power_scaled_masked = (
-        abs_off_far_or_one ** (p - 1) * sign_off_far
-    ).masked_fill(abs_off_far_is_zero, 0)
-    abs_off_far_scaled_masked = (
-        abs_off_far_power_sum_or_one_power[:, None] * abs_off_far_or_one_power_scaled_masked
-    ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
     abs_off_near = torch.abs(off_near)
     sign_off_near = torch.sign(off_near)
     abs_off_near_power_sum_is_zero = abs_off_near_power_sum == 0
@@ -6411,28 +6392,38 @@ def double_backward_p_none(
     abs_off_near_scaled_masked = (
         abs_off_near_power_sum_or_one_power[:, None] * abs_off_near_or_one_power_scaled_masked
     ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
-    grad_grad_negative_minus_grad_grad_anchor = grad_grad_negative - grad_grad_anchor
-    grad_abs_off_far_power_sum = (
-        (1 - p)
-        / p
-        * grad_near
-        * (
-            (
-                (abs_off_far_power_sum_or_one ** (1 / p - 2))[:, None]
-                * abs_off_far_or_one_power_scaled_masked
-            ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
-            * grad_grad_negative_minus_grad_grad_anchor
-        ).sum(1)
+    abs_off_far = torch.abs(off_far)
+    sign_off_far = torch.sign(off_far)
+    abs_off_far_power_sum_is_zero = abs_off_far_power_sum == 0
+    abs_off_far_power_sum_or_one = abs_off_far_power_sum.masked_fill(
+        abs_off_far_power_sum_is_zero, 1
     )
-    grad_near_scaled = (p - 1) * grad_near
-    grad_off_far = (
-        (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
-        * abs_off_far_power_sum_or_one_power[:, None]
+    abs_off_far_power_sum_or_one_power = abs_off_far_power_sum_or_one ** (1 / p - 1)
+    abs_off_far_is_zero = abs_off_far == 0
+    abs_off_far_or_one = abs_off_far.masked_fill(abs_off_far_is_zero, 1)
+    abs_off_far_or_one_power_scaled_masked = (
+        abs_off_far_or_one ** (p - 1) * sign_off_far
+    ).masked_fill(abs_off_far_is_zero, 0)
+    abs_off_far_scaled_masked = (
+        abs_off_far_power_sum_or_one_power[:, None] * abs_off_far_or_one_power_scaled_masked
     ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
-    grad_off_far = grad_off_far * (
-        grad_near_scaled[:, None] * grad_grad_negative_minus_grad_grad_anchor * sign_off_far
-    )
     grad_grad_positive_minus_grad_grad_anchor = grad_grad_positive - grad_grad_anchor
+    grad_grad_negative_minus_grad_grad_anchor = grad_grad_negative - grad_grad_anchor
+    grad_grad_loss = (
+        (abs_off_far_scaled_masked * grad_grad_negative_minus_grad_grad_anchor).sum(1)
+        - (abs_off_near_scaled_masked * grad_grad_positive_minus_grad_grad_anchor).sum(1)
+    ).masked_fill(near_adjusted_negative, 0)
+    grad_near_scaled = (p - 1) * grad_near
+    grad_off_near = (
+        (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
+        * abs_off_near_power_sum_or_one_power[:, None]
+    ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
+    grad_off_near = (
+        grad_off_near
+        * (
+            grad_near_scaled[:, None] * grad_grad_positive_minus_grad_grad_anchor * sign_off_near
+        ).neg_()
+    )
     grad_abs_off_near_power_sum = (
         (p - 1)
         / p
@@ -6445,20 +6436,25 @@ def double_backward_p_none(
             * grad_grad_positive_minus_grad_grad_anchor
         ).sum(1)
     )
-    grad_off_near = (
-        (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
-        * abs_off_near_power_sum_or_one_power[:, None]
-    ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
-    grad_off_near = (
-        grad_off_near
-        * (
-            grad_near_scaled[:, None] * grad_grad_positive_minus_grad_grad_anchor * sign_off_near
-        ).neg_()
+    grad_off_far = (
+        (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
+        * abs_off_far_power_sum_or_one_power[:, None]
+    ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
+    grad_off_far = grad_off_far * (
+        grad_near_scaled[:, None] * grad_grad_negative_minus_grad_grad_anchor * sign_off_far
     )
-    grad_grad_loss = (
-        (abs_off_far_scaled_masked * grad_grad_negative_minus_grad_grad_anchor).sum(1)
-        - (abs_off_near_scaled_masked * grad_grad_positive_minus_grad_grad_anchor).sum(1)
-    ).masked_fill(near_adjusted_negative, 0)
+    grad_abs_off_far_power_sum = (
+        (1 - p)
+        / p
+        * grad_near
+        * (
+            (
+                (abs_off_far_power_sum_or_one ** (1 / p - 2))[:, None]
+                * abs_off_far_or_one_power_scaled_masked
+            ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
+            * grad_grad_negative_minus_grad_grad_anchor
+        ).sum(1)
+    )
     return (
         grad_grad_loss,
         grad_off_near,
@@ -6481,16 +6477,6 @@ def residuals_backward_p_none(
         grad_anchor, grad_positive, grad_negative.
     """
     off_near, _, off_far, _, _, p = residuals
-    abs_off_far = torch.abs(off_far)
-    abs_off_far_is_zero = abs_off_far == 0
-    grad_negative = -grad_off_far
-    grad_negative = grad_negative.addcmul(
-        grad_abs_off_far_power_sum[:, None],
-        (
-            abs_off_far.masked_fill(abs_off_far_is_zero, 1) ** (p - 1) * torch.sign(off_far)
-        ).masked_fill(abs_off_far_is_zero, 0),
-        value=-p,
-    )
     abs_off_near = torch.abs(off_near)
     abs_off_near_is_zero = abs_off_near == 0
     grad_positive = -grad_off_near
@@ -6499,6 +6485,16 @@ def residuals_backward_p_none(
         (
             abs_off_near.masked_fill(abs_off_near_is_zero, 1) ** (p - 1) * torch.sign(off_near)
         ).masked_fill(abs_off_near_is_zero, 0),
+        value=-p,
+    )
+    abs_off_far = torch.abs(off_far)
+    abs_off_far_is_zero = abs_off_far == 0
+    grad_negative = -grad_off_far
+    grad_negative = grad_negative.addcmul(
+        grad_abs_off_far_power_sum[:, None],
+        (
+            abs_off_far.masked_fill(abs_off_far_is_zero, 1) ** (p - 1) * torch.sign(off_far)
+        ).masked_fill(abs_off_far_is_zero, 0),
         value=-p,
     )
     grad_anchor = -grad_negative
@@ -6789,9 +6785,9 @@ def backward_p_swap(grad_loss: Tensor, residuals: PSwapResiduals) -> PSwapGradie
                                        *where(abs(off_near[n,d]) == 0, 0,
                                               abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
                                 /N
-        grad_negative[n,d]    = -grad_off_between[n,d] - grad_off_far[n,d]
-        grad_positive[n,d]    = grad_off_between[n,d] - grad_off_near[n,d]
         grad_anchor[n,d]      = grad_off_far[n,d] + grad_off_near[n,d]
+        grad_positive[n,d]    = grad_off_between[n,d] - grad_off_near[n,d]
+        grad_negative[n,d]    = -grad_off_between[n,d] - grad_off_far[n,d]
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -6855,10 +6851,10 @@ def backward_p_swap(grad_loss: Tensor, residuals: PSwapResiduals) -> PSwapGradie
         .masked_fill((abs_off_near_power_sum == 0)[:, None], 0)
     )
     grad_off_near = grad_off_near * grad_loss_scaled.masked_fill(near_adjusted_negative, 0)[:, None]
+    grad_anchor = grad_off_far + grad_off_near
+    grad_positive = grad_off_between - grad_off_near
     grad_negative = -grad_off_between
     grad_negative -= grad_off_far
-    grad_positive = grad_off_between - grad_off_near
-    grad_anchor = grad_off_far + grad_off_near
     return PSwapGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -6936,78 +6932,8 @@ def double_backward_p_swap(
         abs_off_near_power_sum_or_one_power[:, None] * abs_off_near_or_one_power_scaled_masked
     ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
     grad_grad_positive_minus_grad_grad_negative = grad_grad_positive - grad_grad_negative
-    grad_loss_scaled_masked_masked = torch.where(between_mask, grad_loss_scaled, 0).masked_fill(
-        near_adjusted_negative, 0
-    )
-    grad_abs_off_between_power_sum = (
-        (p - 1)
-        / p
-        * grad_loss_scaled_masked_masked
-        * (
-            (
-                (abs_off_between_power_sum_or_one ** (1 / p - 2))[:, None]
-                * abs_off_between_scaled_masked_1
-            ).masked_fill(abs_off_between_power_sum_is_zero[:, None], 0)
-            * grad_grad_positive_minus_grad_grad_negative
-        ).sum(1)
-    )
-    grad_off_between = (
-        (abs_off_between_or_one ** (p - 2) * sign_off_between).masked_fill(
-            abs_off_between_is_zero, 0
-        )
-        * abs_off_between_power_sum_or_one_power[:, None]
-    ).masked_fill(abs_off_between_power_sum_is_zero[:, None], 0)
-    grad_off_between = grad_off_between * (
-        grad_loss_scaled_masked_masked[:, None]
-        * grad_grad_positive_minus_grad_grad_negative
-        * sign_off_between
-    ).mul_(1 - p)
-    grad_grad_anchor_minus_grad_grad_negative = grad_grad_anchor - grad_grad_negative
-    grad_loss_scaled_masked_masked_1 = grad_loss_scaled.masked_fill(between_mask, 0).masked_fill(
-        near_adjusted_negative, 0
-    )
-    grad_abs_off_far_power_sum = (
-        (p - 1)
-        / p
-        * grad_loss_scaled_masked_masked_1
-        * (
-            (
-                (abs_off_far_power_sum_or_one ** (1 / p - 2))[:, None]
-                * abs_off_far_or_one_power_scaled_masked
-            ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
-            * grad_grad_anchor_minus_grad_grad_negative
-        ).sum(1)
-    )
-    grad_off_far = (
-        (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
-        * abs_off_far_power_sum_or_one_power[:, None]
-    ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
-    grad_off_far = grad_off_far * (
-        grad_loss_scaled_masked_masked_1[:, None]
-        * grad_grad_anchor_minus_grad_grad_negative
-        * sign_off_far
-    ).mul_(1 - p)
     grad_grad_anchor_minus_grad_grad_positive = grad_grad_anchor - grad_grad_positive
-    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_adjusted_negative, 0)
-    grad_abs_off_near_power_sum = (
-        (1 - p)
-        / p
-        * grad_loss_scaled_masked
-        * (
-            (
-                (abs_off_near_power_sum_or_one ** (1 / p - 2))[:, None]
-                * abs_off_near_or_one_power_scaled_masked
-            ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
-            * grad_grad_anchor_minus_grad_grad_positive
-        ).sum(1)
-    )
-    grad_off_near = (
-        (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
-        * abs_off_near_power_sum_or_one_power[:, None]
-    ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
-    grad_off_near = grad_off_near * (
-        grad_loss_scaled_masked[:, None] * grad_grad_anchor_minus_grad_grad_positive * sign_off_near
-    ).mul_(p - 1)
+    grad_grad_anchor_minus_grad_grad_negative = grad_grad_anchor - grad_grad_negative
     grad_grad_loss = (
         (abs_off_near_scaled_masked * grad_grad_anchor_minus_grad_grad_positive)
         .masked_fill(near_adjusted_negative[:, None], 0)
@@ -7024,6 +6950,76 @@ def double_backward_p_swap(
         .masked_fill(near_adjusted_negative[:, None], 0)
         .sum()
     ) / N
+    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_adjusted_negative, 0)
+    grad_off_near = (
+        (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
+        * abs_off_near_power_sum_or_one_power[:, None]
+    ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
+    grad_off_near = grad_off_near * (
+        grad_loss_scaled_masked[:, None] * grad_grad_anchor_minus_grad_grad_positive * sign_off_near
+    ).mul_(p - 1)
+    grad_abs_off_near_power_sum = (
+        (1 - p)
+        / p
+        * grad_loss_scaled_masked
+        * (
+            (
+                (abs_off_near_power_sum_or_one ** (1 / p - 2))[:, None]
+                * abs_off_near_or_one_power_scaled_masked
+            ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
+            * grad_grad_anchor_minus_grad_grad_positive
+        ).sum(1)
+    )
+    grad_loss_scaled_masked_masked_1 = grad_loss_scaled.masked_fill(between_mask, 0).masked_fill(
+        near_adjusted_negative, 0
+    )
+    grad_off_far = (
+        (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
+        * abs_off_far_power_sum_or_one_power[:, None]
+    ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
+    grad_off_far = grad_off_far * (
+        grad_loss_scaled_masked_masked_1[:, None]
+        * grad_grad_anchor_minus_grad_grad_negative
+        * sign_off_far
+    ).mul_(1 - p)
+    grad_abs_off_far_power_sum = (
+        (p - 1)
+        / p
+        * grad_loss_scaled_masked_masked_1
+        * (
+            (
+                (abs_off_far_power_sum_or_one ** (1 / p - 2))[:, None]
+                * abs_off_far_or_one_power_scaled_masked
+            ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
+            * grad_grad_anchor_minus_grad_grad_negative
+        ).sum(1)
+    )
+    grad_loss_scaled_masked_masked = torch.where(between_mask, grad_loss_scaled, 0).masked_fill(
+        near_adjusted_negative, 0
+    )
+    grad_off_between = (
+        (abs_off_between_or_one ** (p - 2) * sign_off_between).masked_fill(
+            abs_off_between_is_zero, 0
+        )
+        * abs_off_between_power_sum_or_one_power[:, None]
+    ).masked_fill(abs_off_between_power_sum_is_zero[:, None], 0)
+    grad_off_between = grad_off_between * (
+        grad_loss_scaled_masked_masked[:, None]
+        * grad_grad_positive_minus_grad_grad_negative
+        * sign_off_between
+    ).mul_(1 - p)
+    grad_abs_off_between_power_sum = (
+        (p - 1)
+        / p
+        * grad_loss_scaled_masked_masked
+        * (
+            (
+                (abs_off_between_power_sum_or_one ** (1 / p - 2))[:, None]
+                * abs_off_between_scaled_masked_1
+            ).masked_fill(abs_off_between_power_sum_is_zero[:, None], 0)
+            * grad_grad_positive_minus_grad_grad_negative
+        ).sum(1)
+    )
     return (
         grad_grad_loss,
         grad_off_near,
@@ -7081,10 +7077,10 @@ def residuals_backward_p_swap(
         ).masked_fill(abs_off_near_is_zero, 0),
         value=p,
     )
+    grad_anchor = grad_off_far_total + grad_off_near_total
+    grad_positive = grad_off_between_total - grad_off_near_total
     grad_negative = -grad_off_between_total
     grad_negative = grad_negative - grad_off_far_total
-    grad_positive = grad_off_between_total - grad_off_near_total
-    grad_anchor = grad_off_far_total + grad_off_near_total
     return grad_anchor, grad_positive, grad_negative
 
 
@@ -7404,9 +7400,9 @@ def backward_p_swap_sum(grad_loss: Tensor, residuals: PSwapSumResiduals) -> PSwa
                                        abs_off_near_power_sum[n]**(1/p - 1)
                                        *where(abs(off_near[n,d]) == 0, 0,
                                               abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
-        grad_negative[n,d]    = -grad_off_between[n,d] - grad_off_far[n,d]
-        grad_positive[n,d]    = grad_off_between[n,d] - grad_off_near[n,d]
         grad_anchor[n,d]      = grad_off_far[n,d] + grad_off_near[n,d]
+        grad_positive[n,d]    = grad_off_between[n,d] - grad_off_near[n,d]
+        grad_negative[n,d]    = -grad_off_between[n,d] - grad_off_far[n,d]
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -7464,10 +7460,10 @@ def backward_p_swap_sum(grad_loss: Tensor, residuals: PSwapSumResiduals) -> PSwa
         .masked_fill((abs_off_near_power_sum == 0)[:, None], 0)
     )
     grad_off_near = grad_off_near * grad_loss.masked_fill(near_adjusted_negative, 0)[:, None]
+    grad_anchor = grad_off_far + grad_off_near
+    grad_positive = grad_off_between - grad_off_near
     grad_negative = -grad_off_between
     grad_negative -= grad_off_far
-    grad_positive = grad_off_between - grad_off_near
-    grad_anchor = grad_off_far + grad_off_near
     return PSwapSumGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -7543,78 +7539,8 @@ def double_backward_p_swap_sum(
         abs_off_near_power_sum_or_one_power[:, None] * abs_off_near_or_one_power_scaled_masked
     ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
     grad_grad_positive_minus_grad_grad_negative = grad_grad_positive - grad_grad_negative
-    grad_loss_masked_masked = torch.where(between_mask, grad_loss, 0).masked_fill(
-        near_adjusted_negative, 0
-    )
-    grad_abs_off_between_power_sum = (
-        (p - 1)
-        / p
-        * grad_loss_masked_masked
-        * (
-            (
-                (abs_off_between_power_sum_or_one ** (1 / p - 2))[:, None]
-                * abs_off_between_scaled_masked_1
-            ).masked_fill(abs_off_between_power_sum_is_zero[:, None], 0)
-            * grad_grad_positive_minus_grad_grad_negative
-        ).sum(1)
-    )
-    grad_off_between = (
-        (abs_off_between_or_one ** (p - 2) * sign_off_between).masked_fill(
-            abs_off_between_is_zero, 0
-        )
-        * abs_off_between_power_sum_or_one_power[:, None]
-    ).masked_fill(abs_off_between_power_sum_is_zero[:, None], 0)
-    grad_off_between = grad_off_between * (
-        grad_loss_masked_masked[:, None]
-        * grad_grad_positive_minus_grad_grad_negative
-        * sign_off_between
-    ).mul_(1 - p)
-    grad_grad_anchor_minus_grad_grad_negative = grad_grad_anchor - grad_grad_negative
-    grad_loss_masked_masked_1 = grad_loss.masked_fill(between_mask, 0).masked_fill(
-        near_adjusted_negative, 0
-    )
-    grad_abs_off_far_power_sum = (
-        (p - 1)
-        / p
-        * grad_loss_masked_masked_1
-        * (
-            (
-                (abs_off_far_power_sum_or_one ** (1 / p - 2))[:, None]
-                * abs_off_far_or_one_power_scaled_masked
-            ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
-            * grad_grad_anchor_minus_grad_grad_negative
-        ).sum(1)
-    )
-    grad_off_far = (
-        (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
-        * abs_off_far_power_sum_or_one_power[:, None]
-    ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
-    grad_off_far = grad_off_far * (
-        grad_loss_masked_masked_1[:, None]
-        * grad_grad_anchor_minus_grad_grad_negative
-        * sign_off_far
-    ).mul_(1 - p)
     grad_grad_anchor_minus_grad_grad_positive = grad_grad_anchor - grad_grad_positive
-    grad_loss_masked = grad_loss.masked_fill(near_adjusted_negative, 0)
-    grad_abs_off_near_power_sum = (
-        (1 - p)
-        / p
-        * grad_loss_masked
-        * (
-            (
-                (abs_off_near_power_sum_or_one ** (1 / p - 2))[:, None]
-                * abs_off_near_or_one_power_scaled_masked
-            ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
-            * grad_grad_anchor_minus_grad_grad_positive
-        ).sum(1)
-    )
-    grad_off_near = (
-        (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
-        * abs_off_near_power_sum_or_one_power[:, None]
-    ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
-    grad_off_near = grad_off_near * (
-        grad_loss_masked[:, None] * grad_grad_anchor_minus_grad_grad_positive * sign_off_near
-    ).mul_(p - 1)
+    grad_grad_anchor_minus_grad_grad_negative = grad_grad_anchor - grad_grad_negative
     grad_grad_loss = (
         (abs_off_near_scaled_masked * grad_grad_anchor_minus_grad_grad_positive)
         .masked_fill(near_adjusted_negative[:, None], 0)
@@ -7630,6 +7556,76 @@ def double_backward_p_swap_sum(
         )
         .masked_fill(near_adjusted_negative[:, None], 0)
         .sum()
+    )
+    grad_loss_masked = grad_loss.masked_fill(near_adjusted_negative, 0)
+    grad_off_near = (
+        (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
+        * abs_off_near_power_sum_or_one_power[:, None]
+    ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
+    grad_off_near = grad_off_near * (
+        grad_loss_masked[:, None] * grad_grad_anchor_minus_grad_grad_positive * sign_off_near
+    ).mul_(p - 1)
+    grad_abs_off_near_power_sum = (
+        (1 - p)
+        / p
+        * grad_loss_masked
+        * (
+            (
+                (abs_off_near_power_sum_or_one ** (1 / p - 2))[:, None]
+                * abs_off_near_or_one_power_scaled_masked
+            ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
+            * grad_grad_anchor_minus_grad_grad_positive
+        ).sum(1)
+    )
+    grad_loss_masked_masked_1 = grad_loss.masked_fill(between_mask, 0).masked_fill(
+        near_adjusted_negative, 0
+    )
+    grad_off_far = (
+        (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
+        * abs_off_far_power_sum_or_one_power[:, None]
+    ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
+    grad_off_far = grad_off_far * (
+        grad_loss_masked_masked_1[:, None]
+        * grad_grad_anchor_minus_grad_grad_negative
+        * sign_off_far
+    ).mul_(1 - p)
+    grad_abs_off_far_power_sum = (
+        (p - 1)
+        / p
+        * grad_loss_masked_masked_1
+        * (
+            (
+                (abs_off_far_power_sum_or_one ** (1 / p - 2))[:, None]
+                * abs_off_far_or_one_power_scaled_masked
+            ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
+            * grad_grad_anchor_minus_grad_grad_negative
+        ).sum(1)
+    )
+    grad_loss_masked_masked = torch.where(between_mask, grad_loss, 0).masked_fill(
+        near_adjusted_negative, 0
+    )
+    grad_off_between = (
+        (abs_off_between_or_one ** (p - 2) * sign_off_between).masked_fill(
+            abs_off_between_is_zero, 0
+        )
+        * abs_off_between_power_sum_or_one_power[:, None]
+    ).masked_fill(abs_off_between_power_sum_is_zero[:, None], 0)
+    grad_off_between = grad_off_between * (
+        grad_loss_masked_masked[:, None]
+        * grad_grad_positive_minus_grad_grad_negative
+        * sign_off_between
+    ).mul_(1 - p)
+    grad_abs_off_between_power_sum = (
+        (p - 1)
+        / p
+        * grad_loss_masked_masked
+        * (
+            (
+                (abs_off_between_power_sum_or_one ** (1 / p - 2))[:, None]
+                * abs_off_between_scaled_masked_1
+            ).masked_fill(abs_off_between_power_sum_is_zero[:, None], 0)
+            * grad_grad_positive_minus_grad_grad_negative
+        ).sum(1)
     )
     return (
         grad_grad_loss,
@@ -7688,10 +7684,10 @@ def residuals_backward_p_swap_sum(
         ).masked_fill(abs_off_near_is_zero, 0),
         value=p,
     )
+    grad_anchor = grad_off_far_total + grad_off_near_total
+    grad_positive = grad_off_between_total - grad_off_near_total
     grad_negative = -grad_off_between_total
     grad_negative = grad_negative - grad_off_far_total
-    grad_positive = grad_off_between_total - grad_off_near_total
-    grad_anchor = grad_off_far_total + grad_off_near_total
     return grad_anchor, grad_positive, grad_negative
 
 
@@ -8014,9 +8010,9 @@ def backward_p_swap_none(grad_loss: Tensor, residuals: PSwapNoneResiduals) -> PS
                                        abs_off_near_power_sum[n]**(1/p - 1)
                                        *where(abs(off_near[n,d]) == 0, 0,
                                               abs(off_near[n,d])**(p - 1)*sign(off_near[n,d])))
-        grad_negative[n,d]    = -grad_off_between[n,d] - grad_off_far[n,d]
-        grad_positive[n,d]    = grad_off_between[n,d] - grad_off_near[n,d]
         grad_anchor[n,d]      = grad_off_far[n,d] + grad_off_near[n,d]
+        grad_positive[n,d]    = grad_off_between[n,d] - grad_off_near[n,d]
+        grad_negative[n,d]    = -grad_off_between[n,d] - grad_off_far[n,d]
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -8072,10 +8068,10 @@ def backward_p_swap_none(grad_loss: Tensor, residuals: PSwapNoneResiduals) -> PS
         .masked_fill((abs_off_near_power_sum == 0)[:, None], 0)
     )
     grad_off_near = grad_off_near * grad_near[:, None]
+    grad_anchor = grad_off_far + grad_off_near
+    grad_positive = grad_off_between - grad_off_near
     grad_negative = -grad_off_between
     grad_negative -= grad_off_far
-    grad_positive = grad_off_between - grad_off_near
-    grad_anchor = grad_off_far + grad_off_near
     return PSwapNoneGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -8152,50 +8148,26 @@ def double_backward_p_swap_none(
         abs_off_near_power_sum_or_one_power[:, None] * abs_off_near_or_one_power_scaled_masked
     ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
     grad_grad_positive_minus_grad_grad_negative = grad_grad_positive - grad_grad_negative
-    grad_near_masked = torch.where(between_mask, grad_near, 0)
-    grad_abs_off_between_power_sum = (
-        (p - 1)
-        / p
-        * grad_near_masked
-        * (
-            (
-                (abs_off_between_power_sum_or_one ** (1 / p - 2))[:, None]
-                * abs_off_between_scaled_masked_1
-            ).masked_fill(abs_off_between_power_sum_is_zero[:, None], 0)
-            * grad_grad_positive_minus_grad_grad_negative
-        ).sum(1)
-    )
-    grad_off_between = (
-        (abs_off_between_or_one ** (p - 2) * sign_off_between).masked_fill(
-            abs_off_between_is_zero, 0
-        )
-        * abs_off_between_power_sum_or_one_power[:, None]
-    ).masked_fill(abs_off_between_power_sum_is_zero[:, None], 0)
-    grad_off_between = grad_off_between * (
-        grad_near_masked[:, None] * grad_grad_positive_minus_grad_grad_negative * sign_off_between
-    ).mul_(1 - p)
-    grad_grad_anchor_minus_grad_grad_negative = grad_grad_anchor - grad_grad_negative
-    grad_near_masked_1 = grad_near.masked_fill(between_mask, 0)
-    grad_abs_off_far_power_sum = (
-        (p - 1)
-        / p
-        * grad_near_masked_1
-        * (
-            (
-                (abs_off_far_power_sum_or_one ** (1 / p - 2))[:, None]
-                * abs_off_far_or_one_power_scaled_masked
-            ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
-            * grad_grad_anchor_minus_grad_grad_negative
-        ).sum(1)
-    )
-    grad_off_far = (
-        (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
-        * abs_off_far_power_sum_or_one_power[:, None]
-    ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
-    grad_off_far = grad_off_far * (
-        grad_near_masked_1[:, None] * grad_grad_anchor_minus_grad_grad_negative * sign_off_far
-    ).mul_(1 - p)
     grad_grad_anchor_minus_grad_grad_positive = grad_grad_anchor - grad_grad_positive
+    grad_grad_anchor_minus_grad_grad_negative = grad_grad_anchor - grad_grad_negative
+    grad_grad_loss = (
+        (abs_off_near_scaled_masked * grad_grad_anchor_minus_grad_grad_positive).sum(1)
+        + (
+            -(abs_off_far_scaled_masked * grad_grad_anchor_minus_grad_grad_negative).sum(1)
+        ).masked_fill(between_mask, 0)
+        + torch.where(
+            between_mask,
+            -(abs_off_between_scaled_masked * grad_grad_positive_minus_grad_grad_negative).sum(1),
+            0,
+        )
+    ).masked_fill(near_adjusted_negative, 0)
+    grad_off_near = (
+        (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
+        * abs_off_near_power_sum_or_one_power[:, None]
+    ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
+    grad_off_near = grad_off_near * (
+        grad_near[:, None] * grad_grad_anchor_minus_grad_grad_positive * sign_off_near
+    ).mul_(p - 1)
     grad_abs_off_near_power_sum = (
         (1 - p)
         / p
@@ -8208,24 +8180,48 @@ def double_backward_p_swap_none(
             * grad_grad_anchor_minus_grad_grad_positive
         ).sum(1)
     )
-    grad_off_near = (
-        (abs_off_near_or_one ** (p - 2) * sign_off_near).masked_fill(abs_off_near_is_zero, 0)
-        * abs_off_near_power_sum_or_one_power[:, None]
-    ).masked_fill(abs_off_near_power_sum_is_zero[:, None], 0)
-    grad_off_near = grad_off_near * (
-        grad_near[:, None] * grad_grad_anchor_minus_grad_grad_positive * sign_off_near
-    ).mul_(p - 1)
-    grad_grad_loss = (
-        (abs_off_near_scaled_masked * grad_grad_anchor_minus_grad_grad_positive).sum(1)
-        + (
-            -(abs_off_far_scaled_masked * grad_grad_anchor_minus_grad_grad_negative).sum(1)
-        ).masked_fill(between_mask, 0)
-        + torch.where(
-            between_mask,
-            -(abs_off_between_scaled_masked * grad_grad_positive_minus_grad_grad_negative).sum(1),
-            0,
+    grad_near_masked_1 = grad_near.masked_fill(between_mask, 0)
+    grad_off_far = (
+        (abs_off_far_or_one ** (p - 2) * sign_off_far).masked_fill(abs_off_far_is_zero, 0)
+        * abs_off_far_power_sum_or_one_power[:, None]
+    ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
+    grad_off_far = grad_off_far * (
+        grad_near_masked_1[:, None] * grad_grad_anchor_minus_grad_grad_negative * sign_off_far
+    ).mul_(1 - p)
+    grad_abs_off_far_power_sum = (
+        (p - 1)
+        / p
+        * grad_near_masked_1
+        * (
+            (
+                (abs_off_far_power_sum_or_one ** (1 / p - 2))[:, None]
+                * abs_off_far_or_one_power_scaled_masked
+            ).masked_fill(abs_off_far_power_sum_is_zero[:, None], 0)
+            * grad_grad_anchor_minus_grad_grad_negative
+        ).sum(1)
+    )
+    grad_near_masked = torch.where(between_mask, grad_near, 0)
+    grad_off_between = (
+        (abs_off_between_or_one ** (p - 2) * sign_off_between).masked_fill(
+            abs_off_between_is_zero, 0
         )
-    ).masked_fill(near_adjusted_negative, 0)
+        * abs_off_between_power_sum_or_one_power[:, None]
+    ).masked_fill(abs_off_between_power_sum_is_zero[:, None], 0)
+    grad_off_between = grad_off_between * (
+        grad_near_masked[:, None] * grad_grad_positive_minus_grad_grad_negative * sign_off_between
+    ).mul_(1 - p)
+    grad_abs_off_between_power_sum = (
+        (p - 1)
+        / p
+        * grad_near_masked
+        * (
+            (
+                (abs_off_between_power_sum_or_one ** (1 / p - 2))[:, None]
+                * abs_off_between_scaled_masked_1
+            ).masked_fill(abs_off_between_power_sum_is_zero[:, None], 0)
+            * grad_grad_positive_minus_grad_grad_negative
+        ).sum(1)
+    )
     return (
         grad_grad_loss,
         grad_off_near,
@@ -8283,10 +8279,10 @@ def residuals_backward_p_swap_none(
         ).masked_fill(abs_off_near_is_zero, 0),
         value=p,
     )
+    grad_anchor = grad_off_far_total + grad_off_near_total
+    grad_positive = grad_off_between_total - grad_off_near_total
     grad_negative = -grad_off_between_total
     grad_negative = grad_negative - grad_off_far_total
-    grad_positive = grad_off_between_total - grad_off_near_total
-    grad_anchor = grad_off_far_total + grad_off_near_total
     return grad_anchor, grad_positive, grad_negative
 
 

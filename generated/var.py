@@ -94,8 +94,8 @@ def double_backward(
         grad_grad_y, grad_dy_dx.
     """
     dy_dx = residuals.dy_dx
-    grad_dy_dx = grad_y[:, None] * grad_grad_x
     grad_grad_y = (dy_dx * grad_grad_x).sum(1)
+    grad_dy_dx = grad_y[:, None] * grad_grad_x
     return grad_grad_y, grad_dy_dx
 
 

@@ -54,7 +54,7 @@ def forward(x: Tensor) -> tuple[Tensor, Residuals]:
     _check(x)
     x_squared_sum = (x**2).sum(1)
     x_squared_sum_is_zero = x_squared_sum == 0
-    y = torch.sqrt(x_squared_sum).masked_fill(x_squared_sum_is_zero, 0)
+    y = torch.sqrt(x_squared_sum)
     inv_root_x_squared_sum_masked = torch.rsqrt(x_squared_sum).masked_fill(x_squared_sum_is_zero, 0)
     return y, Residuals(x, inv_root_x_squared_sum_masked)
 
@@ -92,9 +92,9 @@ def double_backward(
     """
     x, inv_root_x_squared_sum_masked = residuals
     grad_grad_x_dot_x = (grad_grad_x * x).sum(1)
-    grad_inv_root_x_squared_sum_masked = grad_grad_x_dot_x * grad_y
-    grad_x = (grad_y * inv_root_x_squared_sum_masked)[:, None] * grad_grad_x
     grad_grad_y = grad_grad_x_dot_x * inv_root_x_squared_sum_masked
+    grad_x = (grad_y * inv_root_x_squared_sum_masked)[:, None] * grad_grad_x
+    grad_inv_root_x_squared_sum_masked = grad_grad_x_dot_x * grad_y
     return grad_grad_y, grad_x, grad_inv_root_x_squared_sum_masked
 
 
@@ -263,8 +263,8 @@ def double_backward_ord_1(
         grad_grad_y, grad_dy_dx.
     """
     dy_dx = residuals.dy_dx
-    grad_dy_dx = grad_y[:, None] * grad_grad_x
     grad_grad_y = (dy_dx * grad_grad_x).sum(1)
+    grad_dy_dx = grad_y[:, None] * grad_grad_x
     return grad_grad_y, grad_dy_dx
 
 
@@ -493,8 +493,8 @@ def double_backward_ord_inf(
     """
     y_argmax, sign_x_at_y_argmax, *_ = residuals
     grad_grad_x_at_y_argmax = grad_grad_x.gather(1, y_argmax[:, None]).squeeze(1)
-    grad_sign_x_at_y_argmax = grad_grad_x_at_y_argmax * grad_y
     grad_grad_y = grad_grad_x_at_y_argmax * sign_x_at_y_argmax
+    grad_sign_x_at_y_argmax = grad_grad_x_at_y_argmax * grad_y
     return grad_grad_y, grad_sign_x_at_y_argmax
 
 
@@ -648,8 +648,8 @@ def double_backward_ord_minus_inf(
     """
     y_argmax_1, sign_x_at_y_argmax_1, *_ = residuals
     grad_grad_x_at_y_argmax_1 = grad_grad_x.gather(1, y_argmax_1[:, None]).squeeze(1)
-    grad_sign_x_at_y_argmax_1 = grad_grad_x_at_y_argmax_1 * grad_y
     grad_grad_y = grad_grad_x_at_y_argmax_1 * sign_x_at_y_argmax_1
+    grad_sign_x_at_y_argmax_1 = grad_grad_x_at_y_argmax_1 * grad_y
     return grad_grad_y, grad_sign_x_at_y_argmax_1
 
 
@@ -812,8 +812,8 @@ def double_backward_ord(
         grad_grad_y, grad_dy_dx.
     """
     dy_dx = residuals.dy_dx
-    grad_dy_dx = grad_y[:, None] * grad_grad_x
     grad_grad_y = (dy_dx * grad_grad_x).sum(1)
+    grad_dy_dx = grad_y[:, None] * grad_grad_x
     return grad_grad_y, grad_dy_dx
 
 

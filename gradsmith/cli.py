@@ -139,7 +139,8 @@ def _print_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -
     help="Print the version and exit.",
 )
 def main() -> None:
-    """Derive gradients from index notation, prove them, and emit them as PyTorch code or C.
+    """Derive gradients from index notation, verify them, and emit them as PyTorch code or C.
 
-    Exit status: 0 where all is well, 1 where something differs or failed, 2 for wrong usage.
+    Exit status: 0 where all is well, 1 where something differs or failed, 2 for wrong usage, 141
+    if the reader of a pipe has exited.
     """

@@ -25,7 +25,7 @@ def definitions(help: str) -> Decorator:
     return click.option("--definitions", metavar="FILE", type=click.Path(path_type=Path), help=help)
 
 
-def names(help: str = "A names file, one name a line.") -> Decorator:
+def names(help: str = "A file of names, one a line, instead of data/names.txt.") -> Decorator:
     """`--names`, what the character model is trained on."""
     return click.option("--names", type=click.Path(path_type=Path), help=help)
 

@@ -29,6 +29,7 @@ from derive.language.expressions import (
     with_args,
 )
 from derive.language.facts import is_total
+from derive.language.substitute import substitute
 
 
 def with_choices(lets: Sequence[Let], made: Sequence[Let]) -> list[Let]:
@@ -46,16 +47,23 @@ def without_needless(program: Program) -> Program:
     the other branch has there anyway, as `where(x == 0, 0, sqrt(x))`."""
     if program.literal:
         return program
-    lets = tuple(replace(let, value=_needed(let.value)) for let in program.lets)
-    return replace(program, lets=lets)
+    masks = [let for let in program.lets if not isinstance(let.value, Expr)]
+
+    def needed(choice: Any) -> Any:
+        condition, (value, otherwise) = substitute(choice.condition, masks), choice.branches
+        return otherwise if _has_anyway(otherwise, condition, value) else choice
+
+    return replace(
+        program,
+        lets=tuple(
+            replace(let, value=let.value.replace(lambda e: isinstance(e, Where), needed))
+            for let in program.lets
+        ),
+    )
 
 
-def _needed(expr: Any) -> Any:
-    return expr.replace(lambda e: isinstance(e, Where) and _is_needless(e), lambda e: e.branches[1])
-
-
-def _is_needless(choice: Where) -> bool:
-    condition, (value, otherwise) = choice.condition, choice.branches
+def _has_anyway(otherwise: Expr, condition: Basic, value: Expr) -> bool:
+    """Whether an expression in one tensor has a value where that tensor is what it must equal."""
     if not (isinstance(condition, Eq) and condition.rhs.is_number and value.is_number):
         return False
     if otherwise.atoms(Element) != {condition.lhs} or otherwise.has(StopGradient):

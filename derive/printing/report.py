@@ -30,9 +30,10 @@ def as_text(derivation: Derivation, steps: bool = False, columns: int | None = N
         chain = lets_text(derivation.chunked.lets, arrangement, width)
         lines += ["", "Chain rule, a line for each cotangent", *_indented(chain)]
         lines += ["", "Simplification"] if derivation.steps else []
-        for number, step in enumerate(derivation.steps, start=1):
+        earlier = [None, *derivation.steps]
+        for number, (last, step) in enumerate(zip(earlier, derivation.steps, strict=False), 1):
             lines += ["", *_rule_text(number, step, columns or _UNBOUNDED)]
-            lines += _indented(_step_text(step, arrangement, width - 5), 5)
+            lines += _indented(_step_text(last, step, arrangement, width - 5), 5)
     if derivation.forward != definition.lets:
         lines += ["", "Forward, with what the gradient reuses"]
         lines += _indented(lets_text(derivation.forward, arrangement, width))
@@ -59,13 +60,17 @@ def _rule_text(number: int, step: Step, columns: int) -> list[str]:
     return textwrap.wrap(said, columns, subsequent_indent=" " * 5)
 
 
-def _step_text(step: Step, arrangement: Arrangement, width: int) -> list[str]:
+def _step_text(last: Step | None, step: Step, arrangement: Arrangement, width: int) -> list[str]:
+    """What a step makes of a cotangent, below what it was unless the last step said so."""
     head = text(step.tensor.element)
+    goes_on = last is not None and (last.tensor, last.after) == (step.tensor, step.before)
+    sides = [step.after] if goes_on else [step.before, step.after]
+    heads = [head, *[""] * (len(sides) - 1)]
     using = [
         f"using {text(left, arrangement)} = {text(right, arrangement)}"
         for left, right in step.using
     ]
-    return using + equations([(head, step.before), ("", step.after)], arrangement, width)
+    return using + equations(list(zip(heads, sides, strict=True)), arrangement, width)
 
 
 def _cost_text(derivation: Derivation) -> list[str]:

@@ -189,7 +189,7 @@ def _assemble(task: Task) -> Simplified:
     outputs = (task.definition.tensors[name] for name in task.definition.outputs)
     return Simplified(
         forward=passes.forward,
-        backward=passes.backward,
+        backward=tuple(_as_asked(passes.backward, task)),
         gradients={
             **{tensor.name: cotangent_of(tensor) for tensor in outputs},
             **{target.name: task.held(target) for target in targets},
@@ -257,6 +257,15 @@ def _without_single_shifts(task: Task, lets: list[Let]) -> list[Let]:
         if let.name in task.proposed and mixes_sizes(let.value) and reads[let.name] == 1
     ]
     return [Let(let.tensor, substitute(let.value, shifts)) for let in lets]
+
+
+def _as_asked(lets: Iterable[Let], task: Task) -> list[Let]:
+    """The lets with the gradients of inputs last, in the order of the inputs, as far as they do not
+    read each other."""
+    places = {
+        task.held(tensor).name: place for place, tensor in enumerate(task.definition.inputs, 1)
+    }
+    return topological_order(sorted(lets, key=lambda let: places.get(let.name, 0)))
 
 
 def topological_order(lets: list[Let]) -> list[Let]:

@@ -12,8 +12,8 @@
  *
  * The gradients, given grad_y:
  *
- *     grad_bias[c]   = sum_n(grad_y[n,c])
  *     grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c])
+ *     grad_bias[c]   = sum_n(grad_y[n,c])
  *     grad_x[n,c]    = weight[c]*rstd[c]
  *                      *(grad_y[n,c] - grad_bias[c]/N
  *                        - grad_weight[c]*x_hat[n,c]/(N - correction))
@@ -218,63 +218,63 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     #pragma omp parallel for num_threads(threads) if (C * N > PARALLEL)
     for (int64_t c_tile = 0; c_tile < C; c_tile += c_width) {
         const int64_t c_end = least(c_tile + c_width, C);
-        wide grad_bias_total[TILE];
-        for (int64_t i = 0; i < c_end - c_tile; i++)
-            grad_bias_total[i] = 0;
         wide grad_weight_total[TILE];
         for (int64_t i = 0; i < c_end - c_tile; i++)
             grad_weight_total[i] = 0;
+        wide grad_bias_total[TILE];
+        for (int64_t i = 0; i < c_end - c_tile; i++)
+            grad_bias_total[i] = 0;
         for (int64_t n_block = 0; n_block < N; n_block += BLOCK) {
             const int64_t n_end = least(n_block + BLOCK, N);
-            real grad_bias_rows[TILE];
-            for (int64_t i = 0; i < c_end - c_tile; i++)
-                grad_bias_rows[i] = 0;
             real grad_weight_rows[TILE];
             for (int64_t i = 0; i < c_end - c_tile; i++)
                 grad_weight_rows[i] = 0;
+            real grad_bias_rows[TILE];
+            for (int64_t i = 0; i < c_end - c_tile; i++)
+                grad_bias_rows[i] = 0;
             for (int64_t n_few = n_block; n_few < n_end; n_few += FEW) {
                 if (n_few + FEW <= n_end) {
-                    /* grad_bias[c] = sum_n(grad_y[n,c]) */
                     /* grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
+                    /* grad_bias[c] = sum_n(grad_y[n,c]) */
                     #pragma omp simd
                     for (int64_t c = c_tile; c < c_end; c++) {
-                        real grad_bias_few = 0;
                         real grad_weight_few = 0;
+                        real grad_bias_few = 0;
                         for (int64_t n = n_few; n < n_few + FEW; n++) {
-                            grad_bias_few += grad_y[n * C + c];
                             const real x_centred = x[n * C + c] - mean[c];
                             const real x_hat = rstd[c] * x_centred;
                             grad_weight_few += grad_y[n * C + c] * x_hat;
+                            grad_bias_few += grad_y[n * C + c];
                         }
-                        grad_bias_rows[c - c_tile] += grad_bias_few;
                         grad_weight_rows[c - c_tile] += grad_weight_few;
+                        grad_bias_rows[c - c_tile] += grad_bias_few;
                     }
                 } else {
                     for (int64_t n = n_few; n < n_end; n++) {
-                        /* grad_bias[c] = sum_n(grad_y[n,c]) */
                         /* grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
+                        /* grad_bias[c] = sum_n(grad_y[n,c]) */
                         #pragma omp simd
                         for (int64_t c = c_tile; c < c_end; c++) {
-                            grad_bias_rows[c - c_tile] += grad_y[n * C + c];
                             const real x_centred = x[n * C + c] - mean[c];
                             const real x_hat = rstd[c] * x_centred;
                             grad_weight_rows[c - c_tile] += grad_y[n * C + c] * x_hat;
+                            grad_bias_rows[c - c_tile] += grad_y[n * C + c];
                         }
                     }
                 }
             }
             for (int64_t c = c_tile; c < c_end; c++) {
-                grad_bias_total[c - c_tile] += grad_bias_rows[c - c_tile];
-            }
-            for (int64_t c = c_tile; c < c_end; c++) {
                 grad_weight_total[c - c_tile] += grad_weight_rows[c - c_tile];
             }
-        }
-        for (int64_t c = c_tile; c < c_end; c++) {
-            grad_bias[c] = grad_bias_total[c - c_tile];
+            for (int64_t c = c_tile; c < c_end; c++) {
+                grad_bias_total[c - c_tile] += grad_bias_rows[c - c_tile];
+            }
         }
         for (int64_t c = c_tile; c < c_end; c++) {
             grad_weight[c] = grad_weight_total[c - c_tile];
+        }
+        for (int64_t c = c_tile; c < c_end; c++) {
+            grad_bias[c] = grad_bias_total[c - c_tile];
         }
         for (int64_t n = 0; n < N; n++) {
             /* grad_x[n,c] = rstd[c]*weight[c]
@@ -1085,63 +1085,63 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     #pragma omp parallel for num_threads(threads) if (C * N > PARALLEL)
     for (int64_t c_tile = 0; c_tile < C; c_tile += c_width) {
         const int64_t c_end = least(c_tile + c_width, C);
-        wide grad_bias_total[TILE];
-        for (int64_t i = 0; i < c_end - c_tile; i++)
-            grad_bias_total[i] = 0;
         wide grad_weight_total[TILE];
         for (int64_t i = 0; i < c_end - c_tile; i++)
             grad_weight_total[i] = 0;
+        wide grad_bias_total[TILE];
+        for (int64_t i = 0; i < c_end - c_tile; i++)
+            grad_bias_total[i] = 0;
         for (int64_t n_block = 0; n_block < N; n_block += BLOCK) {
             const int64_t n_end = least(n_block + BLOCK, N);
-            real grad_bias_rows[TILE];
-            for (int64_t i = 0; i < c_end - c_tile; i++)
-                grad_bias_rows[i] = 0;
             real grad_weight_rows[TILE];
             for (int64_t i = 0; i < c_end - c_tile; i++)
                 grad_weight_rows[i] = 0;
+            real grad_bias_rows[TILE];
+            for (int64_t i = 0; i < c_end - c_tile; i++)
+                grad_bias_rows[i] = 0;
             for (int64_t n_few = n_block; n_few < n_end; n_few += FEW) {
                 if (n_few + FEW <= n_end) {
-                    /* grad_bias[c] = sum_n(grad_y[n,c]) */
                     /* grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
+                    /* grad_bias[c] = sum_n(grad_y[n,c]) */
                     #pragma omp simd
                     for (int64_t c = c_tile; c < c_end; c++) {
-                        real grad_bias_few = 0;
                         real grad_weight_few = 0;
+                        real grad_bias_few = 0;
                         for (int64_t n = n_few; n < n_few + FEW; n++) {
-                            grad_bias_few += grad_y[n * C + c];
                             const real x_centred = x[n * C + c] - mean[c];
                             const real x_hat = rstd[c] * x_centred;
                             grad_weight_few += grad_y[n * C + c] * x_hat;
+                            grad_bias_few += grad_y[n * C + c];
                         }
-                        grad_bias_rows[c - c_tile] += grad_bias_few;
                         grad_weight_rows[c - c_tile] += grad_weight_few;
+                        grad_bias_rows[c - c_tile] += grad_bias_few;
                     }
                 } else {
                     for (int64_t n = n_few; n < n_end; n++) {
-                        /* grad_bias[c] = sum_n(grad_y[n,c]) */
                         /* grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
+                        /* grad_bias[c] = sum_n(grad_y[n,c]) */
                         #pragma omp simd
                         for (int64_t c = c_tile; c < c_end; c++) {
-                            grad_bias_rows[c - c_tile] += grad_y[n * C + c];
                             const real x_centred = x[n * C + c] - mean[c];
                             const real x_hat = rstd[c] * x_centred;
                             grad_weight_rows[c - c_tile] += grad_y[n * C + c] * x_hat;
+                            grad_bias_rows[c - c_tile] += grad_y[n * C + c];
                         }
                     }
                 }
             }
             for (int64_t c = c_tile; c < c_end; c++) {
-                grad_bias_total[c - c_tile] += grad_bias_rows[c - c_tile];
-            }
-            for (int64_t c = c_tile; c < c_end; c++) {
                 grad_weight_total[c - c_tile] += grad_weight_rows[c - c_tile];
             }
-        }
-        for (int64_t c = c_tile; c < c_end; c++) {
-            grad_bias[c] = grad_bias_total[c - c_tile];
+            for (int64_t c = c_tile; c < c_end; c++) {
+                grad_bias_total[c - c_tile] += grad_bias_rows[c - c_tile];
+            }
         }
         for (int64_t c = c_tile; c < c_end; c++) {
             grad_weight[c] = grad_weight_total[c - c_tile];
+        }
+        for (int64_t c = c_tile; c < c_end; c++) {
+            grad_bias[c] = grad_bias_total[c - c_tile];
         }
         for (int64_t n = 0; n < N; n++) {
             /* grad_x[n,c] = rstd[c]*weight[c]
@@ -1216,38 +1216,38 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     if (workspace == NULL)
         return 1;
     real *const restrict rstd = (real *)workspace;
-    real *const restrict grad_bias_parts = (real *)((char *)rstd + ROOM(C, real));
-    real *const restrict grad_weight_parts = (real *)((char *)grad_bias_parts + ROOM(n_blocks * C,
+    real *const restrict grad_weight_parts = (real *)((char *)rstd + ROOM(C, real));
+    real *const restrict grad_bias_parts = (real *)((char *)grad_weight_parts + ROOM(n_blocks * C,
             real));
     /* rstd[c] = 1/sqrt(running_var[c] + eps) */
     #pragma omp parallel for simd num_threads(threads) if (C > PARALLEL)
     for (int64_t c = 0; c < C; c++) {
         rstd[c] = 1 / R(sqrt)(eps + running_var[c]);
     }
-    #pragma omp parallel for num_threads(threads) if (C * N > PARALLEL)
+    #pragma omp parallel for num_threads(threads) if (N * C > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict grad_bias_rows = grad_bias_parts + block * C;
-        for (int64_t i = 0; i < C; i++)
-            grad_bias_rows[i] = 0;
         real *const restrict grad_weight_rows = grad_weight_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             grad_weight_rows[i] = 0;
+        real *const restrict grad_bias_rows = grad_bias_parts + block * C;
+        for (int64_t i = 0; i < C; i++)
+            grad_bias_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
-            /* grad_bias[c] = sum_n(grad_y[n,c]) */
-            /* grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
             /* grad_x[n,c] = rstd[c]*weight[c]*grad_y[n,c] */
+            /* grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
+            /* grad_bias[c] = sum_n(grad_y[n,c]) */
             for (int64_t c_line = 0; c_line < C; c_line += LINE) {
                 const int64_t c_stop = least(c_line + LINE, C);
                 real grad_x_line[LINE];
                 real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n * C + c_line];
                 #pragma omp simd
                 for (int64_t c = c_line; c < c_stop; c++) {
-                    grad_bias_rows[c] += grad_y[n * C + c];
+                    grad_x_here[c - c_line] = weight[c] * rstd[c] * grad_y[n * C + c];
                     const real x_hat = (x[n * C + c] - running_mean[c]) * rstd[c];
                     grad_weight_rows[c] += grad_y[n * C + c] * x_hat;
-                    grad_x_here[c - c_line] = weight[c] * rstd[c] * grad_y[n * C + c];
+                    grad_bias_rows[c] += grad_y[n * C + c];
                 }
                 if (grad_x_past)
                     stream(&grad_x[n * C + c_line], grad_x_line, c_stop - c_line);
@@ -1257,14 +1257,14 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_bias_parts[block * C + i];
-        grad_bias[i] = total;
+            total += grad_weight_parts[block * C + i];
+        grad_weight[i] = total;
     }
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_weight_parts[block * C + i];
-        grad_weight[i] = total;
+            total += grad_bias_parts[block * C + i];
+        grad_bias[i] = total;
     }
     free(workspace);
     return 0;
@@ -1564,7 +1564,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     for (int64_t c = 0; c < C; c++) {
         rstd[c] = 1 / R(sqrt)(eps + running_var[c]);
     }
-    #pragma omp parallel for num_threads(threads) if (C * N > PARALLEL)
+    #pragma omp parallel for num_threads(threads) if (N * C > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
@@ -1572,17 +1572,17 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
         for (int64_t i = 0; i < C; i++)
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
-            /* grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
             /* grad_x[n,c] = rstd[c]*weight[c]*grad_y[n,c] */
+            /* grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
             for (int64_t c_line = 0; c_line < C; c_line += LINE) {
                 const int64_t c_stop = least(c_line + LINE, C);
                 real grad_x_line[LINE];
                 real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n * C + c_line];
                 #pragma omp simd
                 for (int64_t c = c_line; c < c_stop; c++) {
+                    grad_x_here[c - c_line] = weight[c] * rstd[c] * grad_y[n * C + c];
                     const real x_hat = (x[n * C + c] - running_mean[c]) * rstd[c];
                     grad_weight_rows[c] += grad_y[n * C + c] * x_hat;
-                    grad_x_here[c - c_line] = weight[c] * rstd[c] * grad_y[n * C + c];
                 }
                 if (grad_x_past)
                     stream(&grad_x[n * C + c_line], grad_x_line, c_stop - c_line);
@@ -1891,7 +1891,7 @@ int backward(const real *restrict grad_y, const real *restrict running_var,
     for (int64_t c = 0; c < C; c++) {
         rstd[c] = 1 / R(sqrt)(eps + running_var[c]);
     }
-    #pragma omp parallel for num_threads(threads) if (C * N > PARALLEL)
+    #pragma omp parallel for num_threads(threads) if (N * C > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
@@ -1899,16 +1899,16 @@ int backward(const real *restrict grad_y, const real *restrict running_var,
         for (int64_t i = 0; i < C; i++)
             grad_bias_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
-            /* grad_bias[c] = sum_n(grad_y[n,c]) */
             /* grad_x[n,c] = rstd[c]*grad_y[n,c] */
+            /* grad_bias[c] = sum_n(grad_y[n,c]) */
             for (int64_t c_line = 0; c_line < C; c_line += LINE) {
                 const int64_t c_stop = least(c_line + LINE, C);
                 real grad_x_line[LINE];
                 real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n * C + c_line];
                 #pragma omp simd
                 for (int64_t c = c_line; c < c_stop; c++) {
-                    grad_bias_rows[c] += grad_y[n * C + c];
                     grad_x_here[c - c_line] = rstd[c] * grad_y[n * C + c];
+                    grad_bias_rows[c] += grad_y[n * C + c];
                 }
                 if (grad_x_past)
                     stream(&grad_x[n * C + c_line], grad_x_line, c_stop - c_line);

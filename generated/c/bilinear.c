@@ -8,10 +8,10 @@
  *
  * The gradients, given grad_y:
  *
- *     grad_bias[m]       = sum_n(grad_y[n,m])
- *     grad_weight[m,p,q] = sum_n(grad_y[n,m]*input1[n,p]*input2[n,q])
- *     grad_input2[n,q]   = sum_{m,p}(grad_y[n,m]*input1[n,p]*weight[m,p,q])
  *     grad_input1[n,p]   = sum_{m,q}(grad_y[n,m]*input2[n,q]*weight[m,p,q])
+ *     grad_input2[n,q]   = sum_{m,p}(grad_y[n,m]*input1[n,p]*weight[m,p,q])
+ *     grad_weight[m,p,q] = sum_n(grad_y[n,m]*input1[n,p]*input2[n,q])
+ *     grad_bias[m]       = sum_n(grad_y[n,m])
  *
  * Tensors are contiguous, and integers have 64 bits. A function returns 0 on success, 1 if it
  * cannot get the memory that it works in, 1 + k if its k-th argument holds an index that is out of
@@ -85,99 +85,99 @@ int backward(const real *restrict grad_y, const real *restrict input1,
              real *restrict grad_input1, real *restrict grad_input2, real *restrict grad_weight,
              real *restrict grad_bias, int64_t M, int64_t N, int64_t P, int64_t Q, int threads) {
     const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
-    char *const workspace = aligned_alloc(64, ROOM(n_blocks * M, real) + ROOM(n_blocks * M * P * Q,
-            real) + ROOM(threads * Q, wide) + ROOM(threads * P, wide) + ROOM(threads * Q, real) +
-            ROOM(threads * P, real));
+    char *const workspace = aligned_alloc(64, ROOM(n_blocks * M * P * Q, real) + ROOM(n_blocks * M,
+            real) + ROOM(threads * P, wide) + ROOM(threads * Q, wide) + ROOM(threads * P, real) +
+            ROOM(threads * Q, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict grad_bias_parts = (real *)workspace;
-    real *const restrict grad_weight_parts = (real *)((char *)grad_bias_parts + ROOM(n_blocks * M,
-            real));
-    wide *const restrict grad_input2_total_of_threads = (wide *)((char *)grad_weight_parts +
-            ROOM(n_blocks * M * P * Q, real));
-    wide *const restrict grad_input1_total_of_threads = (wide *)((char
-            *)grad_input2_total_of_threads + ROOM(threads * Q, wide));
-    real *const restrict grad_input2_rows_of_threads = (real *)((char *)grad_input1_total_of_threads
-            + ROOM(threads * P, wide));
-    real *const restrict grad_input1_rows_of_threads = (real *)((char *)grad_input2_rows_of_threads
-            + ROOM(threads * Q, real));
-    #pragma omp parallel for num_threads(threads) if (M * P * Q * N > PARALLEL)
+    real *const restrict grad_weight_parts = (real *)workspace;
+    real *const restrict grad_bias_parts = (real *)((char *)grad_weight_parts + ROOM(n_blocks * M *
+            P * Q, real));
+    wide *const restrict grad_input1_total_of_threads = (wide *)((char *)grad_bias_parts +
+            ROOM(n_blocks * M, real));
+    wide *const restrict grad_input2_total_of_threads = (wide *)((char
+            *)grad_input1_total_of_threads + ROOM(threads * P, wide));
+    real *const restrict grad_input1_rows_of_threads = (real *)((char *)grad_input2_total_of_threads
+            + ROOM(threads * Q, wide));
+    real *const restrict grad_input2_rows_of_threads = (real *)((char *)grad_input1_rows_of_threads
+            + ROOM(threads * P, real));
+    #pragma omp parallel for num_threads(threads) if (N * P * M * Q > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict grad_bias_rows = grad_bias_parts + block * M;
-        for (int64_t i = 0; i < M; i++)
-            grad_bias_rows[i] = 0;
         real *const restrict grad_weight_rows = grad_weight_parts + block * M * P * Q;
         for (int64_t i = 0; i < M * P * Q; i++)
             grad_weight_rows[i] = 0;
+        real *const restrict grad_bias_rows = grad_bias_parts + block * M;
+        for (int64_t i = 0; i < M; i++)
+            grad_bias_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
-            wide *const restrict grad_input2_total = grad_input2_total_of_threads +
-                    omp_get_thread_num() * Q;
-            for (int64_t i = 0; i < Q; i++)
-                grad_input2_total[i] = 0;
             wide *const restrict grad_input1_total = grad_input1_total_of_threads +
                     omp_get_thread_num() * P;
             for (int64_t i = 0; i < P; i++)
                 grad_input1_total[i] = 0;
+            wide *const restrict grad_input2_total = grad_input2_total_of_threads +
+                    omp_get_thread_num() * Q;
+            for (int64_t i = 0; i < Q; i++)
+                grad_input2_total[i] = 0;
             for (int64_t m_block = 0; m_block < M; m_block += BLOCK) {
                 const int64_t m_end = least(m_block + BLOCK, M);
-                real *const restrict grad_input2_rows = grad_input2_rows_of_threads +
-                        omp_get_thread_num() * Q;
-                for (int64_t i = 0; i < Q; i++)
-                    grad_input2_rows[i] = 0;
                 real *const restrict grad_input1_rows = grad_input1_rows_of_threads +
                         omp_get_thread_num() * P;
                 for (int64_t i = 0; i < P; i++)
                     grad_input1_rows[i] = 0;
+                real *const restrict grad_input2_rows = grad_input2_rows_of_threads +
+                        omp_get_thread_num() * Q;
+                for (int64_t i = 0; i < Q; i++)
+                    grad_input2_rows[i] = 0;
                 for (int64_t m = m_block; m < m_end; m++) {
-                    grad_bias_rows[m] += grad_y[n * M + m];
                     for (int64_t p = 0; p < P; p++) {
-                        /* grad_weight[m,p,q] = sum_n(grad_y[n,m]*input1[n,p]*input2[n,q]) */
-                        /* grad_input2[n,q] = sum_m_p(grad_y[n,m]*input1[n,p]*weight[m,p,q]) */
                         /* grad_input1[n,p] = sum_m_q(grad_y[n,m]*input2[n,q]*weight[m,p,q]) */
+                        /* grad_input2[n,q] = sum_m_p(grad_y[n,m]*input1[n,p]*weight[m,p,q]) */
+                        /* grad_weight[m,p,q] = sum_n(grad_y[n,m]*input1[n,p]*input2[n,q]) */
                         for (int64_t q_block = 0; q_block < Q; q_block += SPAN) {
                             const int64_t q_end = least(q_block + SPAN, Q);
                             real grad_input1_span = 0;
                             #pragma omp simd reduction(+ : grad_input1_span)
                             for (int64_t q = q_block; q < q_end; q++) {
-                                grad_weight_rows[(m * P + p) * Q + q] += (grad_y[n * M + m] *
-                                        input1[n * P + p]) * input2[n * Q + q];
-                                grad_input2_rows[q] += (grad_y[n * M + m] * input1[n * P + p]) *
-                                        weight[(m * P + p) * Q + q];
                                 grad_input1_span += grad_y[n * M + m] * input2[n * Q + q] *
                                         weight[(m * P + p) * Q + q];
+                                grad_input2_rows[q] += (grad_y[n * M + m] * input1[n * P + p]) *
+                                        weight[(m * P + p) * Q + q];
+                                grad_weight_rows[(m * P + p) * Q + q] += (grad_y[n * M + m] *
+                                        input1[n * P + p]) * input2[n * Q + q];
                             }
                             grad_input1_rows[p] += grad_input1_span;
                         }
                     }
-                }
-                for (int64_t q = 0; q < Q; q++) {
-                    grad_input2_total[q] += grad_input2_rows[q];
+                    grad_bias_rows[m] += grad_y[n * M + m];
                 }
                 for (int64_t p = 0; p < P; p++) {
                     grad_input1_total[p] += grad_input1_rows[p];
                 }
-            }
-            for (int64_t q = 0; q < Q; q++) {
-                grad_input2[n * Q + q] = grad_input2_total[q];
+                for (int64_t q = 0; q < Q; q++) {
+                    grad_input2_total[q] += grad_input2_rows[q];
+                }
             }
             for (int64_t p = 0; p < P; p++) {
                 grad_input1[n * P + p] = grad_input1_total[p];
             }
+            for (int64_t q = 0; q < Q; q++) {
+                grad_input2[n * Q + q] = grad_input2_total[q];
+            }
         }
-    }
-    for (int64_t i = 0; i < M; i++) {
-        wide total = 0;
-        for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_bias_parts[block * M + i];
-        grad_bias[i] = total;
     }
     for (int64_t i = 0; i < M * P * Q; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
             total += grad_weight_parts[block * M * P * Q + i];
         grad_weight[i] = total;
+    }
+    for (int64_t i = 0; i < M; i++) {
+        wide total = 0;
+        for (int64_t block = 0; block < n_blocks; block++)
+            total += grad_bias_parts[block * M + i];
+        grad_bias[i] = total;
     }
     free(workspace);
     return 0;
@@ -240,27 +240,27 @@ int backward(const real *restrict grad_y, const real *restrict input1,
              real *restrict grad_input1, real *restrict grad_input2, real *restrict grad_weight,
              int64_t M, int64_t N, int64_t P, int64_t Q, int threads) {
     const int64_t m_blocks = (M + BLOCK - 1) / BLOCK;
-    char *const workspace = aligned_alloc(64, ROOM(m_blocks * N * Q, real) + ROOM(m_blocks * N * P,
+    char *const workspace = aligned_alloc(64, ROOM(m_blocks * N * P, real) + ROOM(m_blocks * N * Q,
             real) + ROOM(threads * Q, wide) + ROOM(threads * Q, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict grad_input2_parts = (real *)workspace;
-    real *const restrict grad_input1_parts = (real *)((char *)grad_input2_parts + ROOM(m_blocks * N
-            * Q, real));
-    wide *const restrict grad_weight_total_of_threads = (wide *)((char *)grad_input1_parts +
-            ROOM(m_blocks * N * P, real));
+    real *const restrict grad_input1_parts = (real *)workspace;
+    real *const restrict grad_input2_parts = (real *)((char *)grad_input1_parts + ROOM(m_blocks * N
+            * P, real));
+    wide *const restrict grad_weight_total_of_threads = (wide *)((char *)grad_input2_parts +
+            ROOM(m_blocks * N * Q, real));
     real *const restrict grad_weight_rows_of_threads = (real *)((char *)grad_weight_total_of_threads
             + ROOM(threads * Q, wide));
-    #pragma omp parallel for num_threads(threads) if (M * P * Q * N > PARALLEL)
+    #pragma omp parallel for num_threads(threads) if (N * P * M * Q > PARALLEL)
     for (int64_t block = 0; block < m_blocks; block++) {
         const int64_t m_start = block * BLOCK;
         const int64_t m_end = least(m_start + BLOCK, M);
-        real *const restrict grad_input2_rows = grad_input2_parts + block * N * Q;
-        for (int64_t i = 0; i < N * Q; i++)
-            grad_input2_rows[i] = 0;
         real *const restrict grad_input1_rows = grad_input1_parts + block * N * P;
         for (int64_t i = 0; i < N * P; i++)
             grad_input1_rows[i] = 0;
+        real *const restrict grad_input2_rows = grad_input2_parts + block * N * Q;
+        for (int64_t i = 0; i < N * Q; i++)
+            grad_input2_rows[i] = 0;
         for (int64_t m = m_start; m < m_end; m++) {
             for (int64_t p = 0; p < P; p++) {
                 wide *const restrict grad_weight_total = grad_weight_total_of_threads +
@@ -274,20 +274,20 @@ int backward(const real *restrict grad_y, const real *restrict input1,
                     for (int64_t i = 0; i < Q; i++)
                         grad_weight_rows[i] = 0;
                     for (int64_t n = n_block; n < n_end; n++) {
-                        /* grad_weight[m,p,q] = sum_n(grad_y[n,m]*input1[n,p]*input2[n,q]) */
-                        /* grad_input2[n,q] = sum_m_p(grad_y[n,m]*input1[n,p]*weight[m,p,q]) */
                         /* grad_input1[n,p] = sum_m_q(grad_y[n,m]*input2[n,q]*weight[m,p,q]) */
+                        /* grad_input2[n,q] = sum_m_p(grad_y[n,m]*input1[n,p]*weight[m,p,q]) */
+                        /* grad_weight[m,p,q] = sum_n(grad_y[n,m]*input1[n,p]*input2[n,q]) */
                         for (int64_t q_block = 0; q_block < Q; q_block += SPAN) {
                             const int64_t q_end = least(q_block + SPAN, Q);
                             real grad_input1_span = 0;
                             #pragma omp simd reduction(+ : grad_input1_span)
                             for (int64_t q = q_block; q < q_end; q++) {
-                                grad_weight_rows[q] += (grad_y[n * M + m] * input1[n * P + p]) *
-                                        input2[n * Q + q];
-                                grad_input2_rows[n * Q + q] += (grad_y[n * M + m] *
-                                        input1[n * P + p]) * weight[(m * P + p) * Q + q];
                                 grad_input1_span += grad_y[n * M + m] * input2[n * Q + q] *
                                         weight[(m * P + p) * Q + q];
+                                grad_input2_rows[n * Q + q] += (grad_y[n * M + m] *
+                                        input1[n * P + p]) * weight[(m * P + p) * Q + q];
+                                grad_weight_rows[q] += (grad_y[n * M + m] * input1[n * P + p]) *
+                                        input2[n * Q + q];
                             }
                             grad_input1_rows[n * P + p] += grad_input1_span;
                         }
@@ -302,17 +302,17 @@ int backward(const real *restrict grad_y, const real *restrict input1,
             }
         }
     }
-    for (int64_t i = 0; i < N * Q; i++) {
-        wide total = 0;
-        for (int64_t block = 0; block < m_blocks; block++)
-            total += grad_input2_parts[block * N * Q + i];
-        grad_input2[i] = total;
-    }
     for (int64_t i = 0; i < N * P; i++) {
         wide total = 0;
         for (int64_t block = 0; block < m_blocks; block++)
             total += grad_input1_parts[block * N * P + i];
         grad_input1[i] = total;
+    }
+    for (int64_t i = 0; i < N * Q; i++) {
+        wide total = 0;
+        for (int64_t block = 0; block < m_blocks; block++)
+            total += grad_input2_parts[block * N * Q + i];
+        grad_input2[i] = total;
     }
     free(workspace);
     return 0;

@@ -10,12 +10,12 @@
  *
  * The gradients, given grad_loss:
  *
- *     grad_target[n] = grad_loss*(no[n] - yes[n])/N
  *     grad_x[n]      = grad_loss
  *                      *(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n]))
  *                        - target[n]
  *                        *(where(log(1 - x[n]) <= -100, 0, 1/(1 - x[n]))
  *                          + where(x[n] < 1.2e-38, 0, 1/x[n])))/N
+ *     grad_target[n] = grad_loss*(no[n] - yes[n])/N
  *
  * Tensors are contiguous, and integers have 64 bits. A function returns 0 on success, 1 if it
  * cannot get the memory that it works in, 1 + k if its k-th argument holds an index that is out of
@@ -192,38 +192,38 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
-    const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
+    const int grad_target_past = past_caches(N);
     const real grad_loss_scaled = grad_loss[0] / N;
     /* log_x[n] = log(x[n]) */
     /* log1p_neg_x[n] = log1p(-x[n]) */
-    /* grad_target[n] = grad_loss_scaled*(no[n] - yes[n]) */
     /* inv_one_minus_x_masked[n] = where(log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
     /* grad_x[n] = grad_loss_scaled
                    *(inv_one_minus_x_masked[n]
                      - target[n]*(inv_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
+    /* grad_target[n] = grad_loss_scaled*(no[n] - yes[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_target_line[LINE];
-        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         real grad_x_line[LINE];
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
+        real grad_target_line[LINE];
+        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real log_x = vector_log(x[n]);
             const real log1p_neg_x = vector_log1p(-x[n]);
-            const real no = log1p_neg_x <= -100 ? -100 : log1p_neg_x;
-            const real yes = choose(x[n] < (real)1.2e-38, log_x <= -100 ? -100 : log_x, log_x);
-            grad_target_here[n - n_line] = grad_loss_scaled * (no - yes);
             const real inv_one_minus_x_masked = vector_log1p(-x[n]) <= -100 ? 0 : 1 / (1 - x[n]);
             grad_x_here[n - n_line] = grad_loss_scaled * (inv_one_minus_x_masked -
                     (inv_one_minus_x_masked + (x[n] < (real)1.2e-38 ? 0 : 1 / x[n])) * target[n]);
+            const real no = log1p_neg_x <= -100 ? -100 : log1p_neg_x;
+            const real yes = choose(x[n] < (real)1.2e-38, log_x <= -100 ? -100 : log_x, log_x);
+            grad_target_here[n - n_line] = grad_loss_scaled * (no - yes);
         }
-        if (grad_target_past)
-            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
+        if (grad_target_past)
+            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
     }
     return 0;
 }
@@ -239,9 +239,9 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
     /* log_x[n] = log(x[n]) */
     /* log1p_neg_x[n] = log1p(-x[n]) */
     /* no_terms_sum = sum_n(-no[n]*(1 - target[n]) - target[n]*yes[n]) */
-    /* grad_target[n] = (no[n] - yes[n])/N */
     /* grad_x[n] = (inv_one_minus_x_masked[n]
                     - target[n]*(inv_one_minus_x_masked[n] + where(x_low[n], 0, 1/x[n])))/N */
+    /* grad_target[n] = (no[n] - yes[n])/N */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -257,10 +257,10 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
             const real x_low = x[n] < (real)1.2e-38;
             const real yes = choose(x_low, log_x <= -100 ? -100 : log_x, log_x);
             no_terms_sum_span += -(1 - target[n]) * no - target[n] * yes;
-            grad_target[n] = (1 / (real)N) * (no - yes);
             const real inv_one_minus_x_masked = log1p_neg_x_low ? 0 : 1 / (1 - x[n]);
             grad_x[n] = (1 / (real)N) * (inv_one_minus_x_masked - (inv_one_minus_x_masked + (x_low ?
                     0 : 1 / x[n])) * target[n]);
+            grad_target[n] = (1 / (real)N) * (no - yes);
         }
         no_terms_sum_total += no_terms_sum_span;
         no_terms_sum_parts[block] = no_terms_sum_total;
@@ -318,37 +318,37 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
-    const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
+    const int grad_target_past = past_caches(N);
     /* log_x[n] = log(x[n]) */
     /* log1p_neg_x[n] = log1p(-x[n]) */
-    /* grad_target[n] = grad_loss*(no[n] - yes[n]) */
     /* inv_one_minus_x_masked[n] = where(log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
     /* grad_x[n] = grad_loss
                    *(inv_one_minus_x_masked[n]
                      - target[n]*(inv_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
+    /* grad_target[n] = grad_loss*(no[n] - yes[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_target_line[LINE];
-        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         real grad_x_line[LINE];
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
+        real grad_target_line[LINE];
+        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real log_x = vector_log(x[n]);
             const real log1p_neg_x = vector_log1p(-x[n]);
-            const real no = log1p_neg_x <= -100 ? -100 : log1p_neg_x;
-            const real yes = choose(x[n] < (real)1.2e-38, log_x <= -100 ? -100 : log_x, log_x);
-            grad_target_here[n - n_line] = grad_loss[0] * (no - yes);
             const real inv_one_minus_x_masked = vector_log1p(-x[n]) <= -100 ? 0 : 1 / (1 - x[n]);
             grad_x_here[n - n_line] = grad_loss[0] * (inv_one_minus_x_masked -
                     (inv_one_minus_x_masked + (x[n] < (real)1.2e-38 ? 0 : 1 / x[n])) * target[n]);
+            const real no = log1p_neg_x <= -100 ? -100 : log1p_neg_x;
+            const real yes = choose(x[n] < (real)1.2e-38, log_x <= -100 ? -100 : log_x, log_x);
+            grad_target_here[n - n_line] = grad_loss[0] * (no - yes);
         }
-        if (grad_target_past)
-            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
+        if (grad_target_past)
+            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
     }
     return 0;
 }
@@ -387,37 +387,37 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
-    const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
+    const int grad_target_past = past_caches(N);
     /* log_x[n] = log(x[n]) */
     /* log1p_neg_x[n] = log1p(-x[n]) */
-    /* grad_target[n] = grad_loss[n]*(no[n] - yes[n]) */
     /* inv_one_minus_x_masked[n] = where(log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
     /* grad_x[n] = grad_loss[n]
                    *(inv_one_minus_x_masked[n]
                      - target[n]*(inv_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
+    /* grad_target[n] = grad_loss[n]*(no[n] - yes[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_target_line[LINE];
-        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         real grad_x_line[LINE];
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
+        real grad_target_line[LINE];
+        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real log_x = vector_log(x[n]);
             const real log1p_neg_x = vector_log1p(-x[n]);
-            const real no = log1p_neg_x <= -100 ? -100 : log1p_neg_x;
-            const real yes = choose(x[n] < (real)1.2e-38, log_x <= -100 ? -100 : log_x, log_x);
-            grad_target_here[n - n_line] = (no - yes) * grad_loss[n];
             const real inv_one_minus_x_masked = vector_log1p(-x[n]) <= -100 ? 0 : 1 / (1 - x[n]);
             grad_x_here[n - n_line] = (inv_one_minus_x_masked - (inv_one_minus_x_masked + (x[n] <
                     (real)1.2e-38 ? 0 : 1 / x[n])) * target[n]) * grad_loss[n];
+            const real no = log1p_neg_x <= -100 ? -100 : log1p_neg_x;
+            const real yes = choose(x[n] < (real)1.2e-38, log_x <= -100 ? -100 : log_x, log_x);
+            grad_target_here[n - n_line] = (no - yes) * grad_loss[n];
         }
-        if (grad_target_past)
-            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
+        if (grad_target_past)
+            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
     }
     return 0;
 }
@@ -467,38 +467,38 @@ int forward(const real *restrict x, const real *restrict target, const real *res
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, int64_t N, int threads) {
-    const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
+    const int grad_target_past = past_caches(N);
     /* log_x[n] = log(x[n]) */
     /* log1p_neg_x[n] = log1p(-x[n]) */
-    /* grad_target[n] = grad_loss_times_weight_scaled[n]*(no[n] - yes[n]) */
     /* inv_one_minus_x_masked[n] = where(log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
     /* grad_x[n] = grad_loss_times_weight_scaled[n]
                    *(inv_one_minus_x_masked[n]
                      - target[n]*(inv_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
+    /* grad_target[n] = grad_loss_times_weight_scaled[n]*(no[n] - yes[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_target_line[LINE];
-        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         real grad_x_line[LINE];
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
+        real grad_target_line[LINE];
+        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real log_x = vector_log(x[n]);
             const real log1p_neg_x = vector_log1p(-x[n]);
+            const real inv_one_minus_x_masked = vector_log1p(-x[n]) <= -100 ? 0 : 1 / (1 - x[n]);
             const real grad_loss_times_weight_scaled = (grad_loss[0] / N) * weight[n];
+            grad_x_here[n - n_line] = (inv_one_minus_x_masked - (inv_one_minus_x_masked + (x[n] <
+                    (real)1.2e-38 ? 0 : 1 / x[n])) * target[n]) * grad_loss_times_weight_scaled;
             const real no = log1p_neg_x <= -100 ? -100 : log1p_neg_x;
             const real yes = choose(x[n] < (real)1.2e-38, log_x <= -100 ? -100 : log_x, log_x);
             grad_target_here[n - n_line] = (no - yes) * grad_loss_times_weight_scaled;
-            const real inv_one_minus_x_masked = vector_log1p(-x[n]) <= -100 ? 0 : 1 / (1 - x[n]);
-            grad_x_here[n - n_line] = (inv_one_minus_x_masked - (inv_one_minus_x_masked + (x[n] <
-                    (real)1.2e-38 ? 0 : 1 / x[n])) * target[n]) * grad_loss_times_weight_scaled;
         }
-        if (grad_target_past)
-            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
+        if (grad_target_past)
+            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
     }
     return 0;
 }
@@ -548,38 +548,38 @@ int forward(const real *restrict x, const real *restrict target, const real *res
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, int64_t N, int threads) {
-    const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
+    const int grad_target_past = past_caches(N);
     /* log_x[n] = log(x[n]) */
     /* log1p_neg_x[n] = log1p(-x[n]) */
-    /* grad_target[n] = grad_loss_times_weight[n]*(no[n] - yes[n]) */
     /* inv_one_minus_x_masked[n] = where(log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
     /* grad_x[n] = grad_loss_times_weight[n]
                    *(inv_one_minus_x_masked[n]
                      - target[n]*(inv_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
+    /* grad_target[n] = grad_loss_times_weight[n]*(no[n] - yes[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_target_line[LINE];
-        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         real grad_x_line[LINE];
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
+        real grad_target_line[LINE];
+        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real log_x = vector_log(x[n]);
             const real log1p_neg_x = vector_log1p(-x[n]);
+            const real inv_one_minus_x_masked = vector_log1p(-x[n]) <= -100 ? 0 : 1 / (1 - x[n]);
             const real grad_loss_times_weight = grad_loss[0] * weight[n];
+            grad_x_here[n - n_line] = (inv_one_minus_x_masked - (inv_one_minus_x_masked + (x[n] <
+                    (real)1.2e-38 ? 0 : 1 / x[n])) * target[n]) * grad_loss_times_weight;
             const real no = log1p_neg_x <= -100 ? -100 : log1p_neg_x;
             const real yes = choose(x[n] < (real)1.2e-38, log_x <= -100 ? -100 : log_x, log_x);
             grad_target_here[n - n_line] = (no - yes) * grad_loss_times_weight;
-            const real inv_one_minus_x_masked = vector_log1p(-x[n]) <= -100 ? 0 : 1 / (1 - x[n]);
-            grad_x_here[n - n_line] = (inv_one_minus_x_masked - (inv_one_minus_x_masked + (x[n] <
-                    (real)1.2e-38 ? 0 : 1 / x[n])) * target[n]) * grad_loss_times_weight;
         }
-        if (grad_target_past)
-            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
+        if (grad_target_past)
+            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
     }
     return 0;
 }
@@ -618,38 +618,38 @@ int forward(const real *restrict x, const real *restrict target, const real *res
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, int64_t N, int threads) {
-    const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
+    const int grad_target_past = past_caches(N);
     /* log_x[n] = log(x[n]) */
     /* log1p_neg_x[n] = log1p(-x[n]) */
-    /* grad_target[n] = grad_loss_times_weight[n]*(no[n] - yes[n]) */
     /* inv_one_minus_x_masked[n] = where(log1p(-x[n]) <= -100, 0, 1/(1 - x[n])) */
     /* grad_x[n] = grad_loss_times_weight[n]
                    *(inv_one_minus_x_masked[n]
                      - target[n]*(inv_one_minus_x_masked[n] + where(x[n] < 1.2e-38, 0, 1/x[n]))) */
+    /* grad_target[n] = grad_loss_times_weight[n]*(no[n] - yes[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_target_line[LINE];
-        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         real grad_x_line[LINE];
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
+        real grad_target_line[LINE];
+        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real log_x = vector_log(x[n]);
             const real log1p_neg_x = vector_log1p(-x[n]);
+            const real inv_one_minus_x_masked = vector_log1p(-x[n]) <= -100 ? 0 : 1 / (1 - x[n]);
             const real grad_loss_times_weight = grad_loss[n] * weight[n];
+            grad_x_here[n - n_line] = (inv_one_minus_x_masked - (inv_one_minus_x_masked + (x[n] <
+                    (real)1.2e-38 ? 0 : 1 / x[n])) * target[n]) * grad_loss_times_weight;
             const real no = log1p_neg_x <= -100 ? -100 : log1p_neg_x;
             const real yes = choose(x[n] < (real)1.2e-38, log_x <= -100 ? -100 : log_x, log_x);
             grad_target_here[n - n_line] = (no - yes) * grad_loss_times_weight;
-            const real inv_one_minus_x_masked = vector_log1p(-x[n]) <= -100 ? 0 : 1 / (1 - x[n]);
-            grad_x_here[n - n_line] = (inv_one_minus_x_masked - (inv_one_minus_x_masked + (x[n] <
-                    (real)1.2e-38 ? 0 : 1 / x[n])) * target[n]) * grad_loss_times_weight;
         }
-        if (grad_target_past)
-            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
+        if (grad_target_past)
+            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
     }
     return 0;
 }

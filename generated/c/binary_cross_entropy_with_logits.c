@@ -9,8 +9,8 @@
  *
  * The gradients, given grad_loss:
  *
- *     grad_target[n] = -grad_loss*x[n]/N
  *     grad_x[n]      = grad_loss*(s[n] - target[n])/N
+ *     grad_target[n] = -grad_loss*x[n]/N
  *
  * Tensors are contiguous, and integers have 64 bits. A function returns 0 on success, 1 if it
  * cannot get the memory that it works in, 1 + k if its k-th argument holds an index that is out of
@@ -238,29 +238,29 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
-    const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
+    const int grad_target_past = past_caches(N);
     const real grad_loss_scaled = grad_loss[0] / N;
     /* s[n] = sigmoid(x[n]) */
-    /* grad_target[n] = -grad_loss_scaled*x[n] */
     /* grad_x[n] = grad_loss_scaled*(s[n] - target[n]) */
+    /* grad_target[n] = -grad_loss_scaled*x[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_target_line[LINE];
-        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         real grad_x_line[LINE];
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
+        real grad_target_line[LINE];
+        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real s = sigmoid(x[n]);
-            grad_target_here[n - n_line] = -grad_loss_scaled * x[n];
             grad_x_here[n - n_line] = grad_loss_scaled * (s - target[n]);
+            grad_target_here[n - n_line] = -grad_loss_scaled * x[n];
         }
-        if (grad_target_past)
-            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
+        if (grad_target_past)
+            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
     }
     return 0;
 }
@@ -276,8 +276,8 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
     /* s[n] = sigmoid(x[n]) */
     /* target_terms_sum = sum_n(target[n]*log_add_exp(-x[n], 0)
                                 + log_add_exp(x[n], 0)*(1 - target[n])) */
-    /* grad_target[n] = -x[n]/N */
     /* grad_x[n] = (s[n] - target[n])/N */
+    /* grad_target[n] = -x[n]/N */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -289,8 +289,8 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
             const real s = sigmoid(x[n]);
             target_terms_sum_span += (1 - target[n]) * log_add_exp(x[n], 0) + target[n] *
                     log_add_exp(-x[n], 0);
-            grad_target[n] = -(1 / (real)N) * x[n];
             grad_x[n] = (1 / (real)N) * (s - target[n]);
+            grad_target[n] = -(1 / (real)N) * x[n];
         }
         target_terms_sum_total += target_terms_sum_span;
         target_terms_sum_parts[block] = target_terms_sum_total;
@@ -347,32 +347,32 @@ int forward(const real *restrict x, const real *restrict target,
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict pos_weight,
              real *restrict grad_x, real *restrict grad_target, int64_t N, int threads) {
-    const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
+    const int grad_target_past = past_caches(N);
     const real grad_loss_scaled = grad_loss[0] / N;
     /* s[n] = sigmoid(x[n]) */
     /* log_s[n] = -log_add_exp(-x[n], 0) */
-    /* grad_target[n] = grad_loss_scaled*(log_s[n]*(1 - pos_weight[n]) - x[n]) */
     /* grad_x[n] = grad_loss_scaled*(s[n]*(1 - target[n]) - pos_weight[n]*target[n]*(1 - s[n])) */
+    /* grad_target[n] = grad_loss_scaled*(log_s[n]*(1 - pos_weight[n]) - x[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_target_line[LINE];
-        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         real grad_x_line[LINE];
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
+        real grad_target_line[LINE];
+        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real s = sigmoid(x[n]);
             const real log_s = -log_add_exp(-x[n], 0);
-            grad_target_here[n - n_line] = grad_loss_scaled * ((1 - pos_weight[n]) * log_s - x[n]);
             grad_x_here[n - n_line] = grad_loss_scaled * ((1 - target[n]) * s - (1 - s) *
                     pos_weight[n] * target[n]);
+            grad_target_here[n - n_line] = grad_loss_scaled * ((1 - pos_weight[n]) * log_s - x[n]);
         }
-        if (grad_target_past)
-            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
+        if (grad_target_past)
+            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
     }
     return 0;
 }
@@ -415,28 +415,28 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
-    const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
+    const int grad_target_past = past_caches(N);
     /* s[n] = sigmoid(x[n]) */
-    /* grad_target[n] = -grad_loss*x[n] */
     /* grad_x[n] = grad_loss*(s[n] - target[n]) */
+    /* grad_target[n] = -grad_loss*x[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_target_line[LINE];
-        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         real grad_x_line[LINE];
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
+        real grad_target_line[LINE];
+        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real s = sigmoid(x[n]);
-            grad_target_here[n - n_line] = -grad_loss[0] * x[n];
             grad_x_here[n - n_line] = grad_loss[0] * (s - target[n]);
+            grad_target_here[n - n_line] = -grad_loss[0] * x[n];
         }
-        if (grad_target_past)
-            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
+        if (grad_target_past)
+            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
     }
     return 0;
 }
@@ -481,31 +481,31 @@ int forward(const real *restrict x, const real *restrict target,
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict pos_weight,
              real *restrict grad_x, real *restrict grad_target, int64_t N, int threads) {
-    const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
+    const int grad_target_past = past_caches(N);
     /* s[n] = sigmoid(x[n]) */
     /* log_s[n] = -log_add_exp(-x[n], 0) */
-    /* grad_target[n] = grad_loss*(log_s[n]*(1 - pos_weight[n]) - x[n]) */
     /* grad_x[n] = grad_loss*(s[n]*(1 - target[n]) - pos_weight[n]*target[n]*(1 - s[n])) */
+    /* grad_target[n] = grad_loss*(log_s[n]*(1 - pos_weight[n]) - x[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_target_line[LINE];
-        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         real grad_x_line[LINE];
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
+        real grad_target_line[LINE];
+        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real s = sigmoid(x[n]);
             const real log_s = -log_add_exp(-x[n], 0);
-            grad_target_here[n - n_line] = grad_loss[0] * ((1 - pos_weight[n]) * log_s - x[n]);
             grad_x_here[n - n_line] = grad_loss[0] * ((1 - target[n]) * s - (1 - s) * pos_weight[n]
                     * target[n]);
+            grad_target_here[n - n_line] = grad_loss[0] * ((1 - pos_weight[n]) * log_s - x[n]);
         }
-        if (grad_target_past)
-            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
+        if (grad_target_past)
+            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
     }
     return 0;
 }
@@ -529,28 +529,28 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
-    const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
+    const int grad_target_past = past_caches(N);
     /* s[n] = sigmoid(x[n]) */
-    /* grad_target[n] = -grad_loss[n]*x[n] */
     /* grad_x[n] = grad_loss[n]*(s[n] - target[n]) */
+    /* grad_target[n] = -grad_loss[n]*x[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_target_line[LINE];
-        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         real grad_x_line[LINE];
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
+        real grad_target_line[LINE];
+        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real s = sigmoid(x[n]);
-            grad_target_here[n - n_line] = -grad_loss[n] * x[n];
             grad_x_here[n - n_line] = (s - target[n]) * grad_loss[n];
+            grad_target_here[n - n_line] = -grad_loss[n] * x[n];
         }
-        if (grad_target_past)
-            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
+        if (grad_target_past)
+            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
     }
     return 0;
 }
@@ -576,31 +576,31 @@ int forward(const real *restrict x, const real *restrict target,
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict pos_weight,
              real *restrict grad_x, real *restrict grad_target, int64_t N, int threads) {
-    const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
+    const int grad_target_past = past_caches(N);
     /* s[n] = sigmoid(x[n]) */
     /* log_s[n] = -log_add_exp(-x[n], 0) */
-    /* grad_target[n] = grad_loss[n]*(log_s[n]*(1 - pos_weight[n]) - x[n]) */
     /* grad_x[n] = grad_loss[n]*(s[n]*(1 - target[n]) - pos_weight[n]*target[n]*(1 - s[n])) */
+    /* grad_target[n] = grad_loss[n]*(log_s[n]*(1 - pos_weight[n]) - x[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_target_line[LINE];
-        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         real grad_x_line[LINE];
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
+        real grad_target_line[LINE];
+        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real s = sigmoid(x[n]);
             const real log_s = -log_add_exp(-x[n], 0);
-            grad_target_here[n - n_line] = ((1 - pos_weight[n]) * log_s - x[n]) * grad_loss[n];
             grad_x_here[n - n_line] = ((1 - target[n]) * s - (1 - s) * pos_weight[n] * target[n]) *
                     grad_loss[n];
+            grad_target_here[n - n_line] = ((1 - pos_weight[n]) * log_s - x[n]) * grad_loss[n];
         }
-        if (grad_target_past)
-            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
+        if (grad_target_past)
+            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
     }
     return 0;
 }
@@ -647,29 +647,29 @@ int forward(const real *restrict x, const real *restrict target, const real *res
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, int64_t N, int threads) {
-    const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
+    const int grad_target_past = past_caches(N);
     /* s[n] = sigmoid(x[n]) */
-    /* grad_target[n] = -grad_loss_times_weight_scaled[n]*x[n] */
     /* grad_x[n] = grad_loss_times_weight_scaled[n]*(s[n] - target[n]) */
+    /* grad_target[n] = -grad_loss_times_weight_scaled[n]*x[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_target_line[LINE];
-        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         real grad_x_line[LINE];
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
+        real grad_target_line[LINE];
+        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real s = sigmoid(x[n]);
             const real grad_loss_times_weight_scaled = (grad_loss[0] / N) * weight[n];
-            grad_target_here[n - n_line] = -grad_loss_times_weight_scaled * x[n];
             grad_x_here[n - n_line] = (s - target[n]) * grad_loss_times_weight_scaled;
+            grad_target_here[n - n_line] = -grad_loss_times_weight_scaled * x[n];
         }
-        if (grad_target_past)
-            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
+        if (grad_target_past)
+            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
     }
     return 0;
 }
@@ -719,34 +719,34 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight,
              const real *restrict pos_weight, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
-    const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
+    const int grad_target_past = past_caches(N);
     /* s[n] = sigmoid(x[n]) */
     /* log_s[n] = -log_add_exp(-x[n], 0) */
-    /* grad_target[n] = grad_loss_times_weight_scaled[n]*(log_s[n]*(1 - pos_weight[n]) - x[n]) */
     /* grad_x[n] = grad_loss_times_weight_scaled[n]
                    *(s[n]*(1 - target[n]) - pos_weight[n]*target[n]*(1 - s[n])) */
+    /* grad_target[n] = grad_loss_times_weight_scaled[n]*(log_s[n]*(1 - pos_weight[n]) - x[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_target_line[LINE];
-        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         real grad_x_line[LINE];
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
+        real grad_target_line[LINE];
+        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real s = sigmoid(x[n]);
             const real log_s = -log_add_exp(-x[n], 0);
             const real grad_loss_times_weight_scaled = (grad_loss[0] / N) * weight[n];
-            grad_target_here[n - n_line] = ((1 - pos_weight[n]) * log_s - x[n]) *
-                    grad_loss_times_weight_scaled;
             grad_x_here[n - n_line] = ((1 - target[n]) * s - (1 - s) * pos_weight[n] * target[n]) *
                     grad_loss_times_weight_scaled;
+            grad_target_here[n - n_line] = ((1 - pos_weight[n]) * log_s - x[n]) *
+                    grad_loss_times_weight_scaled;
         }
-        if (grad_target_past)
-            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
+        if (grad_target_past)
+            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
     }
     return 0;
 }
@@ -793,29 +793,29 @@ int forward(const real *restrict x, const real *restrict target, const real *res
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, int64_t N, int threads) {
-    const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
+    const int grad_target_past = past_caches(N);
     /* s[n] = sigmoid(x[n]) */
-    /* grad_target[n] = -grad_loss_times_weight[n]*x[n] */
     /* grad_x[n] = grad_loss_times_weight[n]*(s[n] - target[n]) */
+    /* grad_target[n] = -grad_loss_times_weight[n]*x[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_target_line[LINE];
-        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         real grad_x_line[LINE];
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
+        real grad_target_line[LINE];
+        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real s = sigmoid(x[n]);
             const real grad_loss_times_weight = grad_loss[0] * weight[n];
-            grad_target_here[n - n_line] = -grad_loss_times_weight * x[n];
             grad_x_here[n - n_line] = (s - target[n]) * grad_loss_times_weight;
+            grad_target_here[n - n_line] = -grad_loss_times_weight * x[n];
         }
-        if (grad_target_past)
-            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
+        if (grad_target_past)
+            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
     }
     return 0;
 }
@@ -865,34 +865,34 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight,
              const real *restrict pos_weight, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
-    const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
+    const int grad_target_past = past_caches(N);
     /* s[n] = sigmoid(x[n]) */
     /* log_s[n] = -log_add_exp(-x[n], 0) */
-    /* grad_target[n] = grad_loss_times_weight[n]*(log_s[n]*(1 - pos_weight[n]) - x[n]) */
     /* grad_x[n] = grad_loss_times_weight[n]
                    *(s[n]*(1 - target[n]) - pos_weight[n]*target[n]*(1 - s[n])) */
+    /* grad_target[n] = grad_loss_times_weight[n]*(log_s[n]*(1 - pos_weight[n]) - x[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_target_line[LINE];
-        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         real grad_x_line[LINE];
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
+        real grad_target_line[LINE];
+        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real s = sigmoid(x[n]);
             const real log_s = -log_add_exp(-x[n], 0);
             const real grad_loss_times_weight = grad_loss[0] * weight[n];
-            grad_target_here[n - n_line] = ((1 - pos_weight[n]) * log_s - x[n]) *
-                    grad_loss_times_weight;
             grad_x_here[n - n_line] = ((1 - target[n]) * s - (1 - s) * pos_weight[n] * target[n]) *
                     grad_loss_times_weight;
+            grad_target_here[n - n_line] = ((1 - pos_weight[n]) * log_s - x[n]) *
+                    grad_loss_times_weight;
         }
-        if (grad_target_past)
-            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
+        if (grad_target_past)
+            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
     }
     return 0;
 }
@@ -918,29 +918,29 @@ int forward(const real *restrict x, const real *restrict target, const real *res
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, int64_t N, int threads) {
-    const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
+    const int grad_target_past = past_caches(N);
     /* s[n] = sigmoid(x[n]) */
-    /* grad_target[n] = -grad_loss_times_weight[n]*x[n] */
     /* grad_x[n] = grad_loss_times_weight[n]*(s[n] - target[n]) */
+    /* grad_target[n] = -grad_loss_times_weight[n]*x[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_target_line[LINE];
-        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         real grad_x_line[LINE];
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
+        real grad_target_line[LINE];
+        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real s = sigmoid(x[n]);
             const real grad_loss_times_weight = grad_loss[n] * weight[n];
-            grad_target_here[n - n_line] = -grad_loss_times_weight * x[n];
             grad_x_here[n - n_line] = (s - target[n]) * grad_loss_times_weight;
+            grad_target_here[n - n_line] = -grad_loss_times_weight * x[n];
         }
-        if (grad_target_past)
-            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
+        if (grad_target_past)
+            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
     }
     return 0;
 }
@@ -969,34 +969,34 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight,
              const real *restrict pos_weight, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
-    const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
+    const int grad_target_past = past_caches(N);
     /* s[n] = sigmoid(x[n]) */
     /* log_s[n] = -log_add_exp(-x[n], 0) */
-    /* grad_target[n] = grad_loss_times_weight[n]*(log_s[n]*(1 - pos_weight[n]) - x[n]) */
     /* grad_x[n] = grad_loss_times_weight[n]
                    *(s[n]*(1 - target[n]) - pos_weight[n]*target[n]*(1 - s[n])) */
+    /* grad_target[n] = grad_loss_times_weight[n]*(log_s[n]*(1 - pos_weight[n]) - x[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_target_line[LINE];
-        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         real grad_x_line[LINE];
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
+        real grad_target_line[LINE];
+        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real s = sigmoid(x[n]);
             const real log_s = -log_add_exp(-x[n], 0);
             const real grad_loss_times_weight = grad_loss[n] * weight[n];
-            grad_target_here[n - n_line] = ((1 - pos_weight[n]) * log_s - x[n]) *
-                    grad_loss_times_weight;
             grad_x_here[n - n_line] = ((1 - target[n]) * s - (1 - s) * pos_weight[n] * target[n]) *
                     grad_loss_times_weight;
+            grad_target_here[n - n_line] = ((1 - pos_weight[n]) * log_s - x[n]) *
+                    grad_loss_times_weight;
         }
-        if (grad_target_past)
-            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
+        if (grad_target_past)
+            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
     }
     return 0;
 }

@@ -24,8 +24,8 @@
  *                               where(target[n] == -1, where(cosine_minus_margin[n] < 0, 0, 1),
  *                                     0))/N
  *     grad_dot[n]      = grad_cosine[n]*inv_root_square1[n]*inv_root_square2[n]
- *     grad_input2[n,d] = grad_dot[n]*(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d])
  *     grad_input1[n,d] = grad_dot[n]*(input2[n,d] - dot[n]*inv_root_square1[n]**2*input1[n,d])
+ *     grad_input2[n,d] = grad_dot[n]*(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d])
  *
  * Tensors are contiguous, and integers have 64 bits. A function returns 0 on success, 1 if it
  * cannot get the memory that it works in, 1 + k if its k-th argument holds an index that is out of
@@ -160,36 +160,36 @@ int backward(const real *restrict grad_loss, const real *restrict input1,
              const real *restrict inv_root_square1, const real *restrict inv_root_square2,
              const real *restrict cosine_minus_margin, real *restrict grad_input1,
              real *restrict grad_input2, int64_t D, int64_t N, int threads) {
-    const int grad_input2_past = past_caches(N * D);
     const int grad_input1_past = past_caches(N * D);
+    const int grad_input2_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real grad_cosine = grad_loss[0] * (target[n] == 1 ? -1 : target[n] == -1 ?
                 (cosine_minus_margin[n] < 0 ? 0 : 1) : 0) / N;
         const real grad_dot = grad_cosine * inv_root_square1[n] * inv_root_square2[n];
-        /* grad_input2[n,d] = grad_dot[n]
-                              *(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d]) */
         /* grad_input1[n,d] = grad_dot[n]
                               *(input2[n,d] - dot[n]*inv_root_square1[n]**2*input1[n,d]) */
+        /* grad_input2[n,d] = grad_dot[n]
+                              *(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d]) */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
-            real grad_input2_line[LINE];
-            real *const grad_input2_here = grad_input2_past ? grad_input2_line :
-                    &grad_input2[n * D + d_line];
             real grad_input1_line[LINE];
             real *const grad_input1_here = grad_input1_past ? grad_input1_line :
                     &grad_input1[n * D + d_line];
+            real grad_input2_line[LINE];
+            real *const grad_input2_here = grad_input2_past ? grad_input2_line :
+                    &grad_input2[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
-                grad_input2_here[d - d_line] = grad_dot * (input1[n * D + d] -
-                        (square(inv_root_square2[n]) * dot[n]) * input2[n * D + d]);
                 grad_input1_here[d - d_line] = grad_dot * (input2[n * D + d] -
                         (square(inv_root_square1[n]) * dot[n]) * input1[n * D + d]);
+                grad_input2_here[d - d_line] = grad_dot * (input1[n * D + d] -
+                        (square(inv_root_square2[n]) * dot[n]) * input2[n * D + d]);
             }
-            if (grad_input2_past)
-                stream(&grad_input2[n * D + d_line], grad_input2_line, d_stop - d_line);
             if (grad_input1_past)
                 stream(&grad_input1[n * D + d_line], grad_input1_line, d_stop - d_line);
+            if (grad_input2_past)
+                stream(&grad_input2[n * D + d_line], grad_input2_line, d_stop - d_line);
         }
     }
     return 0;
@@ -200,8 +200,8 @@ int value_and_grad(const real *restrict input1, const real *restrict input2,
                    const real *restrict target, real *restrict loss, real *restrict grad_input1,
                    real *restrict grad_input2, int64_t D, int64_t N, real margin, int threads) {
     const int64_t n_blocks = (N + BLOCK - 1) / BLOCK;
-    const int grad_input2_past = past_caches(N * D);
     const int grad_input1_past = past_caches(N * D);
+    const int grad_input2_past = past_caches(N * D);
     char *const workspace = aligned_alloc(64, ROOM(n_blocks, wide));
     if (workspace == NULL)
         return 1;
@@ -252,29 +252,29 @@ int value_and_grad(const real *restrict input1, const real *restrict input2,
             const real grad_cosine = (target_is_one ? -1 : target_mask ?
                     (cosine_minus_margin_negative ? 0 : 1) : 0) / (real)N;
             const real grad_dot = grad_cosine * inv_root_square1_times_inv_root_square2;
-            /* grad_input2[n,d] = grad_dot[n]
-                                  *(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d]) */
             /* grad_input1[n,d] = grad_dot[n]
                                   *(input2[n,d] - dot[n]*inv_root_square1[n]**2*input1[n,d]) */
+            /* grad_input2[n,d] = grad_dot[n]
+                                  *(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d]) */
             for (int64_t d_line = 0; d_line < D; d_line += LINE) {
                 const int64_t d_stop = least(d_line + LINE, D);
-                real grad_input2_line[LINE];
-                real *const grad_input2_here = grad_input2_past ? grad_input2_line :
-                        &grad_input2[n * D + d_line];
                 real grad_input1_line[LINE];
                 real *const grad_input1_here = grad_input1_past ? grad_input1_line :
                         &grad_input1[n * D + d_line];
+                real grad_input2_line[LINE];
+                real *const grad_input2_here = grad_input2_past ? grad_input2_line :
+                        &grad_input2[n * D + d_line];
                 #pragma omp simd
                 for (int64_t d = d_line; d < d_stop; d++) {
-                    grad_input2_here[d - d_line] = grad_dot * (input1[n * D + d] -
-                            (square(inv_root_square2) * dot) * input2[n * D + d]);
                     grad_input1_here[d - d_line] = grad_dot * (input2[n * D + d] -
                             (square(inv_root_square1) * dot) * input1[n * D + d]);
+                    grad_input2_here[d - d_line] = grad_dot * (input1[n * D + d] -
+                            (square(inv_root_square2) * dot) * input2[n * D + d]);
                 }
-                if (grad_input2_past)
-                    stream(&grad_input2[n * D + d_line], grad_input2_line, d_stop - d_line);
                 if (grad_input1_past)
                     stream(&grad_input1[n * D + d_line], grad_input1_line, d_stop - d_line);
+                if (grad_input2_past)
+                    stream(&grad_input2[n * D + d_line], grad_input2_line, d_stop - d_line);
             }
         }
         cosine_chosen_sum_parts[block] = cosine_chosen_sum_total;
@@ -358,8 +358,8 @@ int backward(const real *restrict grad_loss, const real *restrict input1,
              const real *restrict inv_root_square1, const real *restrict inv_root_square2,
              real *restrict grad_input1, real *restrict grad_input2, int64_t D, int64_t N,
              real margin, int threads) {
-    const int grad_input2_past = past_caches(N * D);
     const int grad_input1_past = past_caches(N * D);
+    const int grad_input2_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real inv_root_square1_times_inv_root_square2 = inv_root_square1[n] *
@@ -367,29 +367,29 @@ int backward(const real *restrict grad_loss, const real *restrict input1,
         const real grad_dot = grad_loss[0] * inv_root_square1_times_inv_root_square2 * (target[n] ==
                 1 ? -1 : target[n] == -1 ? (dot[n] * inv_root_square1_times_inv_root_square2 -
                 margin < 0 ? 0 : 1) : 0);
-        /* grad_input2[n,d] = grad_dot[n]
-                              *(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d]) */
         /* grad_input1[n,d] = grad_dot[n]
                               *(input2[n,d] - dot[n]*inv_root_square1[n]**2*input1[n,d]) */
+        /* grad_input2[n,d] = grad_dot[n]
+                              *(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d]) */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
-            real grad_input2_line[LINE];
-            real *const grad_input2_here = grad_input2_past ? grad_input2_line :
-                    &grad_input2[n * D + d_line];
             real grad_input1_line[LINE];
             real *const grad_input1_here = grad_input1_past ? grad_input1_line :
                     &grad_input1[n * D + d_line];
+            real grad_input2_line[LINE];
+            real *const grad_input2_here = grad_input2_past ? grad_input2_line :
+                    &grad_input2[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
-                grad_input2_here[d - d_line] = grad_dot * (input1[n * D + d] -
-                        (square(inv_root_square2[n]) * dot[n]) * input2[n * D + d]);
                 grad_input1_here[d - d_line] = grad_dot * (input2[n * D + d] -
                         (square(inv_root_square1[n]) * dot[n]) * input1[n * D + d]);
+                grad_input2_here[d - d_line] = grad_dot * (input1[n * D + d] -
+                        (square(inv_root_square2[n]) * dot[n]) * input2[n * D + d]);
             }
-            if (grad_input2_past)
-                stream(&grad_input2[n * D + d_line], grad_input2_line, d_stop - d_line);
             if (grad_input1_past)
                 stream(&grad_input1[n * D + d_line], grad_input1_line, d_stop - d_line);
+            if (grad_input2_past)
+                stream(&grad_input2[n * D + d_line], grad_input2_line, d_stop - d_line);
         }
     }
     return 0;
@@ -449,36 +449,36 @@ int backward(const real *restrict grad_loss, const real *restrict input1,
              const real *restrict inv_root_square1, const real *restrict inv_root_square2,
              const real *restrict cosine_minus_margin, real *restrict grad_input1,
              real *restrict grad_input2, int64_t D, int64_t N, int threads) {
-    const int grad_input2_past = past_caches(N * D);
     const int grad_input1_past = past_caches(N * D);
+    const int grad_input2_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real grad_cosine = grad_loss[n] * (target[n] == 1 ? -1 : target[n] == -1 ?
                 (cosine_minus_margin[n] < 0 ? 0 : 1) : 0);
         const real grad_dot = grad_cosine * inv_root_square1[n] * inv_root_square2[n];
-        /* grad_input2[n,d] = grad_dot[n]
-                              *(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d]) */
         /* grad_input1[n,d] = grad_dot[n]
                               *(input2[n,d] - dot[n]*inv_root_square1[n]**2*input1[n,d]) */
+        /* grad_input2[n,d] = grad_dot[n]
+                              *(input1[n,d] - dot[n]*inv_root_square2[n]**2*input2[n,d]) */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
-            real grad_input2_line[LINE];
-            real *const grad_input2_here = grad_input2_past ? grad_input2_line :
-                    &grad_input2[n * D + d_line];
             real grad_input1_line[LINE];
             real *const grad_input1_here = grad_input1_past ? grad_input1_line :
                     &grad_input1[n * D + d_line];
+            real grad_input2_line[LINE];
+            real *const grad_input2_here = grad_input2_past ? grad_input2_line :
+                    &grad_input2[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
-                grad_input2_here[d - d_line] = grad_dot * (input1[n * D + d] -
-                        (square(inv_root_square2[n]) * dot[n]) * input2[n * D + d]);
                 grad_input1_here[d - d_line] = grad_dot * (input2[n * D + d] -
                         (square(inv_root_square1[n]) * dot[n]) * input1[n * D + d]);
+                grad_input2_here[d - d_line] = grad_dot * (input1[n * D + d] -
+                        (square(inv_root_square2[n]) * dot[n]) * input2[n * D + d]);
             }
-            if (grad_input2_past)
-                stream(&grad_input2[n * D + d_line], grad_input2_line, d_stop - d_line);
             if (grad_input1_past)
                 stream(&grad_input1[n * D + d_line], grad_input1_line, d_stop - d_line);
+            if (grad_input2_past)
+                stream(&grad_input2[n * D + d_line], grad_input2_line, d_stop - d_line);
         }
     }
     return 0;

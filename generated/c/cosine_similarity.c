@@ -15,15 +15,15 @@
  *
  * The gradients, given grad_y:
  *
- *     grad_x2[n,k] = grad_y[n]
- *                    *(x1[n,k]
- *                      - dot[n]*x2[n,k]
- *                      *where(x2_squared_sum[n] == 0, 0, 1/sqrt(x2_squared_sum[n]))/size2[n])
- *                    /(size1[n]*size2[n])
  *     grad_x1[n,k] = grad_y[n]
  *                    *(x2[n,k]
  *                      - dot[n]*x1[n,k]
  *                      *where(x1_squared_sum[n] == 0, 0, 1/sqrt(x1_squared_sum[n]))/size1[n])
+ *                    /(size1[n]*size2[n])
+ *     grad_x2[n,k] = grad_y[n]
+ *                    *(x1[n,k]
+ *                      - dot[n]*x2[n,k]
+ *                      *where(x2_squared_sum[n] == 0, 0, 1/sqrt(x2_squared_sum[n]))/size2[n])
  *                    /(size1[n]*size2[n])
  *
  * Tensors are contiguous, and integers have 64 bits. A function returns 0 on success, 1 if it
@@ -103,22 +103,22 @@ int backward(const real *restrict grad_y, const real *restrict x1, const real *r
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real grad_y_scaled = grad_y[n] / (size1[n] * size2[n]);
-        /* grad_x2[n,k] = grad_y_scaled[n]
-                          *(x1[n,k]
-                            - dot[n]*x2[n,k]
-                            *where(x2_squared_sum[n] == 0, 0, 1/sqrt(x2_squared_sum[n]))
-                            /size2[n]) */
         /* grad_x1[n,k] = grad_y_scaled[n]
                           *(x2[n,k]
                             - dot[n]*x1[n,k]
                             *where(x1_squared_sum[n] == 0, 0, 1/sqrt(x1_squared_sum[n]))
                             /size1[n]) */
+        /* grad_x2[n,k] = grad_y_scaled[n]
+                          *(x1[n,k]
+                            - dot[n]*x2[n,k]
+                            *where(x2_squared_sum[n] == 0, 0, 1/sqrt(x2_squared_sum[n]))
+                            /size2[n]) */
         #pragma omp simd
         for (int64_t k = 0; k < K; k++) {
-            grad_x2[n * K + k] = grad_y_scaled * (x1[n * K + k] - (dot[n] * (x2_squared_sum[n] == 0
-                    ? 0 : 1 / R(sqrt)(x2_squared_sum[n])) / size2[n]) * x2[n * K + k]);
             grad_x1[n * K + k] = grad_y_scaled * (x2[n * K + k] - (dot[n] * (x1_squared_sum[n] == 0
                     ? 0 : 1 / R(sqrt)(x1_squared_sum[n])) / size1[n]) * x1[n * K + k]);
+            grad_x2[n * K + k] = grad_y_scaled * (x1[n * K + k] - (dot[n] * (x2_squared_sum[n] == 0
+                    ? 0 : 1 / R(sqrt)(x2_squared_sum[n])) / size2[n]) * x2[n * K + k]);
         }
     }
     return 0;

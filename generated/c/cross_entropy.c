@@ -3016,8 +3016,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* p[n,k] = exp(logprobs[n,k]) */
-        /* grad_probabilities[n,k] = -grad_loss_scaled*logprobs[n,k] */
         /* probabilities_sum[n] = sum_k(probabilities[n,k]) */
+        /* grad_probabilities[n,k] = -grad_loss_scaled*logprobs[n,k] */
         wide probabilities_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -3027,8 +3027,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
                 const real logits_shifted = logits[n * K + k] - logits_max[n];
                 const real logprobs = logits_shifted - logits_log_sum_exp[n];
                 grad_logits[n * K + k] = vector_exp(logprobs);
-                grad_probabilities[n * K + k] = -grad_loss_scaled * logprobs;
                 probabilities_sum_span += probabilities[n * K + k];
+                grad_probabilities[n * K + k] = -grad_loss_scaled * logprobs;
             }
             probabilities_sum_total += probabilities_sum_span;
         }
@@ -3122,8 +3122,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* p[n,k] = exp(logprobs[n,k]) */
-        /* grad_probabilities[n,k] = grad_loss*logprobs[n,k]*(label_smoothing - 1)/N */
         /* smoothed_sum[n] = sum_k(smoothed[n,k]) */
+        /* grad_probabilities[n,k] = grad_loss*logprobs[n,k]*(label_smoothing - 1)/N */
         wide smoothed_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -3133,11 +3133,11 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
                 const real logits_shifted = logits[n * K + k] - logits_max[n];
                 const real logprobs = logits_shifted - logits_log_sum_exp[n];
                 grad_logits[n * K + k] = vector_exp(logprobs);
-                grad_probabilities[n * K + k] = (grad_loss[0] * (label_smoothing - 1) / N) *
-                        logprobs;
                 const real smoothed = label_smoothing / K + (1 - label_smoothing) *
                         probabilities[n * K + k];
                 smoothed_sum_span += smoothed;
+                grad_probabilities[n * K + k] = (grad_loss[0] * (label_smoothing - 1) / N) *
+                        logprobs;
             }
             smoothed_sum_total += smoothed_sum_span;
         }
@@ -3230,8 +3230,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* p[n,k] = exp(logprobs[n,k]) */
-        /* grad_probabilities[n,k] = -grad_loss*logprobs[n,k] */
         /* probabilities_sum[n] = sum_k(probabilities[n,k]) */
+        /* grad_probabilities[n,k] = -grad_loss*logprobs[n,k] */
         wide probabilities_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -3241,8 +3241,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
                 const real logits_shifted = logits[n * K + k] - logits_max[n];
                 const real logprobs = logits_shifted - logits_log_sum_exp[n];
                 grad_logits[n * K + k] = vector_exp(logprobs);
-                grad_probabilities[n * K + k] = -grad_loss[0] * logprobs;
                 probabilities_sum_span += probabilities[n * K + k];
+                grad_probabilities[n * K + k] = -grad_loss[0] * logprobs;
             }
             probabilities_sum_total += probabilities_sum_span;
         }
@@ -3336,8 +3336,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* p[n,k] = exp(logprobs[n,k]) */
-        /* grad_probabilities[n,k] = grad_loss*logprobs[n,k]*(label_smoothing - 1) */
         /* smoothed_sum[n] = sum_k(smoothed[n,k]) */
+        /* grad_probabilities[n,k] = grad_loss*logprobs[n,k]*(label_smoothing - 1) */
         wide smoothed_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -3347,10 +3347,10 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
                 const real logits_shifted = logits[n * K + k] - logits_max[n];
                 const real logprobs = logits_shifted - logits_log_sum_exp[n];
                 grad_logits[n * K + k] = vector_exp(logprobs);
-                grad_probabilities[n * K + k] = (grad_loss[0] * (label_smoothing - 1)) * logprobs;
                 const real smoothed = label_smoothing / K + (1 - label_smoothing) *
                         probabilities[n * K + k];
                 smoothed_sum_span += smoothed;
+                grad_probabilities[n * K + k] = (grad_loss[0] * (label_smoothing - 1)) * logprobs;
             }
             smoothed_sum_total += smoothed_sum_span;
         }
@@ -3426,8 +3426,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* p[n,k] = exp(logprobs[n,k]) */
-        /* grad_probabilities[n,k] = -grad_loss[n]*logprobs[n,k] */
         /* probabilities_sum[n] = sum_k(probabilities[n,k]) */
+        /* grad_probabilities[n,k] = -grad_loss[n]*logprobs[n,k] */
         wide probabilities_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -3437,8 +3437,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
                 const real logits_shifted = logits[n * K + k] - logits_max[n];
                 const real logprobs = logits_shifted - logits_log_sum_exp[n];
                 grad_logits[n * K + k] = vector_exp(logprobs);
-                grad_probabilities[n * K + k] = -grad_loss[n] * logprobs;
                 probabilities_sum_span += probabilities[n * K + k];
+                grad_probabilities[n * K + k] = -grad_loss[n] * logprobs;
             }
             probabilities_sum_total += probabilities_sum_span;
         }
@@ -3515,8 +3515,8 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* p[n,k] = exp(logprobs[n,k]) */
-        /* grad_probabilities[n,k] = grad_loss[n]*logprobs[n,k]*(label_smoothing - 1) */
         /* smoothed_sum[n] = sum_k(smoothed[n,k]) */
+        /* grad_probabilities[n,k] = grad_loss[n]*logprobs[n,k]*(label_smoothing - 1) */
         wide smoothed_sum_total = 0;
         for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
             const int64_t k_end = least(k_block + SPAN, K);
@@ -3526,10 +3526,10 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
                 const real logits_shifted = logits[n * K + k] - logits_max[n];
                 const real logprobs = logits_shifted - logits_log_sum_exp[n];
                 grad_logits[n * K + k] = vector_exp(logprobs);
-                grad_probabilities[n * K + k] = ((label_smoothing - 1) * grad_loss[n]) * logprobs;
                 const real smoothed = label_smoothing / K + (1 - label_smoothing) *
                         probabilities[n * K + k];
                 smoothed_sum_span += smoothed;
+                grad_probabilities[n * K + k] = ((label_smoothing - 1) * grad_loss[n]) * logprobs;
             }
             smoothed_sum_total += smoothed_sum_span;
         }
@@ -3639,9 +3639,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             logprobs_dot_probabilities_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* p[n,k] = exp(logprobs[n,k]) */
-            /* logprobs_dot_probabilities[k] = sum_n(logprobs[n,k]*probabilities[n,k]) */
-            /* grad_probabilities[n,k] = -grad_loss_scaled*weight[k]*logprobs[n,k] */
             /* probabilities_dot_weight[n] = sum_k(weight[k]*probabilities[n,k]) */
+            /* grad_probabilities[n,k] = -grad_loss_scaled*weight[k]*logprobs[n,k] */
+            /* logprobs_dot_probabilities[k] = sum_n(logprobs[n,k]*probabilities[n,k]) */
             wide probabilities_dot_weight_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -3651,9 +3651,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
                     grad_logits[n * K + k] = vector_exp(logprobs);
-                    logprobs_dot_probabilities_rows[k] += logprobs * probabilities[n * K + k];
-                    grad_probabilities[n * K + k] = -grad_loss_scaled * weight[k] * logprobs;
                     probabilities_dot_weight_span += weight[k] * probabilities[n * K + k];
+                    grad_probabilities[n * K + k] = -grad_loss_scaled * weight[k] * logprobs;
+                    logprobs_dot_probabilities_rows[k] += logprobs * probabilities[n * K + k];
                 }
                 probabilities_dot_weight_total += probabilities_dot_weight_span;
             }
@@ -3786,10 +3786,10 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             logprobs_dot_smoothed_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* p[n,k] = exp(logprobs[n,k]) */
-            /* logprobs_dot_smoothed[k] = sum_n(logprobs[n,k]*smoothed[n,k]) */
+            /* smoothed_dot_weight[n] = sum_k(weight[k]*smoothed[n,k]) */
             /* grad_probabilities[n,k] = grad_loss*weight[k]*logprobs[n,k]*(label_smoothing - 1)
                                          /N */
-            /* smoothed_dot_weight[n] = sum_k(weight[k]*smoothed[n,k]) */
+            /* logprobs_dot_smoothed[k] = sum_n(logprobs[n,k]*smoothed[n,k]) */
             wide smoothed_dot_weight_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -3801,10 +3801,10 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
                     grad_logits[n * K + k] = vector_exp(logprobs);
                     const real smoothed = label_smoothing / K + (1 - label_smoothing) *
                             probabilities[n * K + k];
-                    logprobs_dot_smoothed_rows[k] += logprobs * smoothed;
+                    smoothed_dot_weight_span += weight[k] * smoothed;
                     grad_probabilities[n * K + k] = (grad_loss[0] * (label_smoothing - 1) / N) *
                             weight[k] * logprobs;
-                    smoothed_dot_weight_span += weight[k] * smoothed;
+                    logprobs_dot_smoothed_rows[k] += logprobs * smoothed;
                 }
                 smoothed_dot_weight_total += smoothed_dot_weight_span;
             }
@@ -3935,9 +3935,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             logprobs_dot_probabilities_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* p[n,k] = exp(logprobs[n,k]) */
-            /* logprobs_dot_probabilities[k] = sum_n(logprobs[n,k]*probabilities[n,k]) */
-            /* grad_probabilities[n,k] = -grad_loss*weight[k]*logprobs[n,k] */
             /* probabilities_dot_weight[n] = sum_k(weight[k]*probabilities[n,k]) */
+            /* grad_probabilities[n,k] = -grad_loss*weight[k]*logprobs[n,k] */
+            /* logprobs_dot_probabilities[k] = sum_n(logprobs[n,k]*probabilities[n,k]) */
             wide probabilities_dot_weight_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -3947,9 +3947,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
                     grad_logits[n * K + k] = vector_exp(logprobs);
-                    logprobs_dot_probabilities_rows[k] += logprobs * probabilities[n * K + k];
-                    grad_probabilities[n * K + k] = -grad_loss[0] * weight[k] * logprobs;
                     probabilities_dot_weight_span += weight[k] * probabilities[n * K + k];
+                    grad_probabilities[n * K + k] = -grad_loss[0] * weight[k] * logprobs;
+                    logprobs_dot_probabilities_rows[k] += logprobs * probabilities[n * K + k];
                 }
                 probabilities_dot_weight_total += probabilities_dot_weight_span;
             }
@@ -4081,9 +4081,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             logprobs_dot_smoothed_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* p[n,k] = exp(logprobs[n,k]) */
-            /* logprobs_dot_smoothed[k] = sum_n(logprobs[n,k]*smoothed[n,k]) */
-            /* grad_probabilities[n,k] = grad_loss*weight[k]*logprobs[n,k]*(label_smoothing - 1) */
             /* smoothed_dot_weight[n] = sum_k(weight[k]*smoothed[n,k]) */
+            /* grad_probabilities[n,k] = grad_loss*weight[k]*logprobs[n,k]*(label_smoothing - 1) */
+            /* logprobs_dot_smoothed[k] = sum_n(logprobs[n,k]*smoothed[n,k]) */
             wide smoothed_dot_weight_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -4095,10 +4095,10 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
                     grad_logits[n * K + k] = vector_exp(logprobs);
                     const real smoothed = label_smoothing / K + (1 - label_smoothing) *
                             probabilities[n * K + k];
-                    logprobs_dot_smoothed_rows[k] += logprobs * smoothed;
+                    smoothed_dot_weight_span += weight[k] * smoothed;
                     grad_probabilities[n * K + k] = (grad_loss[0] * (label_smoothing - 1)) *
                             weight[k] * logprobs;
-                    smoothed_dot_weight_span += weight[k] * smoothed;
+                    logprobs_dot_smoothed_rows[k] += logprobs * smoothed;
                 }
                 smoothed_dot_weight_total += smoothed_dot_weight_span;
             }
@@ -4211,9 +4211,9 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             grad_loss_scaled_sum_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* p[n,k] = exp(logprobs[n,k]) */
-            /* grad_loss_scaled_sum[k] = sum_n(grad_loss[n]*logprobs[n,k]*probabilities[n,k]) */
-            /* grad_probabilities[n,k] = -grad_loss[n]*weight[k]*logprobs[n,k] */
             /* probabilities_dot_weight[n] = sum_k(weight[k]*probabilities[n,k]) */
+            /* grad_probabilities[n,k] = -grad_loss[n]*weight[k]*logprobs[n,k] */
+            /* grad_loss_scaled_sum[k] = sum_n(grad_loss[n]*logprobs[n,k]*probabilities[n,k]) */
             wide probabilities_dot_weight_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -4223,10 +4223,10 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
                     const real logits_shifted = logits[n * K + k] - logits_max[n];
                     const real logprobs = logits_shifted - logits_log_sum_exp[n];
                     grad_logits[n * K + k] = vector_exp(logprobs);
+                    probabilities_dot_weight_span += weight[k] * probabilities[n * K + k];
+                    grad_probabilities[n * K + k] = -grad_loss[n] * weight[k] * logprobs;
                     grad_loss_scaled_sum_rows[k] += grad_loss[n] * logprobs *
                             probabilities[n * K + k];
-                    grad_probabilities[n * K + k] = -grad_loss[n] * weight[k] * logprobs;
-                    probabilities_dot_weight_span += weight[k] * probabilities[n * K + k];
                 }
                 probabilities_dot_weight_total += probabilities_dot_weight_span;
             }
@@ -4341,10 +4341,10 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
             grad_loss_scaled_sum_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             /* p[n,k] = exp(logprobs[n,k]) */
-            /* grad_loss_scaled_sum[k] = sum_n(grad_loss[n]*logprobs[n,k]*smoothed[n,k]) */
+            /* smoothed_dot_weight[n] = sum_k(weight[k]*smoothed[n,k]) */
             /* grad_probabilities[n,k] = grad_loss[n]*weight[k]*logprobs[n,k]
                                          *(label_smoothing - 1) */
-            /* smoothed_dot_weight[n] = sum_k(weight[k]*smoothed[n,k]) */
+            /* grad_loss_scaled_sum[k] = sum_n(grad_loss[n]*logprobs[n,k]*smoothed[n,k]) */
             wide smoothed_dot_weight_total = 0;
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
@@ -4356,10 +4356,10 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
                     grad_logits[n * K + k] = vector_exp(logprobs);
                     const real smoothed = label_smoothing / K + (1 - label_smoothing) *
                             probabilities[n * K + k];
-                    grad_loss_scaled_sum_rows[k] += grad_loss[n] * logprobs * smoothed;
+                    smoothed_dot_weight_span += weight[k] * smoothed;
                     grad_probabilities[n * K + k] = ((label_smoothing - 1) * grad_loss[n]) *
                             weight[k] * logprobs;
-                    smoothed_dot_weight_span += weight[k] * smoothed;
+                    grad_loss_scaled_sum_rows[k] += grad_loss[n] * logprobs * smoothed;
                 }
                 smoothed_dot_weight_total += smoothed_dot_weight_span;
             }

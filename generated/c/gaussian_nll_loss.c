@@ -11,9 +11,9 @@
  *
  * The gradients, given grad_loss:
  *
- *     grad_var[n]    = grad_loss*(1 - x_minus_target[n]**2/safe[n])/(2*N*safe[n])
- *     grad_target[n] = -grad_loss*x_minus_target[n]/(N*safe[n])
  *     grad_x[n]      = grad_loss*x_minus_target[n]/(N*safe[n])
+ *     grad_target[n] = -grad_loss*x_minus_target[n]/(N*safe[n])
+ *     grad_var[n]    = grad_loss*(1 - x_minus_target[n]**2/safe[n])/(2*N*safe[n])
  *
  * Tensors are contiguous, and integers have 64 bits. A function returns 0 on success, 1 if it
  * cannot get the memory that it works in, 1 + k if its k-th argument holds an index that is out of
@@ -185,9 +185,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              real *restrict grad_target, real *restrict grad_var, int64_t N, real eps,
              int threads) {
     const int grad_target_past = past_caches(N);
-    /* grad_var[n] = grad_loss_over_safe[n]*(1 - x_minus_target[n]**2/safe[n])/(2*N) */
     /* grad_x[n] = grad_loss_over_safe[n]*x_minus_target[n]/N */
     /* grad_target[n] = -grad_x[n] */
+    /* grad_var[n] = grad_loss_over_safe[n]*(1 - x_minus_target[n]**2/safe[n])/(2*N) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -199,10 +199,10 @@ int backward(const real *restrict grad_loss, const real *restrict x,
             const real safe = var[n] + (eps_minus_var <= 0 ? 0 : eps_minus_var);
             const real grad_loss_over_safe = grad_loss[0] / safe;
             const real x_minus_target = x[n] - target[n];
-            grad_var[n] = ((real)0.5 / N) * (1 - square(x_minus_target) / safe) *
-                    grad_loss_over_safe;
             grad_x[n] = (1 / (real)N) * grad_loss_over_safe * x_minus_target;
             grad_target_here[n - n_line] = -grad_x[n];
+            grad_var[n] = ((real)0.5 / N) * (1 - square(x_minus_target) / safe) *
+                    grad_loss_over_safe;
         }
         if (grad_target_past)
             stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
@@ -222,9 +222,9 @@ int value_and_grad(const real *restrict x, const real *restrict target,
     wide *const restrict each_sum_parts = (wide *)workspace;
     /* each[n] = x_minus_target_squared_over_safe[n]/2 + log(safe[n])/2 */
     /* each_sum = sum_n(each[n]) */
-    /* grad_var[n] = (1 - x_minus_target_squared_over_safe[n])/(2*N*safe[n]) */
     /* grad_x[n] = x_minus_target[n]/(N*safe[n]) */
     /* grad_target[n] = -grad_x[n] */
+    /* grad_var[n] = (1 - x_minus_target_squared_over_safe[n])/(2*N*safe[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -240,9 +240,9 @@ int value_and_grad(const real *restrict x, const real *restrict target,
             const real each = (real)0.5 * vector_log(safe) + (real)0.5 *
                     x_minus_target_squared_over_safe;
             each_sum_span += each;
-            grad_var[n] = ((real)0.5 / N) * (1 - x_minus_target_squared_over_safe) / safe;
             grad_x[n] = (1 / (real)N) * x_minus_target / safe;
             grad_target[n] = -grad_x[n];
+            grad_var[n] = ((real)0.5 / N) * (1 - x_minus_target_squared_over_safe) / safe;
         }
         each_sum_total += each_sum_span;
         each_sum_parts[block] = each_sum_total;
@@ -302,9 +302,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              real *restrict grad_target, real *restrict grad_var, int64_t N, real eps,
              int threads) {
     const int grad_target_past = past_caches(N);
-    /* grad_var[n] = grad_loss_over_safe[n]*(1/2 - x_minus_target[n]**2/(2*safe[n])) */
     /* grad_x[n] = grad_loss_over_safe[n]*x_minus_target[n] */
     /* grad_target[n] = -grad_x[n] */
+    /* grad_var[n] = grad_loss_over_safe[n]*(1/2 - x_minus_target[n]**2/(2*safe[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -316,10 +316,10 @@ int backward(const real *restrict grad_loss, const real *restrict x,
             const real safe = var[n] + (eps_minus_var <= 0 ? 0 : eps_minus_var);
             const real grad_loss_over_safe = grad_loss[0] / safe;
             const real x_minus_target = x[n] - target[n];
-            grad_var[n] = ((real)0.5 - (real)0.5 * square(x_minus_target) / safe) *
-                    grad_loss_over_safe;
             grad_x[n] = grad_loss_over_safe * x_minus_target;
             grad_target_here[n - n_line] = -grad_x[n];
+            grad_var[n] = ((real)0.5 - (real)0.5 * square(x_minus_target) / safe) *
+                    grad_loss_over_safe;
         }
         if (grad_target_past)
             stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
@@ -351,9 +351,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              real *restrict grad_target, real *restrict grad_var, int64_t N, real eps,
              int threads) {
     const int grad_target_past = past_caches(N);
-    /* grad_var[n] = grad_loss_over_safe[n]*(1/2 - x_minus_target[n]**2/(2*safe[n])) */
     /* grad_x[n] = grad_loss_over_safe[n]*x_minus_target[n] */
     /* grad_target[n] = -grad_x[n] */
+    /* grad_var[n] = grad_loss_over_safe[n]*(1/2 - x_minus_target[n]**2/(2*safe[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -365,10 +365,10 @@ int backward(const real *restrict grad_loss, const real *restrict x,
             const real safe = var[n] + (eps_minus_var <= 0 ? 0 : eps_minus_var);
             const real grad_loss_over_safe = grad_loss[n] / safe;
             const real x_minus_target = x[n] - target[n];
-            grad_var[n] = ((real)0.5 - (real)0.5 * square(x_minus_target) / safe) *
-                    grad_loss_over_safe;
             grad_x[n] = grad_loss_over_safe * x_minus_target;
             grad_target_here[n - n_line] = -grad_x[n];
+            grad_var[n] = ((real)0.5 - (real)0.5 * square(x_minus_target) / safe) *
+                    grad_loss_over_safe;
         }
         if (grad_target_past)
             stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
@@ -423,9 +423,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              real *restrict grad_target, real *restrict grad_var, int64_t N, real eps,
              int threads) {
     const int grad_target_past = past_caches(N);
-    /* grad_var[n] = grad_loss_over_safe[n]*(1 - x_minus_target[n]**2/safe[n])/(2*N) */
     /* grad_x[n] = grad_loss_over_safe[n]*x_minus_target[n]/N */
     /* grad_target[n] = -grad_x[n] */
+    /* grad_var[n] = grad_loss_over_safe[n]*(1 - x_minus_target[n]**2/safe[n])/(2*N) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -437,10 +437,10 @@ int backward(const real *restrict grad_loss, const real *restrict x,
             const real safe = var[n] + (eps_minus_var <= 0 ? 0 : eps_minus_var);
             const real grad_loss_over_safe = grad_loss[0] / safe;
             const real x_minus_target = x[n] - target[n];
-            grad_var[n] = ((real)0.5 / N) * (1 - square(x_minus_target) / safe) *
-                    grad_loss_over_safe;
             grad_x[n] = (1 / (real)N) * grad_loss_over_safe * x_minus_target;
             grad_target_here[n - n_line] = -grad_x[n];
+            grad_var[n] = ((real)0.5 / N) * (1 - square(x_minus_target) / safe) *
+                    grad_loss_over_safe;
         }
         if (grad_target_past)
             stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
@@ -494,9 +494,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              real *restrict grad_target, real *restrict grad_var, int64_t N, real eps,
              int threads) {
     const int grad_target_past = past_caches(N);
-    /* grad_var[n] = grad_loss_over_safe[n]*(1/2 - x_minus_target[n]**2/(2*safe[n])) */
     /* grad_x[n] = grad_loss_over_safe[n]*x_minus_target[n] */
     /* grad_target[n] = -grad_x[n] */
+    /* grad_var[n] = grad_loss_over_safe[n]*(1/2 - x_minus_target[n]**2/(2*safe[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -508,10 +508,10 @@ int backward(const real *restrict grad_loss, const real *restrict x,
             const real safe = var[n] + (eps_minus_var <= 0 ? 0 : eps_minus_var);
             const real grad_loss_over_safe = grad_loss[0] / safe;
             const real x_minus_target = x[n] - target[n];
-            grad_var[n] = ((real)0.5 - (real)0.5 * square(x_minus_target) / safe) *
-                    grad_loss_over_safe;
             grad_x[n] = grad_loss_over_safe * x_minus_target;
             grad_target_here[n - n_line] = -grad_x[n];
+            grad_var[n] = ((real)0.5 - (real)0.5 * square(x_minus_target) / safe) *
+                    grad_loss_over_safe;
         }
         if (grad_target_past)
             stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
@@ -544,9 +544,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              real *restrict grad_target, real *restrict grad_var, int64_t N, real eps,
              int threads) {
     const int grad_target_past = past_caches(N);
-    /* grad_var[n] = grad_loss_over_safe[n]*(1/2 - x_minus_target[n]**2/(2*safe[n])) */
     /* grad_x[n] = grad_loss_over_safe[n]*x_minus_target[n] */
     /* grad_target[n] = -grad_x[n] */
+    /* grad_var[n] = grad_loss_over_safe[n]*(1/2 - x_minus_target[n]**2/(2*safe[n])) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -558,10 +558,10 @@ int backward(const real *restrict grad_loss, const real *restrict x,
             const real safe = var[n] + (eps_minus_var <= 0 ? 0 : eps_minus_var);
             const real grad_loss_over_safe = grad_loss[n] / safe;
             const real x_minus_target = x[n] - target[n];
-            grad_var[n] = ((real)0.5 - (real)0.5 * square(x_minus_target) / safe) *
-                    grad_loss_over_safe;
             grad_x[n] = grad_loss_over_safe * x_minus_target;
             grad_target_here[n - n_line] = -grad_x[n];
+            grad_var[n] = ((real)0.5 - (real)0.5 * square(x_minus_target) / safe) *
+                    grad_loss_over_safe;
         }
         if (grad_target_past)
             stream(&grad_target[n_line], grad_target_line, n_stop - n_line);

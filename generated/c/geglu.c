@@ -9,9 +9,9 @@
  *
  * The gradients, given grad_y:
  *
- *     grad_b[n,k] = grad_y[n,k]*a[n,k]*(1 + erf_scaled_a[n,k])/2
  *     grad_a[n,k] = grad_y[n,k]*b[n,k]
  *                   *(1/2 + erf_scaled_a[n,k]/2 + sqrt(2)*a[n,k]*exp(-a[n,k]**2/2)/(2*sqrt(pi)))
+ *     grad_b[n,k] = grad_y[n,k]*a[n,k]*(1 + erf_scaled_a[n,k])/2
  *
  * Tensors are contiguous, and integers have 64 bits. A function returns 0 on success, 1 if it
  * cannot get the memory that it works in, 1 + k if its k-th argument holds an index that is out of
@@ -188,10 +188,10 @@ int backward(const real *restrict grad_y, const real *restrict a, const real *re
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* erf_scaled_a[n,k] = erf(sqrt(2)*a[n,k]/2) */
-        /* grad_b[n,k] = grad_y[n,k]*a[n,k]*(1 + erf_scaled_a[n,k])/2 */
         /* grad_a[n,k] = grad_y[n,k]*b[n,k]
                          *(1/2 + erf_scaled_a[n,k]/2
                            + sqrt(2)*a[n,k]*exp(-a[n,k]**2/2)/(2*sqrt(pi))) */
+        /* grad_b[n,k] = grad_y[n,k]*a[n,k]*(1 + erf_scaled_a[n,k])/2 */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
             real grad_b_line[LINE];
@@ -199,11 +199,11 @@ int backward(const real *restrict grad_y, const real *restrict a, const real *re
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
                 const real erf_scaled_a = vector_erf((R(sqrt)(2) / 2) * a[n * K + k]);
-                grad_b_here[k - k_line] = (real)0.5 * (erf_scaled_a + 1) * a[n * K + k] *
-                        grad_y[n * K + k];
                 grad_a[n * K + k] = ((1 / R(sqrt)(2 * (real)3.141592653589793)) * a[n * K + k] *
                         vector_exp(-(real)0.5 * square(a[n * K + k])) + (real)0.5 * erf_scaled_a +
                         (real)0.5) * b[n * K + k] * grad_y[n * K + k];
+                grad_b_here[k - k_line] = (real)0.5 * (erf_scaled_a + 1) * a[n * K + k] *
+                        grad_y[n * K + k];
             }
             if (grad_b_past)
                 stream(&grad_b[n * K + k_line], grad_b_line, k_stop - k_line);

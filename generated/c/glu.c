@@ -9,8 +9,8 @@
  *
  * The gradients, given grad_y:
  *
- *     grad_b[n,k] = grad_y[n,k]*y[n,k]*(1 - sigmoid_b[n,k])
  *     grad_a[n,k] = grad_y[n,k]*sigmoid_b[n,k]
+ *     grad_b[n,k] = grad_y[n,k]*y[n,k]*(1 - sigmoid_b[n,k])
  *
  * Tensors are contiguous, and integers have 64 bits. A function returns 0 on success, 1 if it
  * cannot get the memory that it works in, 1 + k if its k-th argument holds an index that is out of
@@ -162,29 +162,29 @@ int forward(const real *restrict a, const real *restrict b, real *restrict y, in
 /* grad_a, grad_b from grad_y, b, y. */
 int backward(const real *restrict grad_y, const real *restrict b, const real *restrict y,
              real *restrict grad_a, real *restrict grad_b, int64_t K, int64_t N, int threads) {
-    const int grad_b_past = past_caches(N * K);
     const int grad_a_past = past_caches(N * K);
+    const int grad_b_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* sigmoid_b[n,k] = sigmoid(b[n,k]) */
-        /* grad_b[n,k] = grad_y[n,k]*y[n,k]*(1 - sigmoid_b[n,k]) */
         /* grad_a[n,k] = grad_y[n,k]*sigmoid_b[n,k] */
+        /* grad_b[n,k] = grad_y[n,k]*y[n,k]*(1 - sigmoid_b[n,k]) */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
-            real grad_b_line[LINE];
-            real *const grad_b_here = grad_b_past ? grad_b_line : &grad_b[n * K + k_line];
             real grad_a_line[LINE];
             real *const grad_a_here = grad_a_past ? grad_a_line : &grad_a[n * K + k_line];
+            real grad_b_line[LINE];
+            real *const grad_b_here = grad_b_past ? grad_b_line : &grad_b[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
                 const real sigmoid_b = sigmoid(b[n * K + k]);
-                grad_b_here[k - k_line] = (1 - sigmoid_b) * grad_y[n * K + k] * y[n * K + k];
                 grad_a_here[k - k_line] = grad_y[n * K + k] * sigmoid_b;
+                grad_b_here[k - k_line] = (1 - sigmoid_b) * grad_y[n * K + k] * y[n * K + k];
             }
-            if (grad_b_past)
-                stream(&grad_b[n * K + k_line], grad_b_line, k_stop - k_line);
             if (grad_a_past)
                 stream(&grad_a[n * K + k_line], grad_a_line, k_stop - k_line);
+            if (grad_b_past)
+                stream(&grad_b[n * K + k_line], grad_b_line, k_stop - k_line);
         }
     }
     return 0;

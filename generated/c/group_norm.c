@@ -13,12 +13,12 @@
  * The gradients, given grad_y:
  *
  *     grad_x_hat[n,g,c,s] = weight[g,c]*grad_y[n,g,c,s]
- *     grad_bias[g,c]      = sum_{n,s}(grad_y[n,g,c,s])
- *     grad_weight[g,c]    = sum_{n,s}(grad_y[n,g,c,s]*x_hat[n,g,c,s])
  *     grad_x[n,g,c,s]     = rstd[n,g]
  *                           *(grad_x_hat[n,g,c,s] - sum_{c,s}(grad_x_hat[n,g,c,s])/(C*S)
  *                             - x_hat[n,g,c,s]*sum_{c,s}(grad_x_hat[n,g,c,s]*x_hat[n,g,c,s])
  *                             /(C*S))
+ *     grad_weight[g,c]    = sum_{n,s}(grad_y[n,g,c,s]*x_hat[n,g,c,s])
+ *     grad_bias[g,c]      = sum_{n,s}(grad_y[n,g,c,s])
  *
  * Tensors are contiguous, and integers have 64 bits. A function returns 0 on success, 1 if it
  * cannot get the memory that it works in, 1 + k if its k-th argument holds an index that is out of
@@ -156,50 +156,50 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             real));
     if (workspace == NULL)
         return 1;
-    real *const restrict grad_bias_parts = (real *)workspace;
-    real *const restrict grad_weight_parts = (real *)((char *)grad_bias_parts + ROOM(n_blocks * G *
+    real *const restrict grad_weight_parts = (real *)workspace;
+    real *const restrict grad_bias_parts = (real *)((char *)grad_weight_parts + ROOM(n_blocks * G *
             C, real));
-    #pragma omp parallel for num_threads(threads) if (G * C * N * S > PARALLEL)
+    #pragma omp parallel for num_threads(threads) if (N * G * C * S > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict grad_bias_rows = grad_bias_parts + block * G * C;
-        for (int64_t i = 0; i < G * C; i++)
-            grad_bias_rows[i] = 0;
         real *const restrict grad_weight_rows = grad_weight_parts + block * G * C;
         for (int64_t i = 0; i < G * C; i++)
             grad_weight_rows[i] = 0;
+        real *const restrict grad_bias_rows = grad_bias_parts + block * G * C;
+        for (int64_t i = 0; i < G * C; i++)
+            grad_bias_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t g = 0; g < G; g++) {
                 wide grad_x_hat_sum_total = 0;
                 wide grad_x_hat_dot_x_hat_total = 0;
                 for (int64_t c = 0; c < C; c++) {
-                    /* grad_bias[g,c] = sum_n_s(grad_y[n,g,c,s]) */
-                    /* grad_weight[g,c] = sum_n_s(grad_y[n,g,c,s]*x_hat[n,g,c,s]) */
                     /* grad_x_hat_sum[n,g] = sum_c_s(grad_x_hat[n,g,c,s]) */
                     /* grad_x_hat_dot_x_hat[n,g] = sum_c_s(grad_x_hat[n,g,c,s]*x_hat[n,g,c,s]) */
+                    /* grad_weight[g,c] = sum_n_s(grad_y[n,g,c,s]*x_hat[n,g,c,s]) */
+                    /* grad_bias[g,c] = sum_n_s(grad_y[n,g,c,s]) */
                     for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                         const int64_t s_end = least(s_block + SPAN, S);
-                        real grad_bias_span = 0;
-                        real grad_weight_span = 0;
                         real grad_x_hat_sum_span = 0;
                         real grad_x_hat_dot_x_hat_span = 0;
-                        #pragma omp simd reduction(+ : grad_bias_span, grad_weight_span, grad_x_hat_sum_span, grad_x_hat_dot_x_hat_span)
+                        real grad_weight_span = 0;
+                        real grad_bias_span = 0;
+                        #pragma omp simd reduction(+ : grad_x_hat_sum_span, grad_x_hat_dot_x_hat_span, grad_weight_span, grad_bias_span)
                         for (int64_t s = s_block; s < s_end; s++) {
-                            grad_bias_span += grad_y[((n * G + g) * C + c) * S + s];
-                            const real x_centred = x[((n * G + g) * C + c) * S + s] -
-                                    mean[n * G + g];
-                            const real x_hat = rstd[n * G + g] * x_centred;
-                            grad_weight_span += grad_y[((n * G + g) * C + c) * S + s] * x_hat;
                             const real grad_x_hat = weight[g * C + c] *
                                     grad_y[((n * G + g) * C + c) * S + s];
                             grad_x_hat_sum_span += grad_x_hat;
+                            const real x_centred = x[((n * G + g) * C + c) * S + s] -
+                                    mean[n * G + g];
+                            const real x_hat = rstd[n * G + g] * x_centred;
                             grad_x_hat_dot_x_hat_span += grad_x_hat * x_hat;
+                            grad_weight_span += grad_y[((n * G + g) * C + c) * S + s] * x_hat;
+                            grad_bias_span += grad_y[((n * G + g) * C + c) * S + s];
                         }
-                        grad_bias_rows[g * C + c] += grad_bias_span;
-                        grad_weight_rows[g * C + c] += grad_weight_span;
                         grad_x_hat_sum_total += grad_x_hat_sum_span;
                         grad_x_hat_dot_x_hat_total += grad_x_hat_dot_x_hat_span;
+                        grad_weight_rows[g * C + c] += grad_weight_span;
+                        grad_bias_rows[g * C + c] += grad_bias_span;
                     }
                 }
                 const real grad_x_hat_sum = grad_x_hat_sum_total;
@@ -234,14 +234,14 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     for (int64_t i = 0; i < G * C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_bias_parts[block * G * C + i];
-        grad_bias[i] = total;
+            total += grad_weight_parts[block * G * C + i];
+        grad_weight[i] = total;
     }
     for (int64_t i = 0; i < G * C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_weight_parts[block * G * C + i];
-        grad_weight[i] = total;
+            total += grad_bias_parts[block * G * C + i];
+        grad_bias[i] = total;
     }
     free(workspace);
     return 0;
@@ -322,7 +322,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     if (workspace == NULL)
         return 1;
     real *const restrict grad_weight_parts = (real *)workspace;
-    #pragma omp parallel for num_threads(threads) if (G * C * N * S > PARALLEL)
+    #pragma omp parallel for num_threads(threads) if (N * G * C * S > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
@@ -334,28 +334,28 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 wide grad_x_hat_sum_total = 0;
                 wide grad_x_hat_dot_x_hat_total = 0;
                 for (int64_t c = 0; c < C; c++) {
-                    /* grad_weight[g,c] = sum_n_s(grad_y[n,g,c,s]*x_hat[n,g,c,s]) */
                     /* grad_x_hat_sum[n,g] = sum_c_s(grad_x_hat[n,g,c,s]) */
                     /* grad_x_hat_dot_x_hat[n,g] = sum_c_s(grad_x_hat[n,g,c,s]*x_hat[n,g,c,s]) */
+                    /* grad_weight[g,c] = sum_n_s(grad_y[n,g,c,s]*x_hat[n,g,c,s]) */
                     for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                         const int64_t s_end = least(s_block + SPAN, S);
-                        real grad_weight_span = 0;
                         real grad_x_hat_sum_span = 0;
                         real grad_x_hat_dot_x_hat_span = 0;
-                        #pragma omp simd reduction(+ : grad_weight_span, grad_x_hat_sum_span, grad_x_hat_dot_x_hat_span)
+                        real grad_weight_span = 0;
+                        #pragma omp simd reduction(+ : grad_x_hat_sum_span, grad_x_hat_dot_x_hat_span, grad_weight_span)
                         for (int64_t s = s_block; s < s_end; s++) {
-                            const real x_centred = x[((n * G + g) * C + c) * S + s] -
-                                    mean[n * G + g];
-                            const real x_hat = rstd[n * G + g] * x_centred;
-                            grad_weight_span += grad_y[((n * G + g) * C + c) * S + s] * x_hat;
                             const real grad_x_hat = weight[g * C + c] *
                                     grad_y[((n * G + g) * C + c) * S + s];
                             grad_x_hat_sum_span += grad_x_hat;
+                            const real x_centred = x[((n * G + g) * C + c) * S + s] -
+                                    mean[n * G + g];
+                            const real x_hat = rstd[n * G + g] * x_centred;
                             grad_x_hat_dot_x_hat_span += grad_x_hat * x_hat;
+                            grad_weight_span += grad_y[((n * G + g) * C + c) * S + s] * x_hat;
                         }
-                        grad_weight_rows[g * C + c] += grad_weight_span;
                         grad_x_hat_sum_total += grad_x_hat_sum_span;
                         grad_x_hat_dot_x_hat_total += grad_x_hat_dot_x_hat_span;
+                        grad_weight_rows[g * C + c] += grad_weight_span;
                     }
                 }
                 const real grad_x_hat_sum = grad_x_hat_sum_total;
@@ -472,7 +472,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     if (workspace == NULL)
         return 1;
     real *const restrict grad_bias_parts = (real *)workspace;
-    #pragma omp parallel for num_threads(threads) if (G * C * N * S > PARALLEL)
+    #pragma omp parallel for num_threads(threads) if (N * G * C * S > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
@@ -484,26 +484,26 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 wide grad_y_sum_total = 0;
                 wide grad_y_dot_x_hat_total = 0;
                 for (int64_t c = 0; c < C; c++) {
-                    /* grad_bias[g,c] = sum_n_s(grad_y[n,g,c,s]) */
                     /* grad_y_sum[n,g] = sum_c_s(grad_y[n,g,c,s]) */
                     /* grad_y_dot_x_hat[n,g] = sum_c_s(grad_y[n,g,c,s]*x_hat[n,g,c,s]) */
+                    /* grad_bias[g,c] = sum_n_s(grad_y[n,g,c,s]) */
                     for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                         const int64_t s_end = least(s_block + SPAN, S);
-                        real grad_bias_span = 0;
                         real grad_y_sum_span = 0;
                         real grad_y_dot_x_hat_span = 0;
-                        #pragma omp simd reduction(+ : grad_bias_span, grad_y_sum_span, grad_y_dot_x_hat_span)
+                        real grad_bias_span = 0;
+                        #pragma omp simd reduction(+ : grad_y_sum_span, grad_y_dot_x_hat_span, grad_bias_span)
                         for (int64_t s = s_block; s < s_end; s++) {
-                            grad_bias_span += grad_y[((n * G + g) * C + c) * S + s];
                             grad_y_sum_span += grad_y[((n * G + g) * C + c) * S + s];
                             const real x_centred = x[((n * G + g) * C + c) * S + s] -
                                     mean[n * G + g];
                             const real x_hat = rstd[n * G + g] * x_centred;
                             grad_y_dot_x_hat_span += grad_y[((n * G + g) * C + c) * S + s] * x_hat;
+                            grad_bias_span += grad_y[((n * G + g) * C + c) * S + s];
                         }
-                        grad_bias_rows[g * C + c] += grad_bias_span;
                         grad_y_sum_total += grad_y_sum_span;
                         grad_y_dot_x_hat_total += grad_y_dot_x_hat_span;
+                        grad_bias_rows[g * C + c] += grad_bias_span;
                     }
                 }
                 const real grad_y_sum = grad_y_sum_total;

@@ -220,34 +220,34 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, real *restrict grad_weight, int64_t N, real delta,
              int threads) {
-    const int grad_weight_past = past_caches(N);
     const int grad_target_past = past_caches(N);
+    const int grad_weight_past = past_caches(N);
     const real grad_loss_scaled = grad_loss[0] / N;
-    /* grad_weight[n] = grad_loss_scaled
-                        *where(off_mask[n], delta*abs_off[n] - delta**2/2, off[n]**2/2) */
     /* grad_x[n] = grad_loss_scaled*weight[n]*where(off_mask[n], delta*sign(off[n]), off[n]) */
     /* grad_target[n] = -grad_x[n] */
+    /* grad_weight[n] = grad_loss_scaled
+                        *where(off_mask[n], delta*abs_off[n] - delta**2/2, off[n]**2/2) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_weight_line[LINE];
-        real *const grad_weight_here = grad_weight_past ? grad_weight_line : &grad_weight[n_line];
         real grad_target_line[LINE];
         real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
+        real grad_weight_line[LINE];
+        real *const grad_weight_here = grad_weight_past ? grad_weight_line : &grad_weight[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real off = x[n] - target[n];
             const real abs_off = R(fabs)(off);
             const real off_mask = abs_off > delta;
-            grad_weight_here[n - n_line] = grad_loss_scaled * (off_mask ? delta * abs_off -
-                    square(delta) / 2 : (real)0.5 * square(off));
             grad_x[n] = grad_loss_scaled * weight[n] * (off_mask ? delta * sign(off) : off);
             grad_target_here[n - n_line] = -grad_x[n];
+            grad_weight_here[n - n_line] = grad_loss_scaled * (off_mask ? delta * abs_off -
+                    square(delta) / 2 : (real)0.5 * square(off));
         }
-        if (grad_weight_past)
-            stream(&grad_weight[n_line], grad_weight_line, n_stop - n_line);
         if (grad_target_past)
             stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
+        if (grad_weight_past)
+            stream(&grad_weight[n_line], grad_weight_line, n_stop - n_line);
     }
     return 0;
 }
@@ -355,33 +355,33 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, real *restrict grad_weight, int64_t N, real delta,
              int threads) {
-    const int grad_weight_past = past_caches(N);
     const int grad_target_past = past_caches(N);
-    /* grad_weight[n] = grad_loss*where(off_mask[n], delta*abs_off[n] - delta**2/2, off[n]**2/2) */
+    const int grad_weight_past = past_caches(N);
     /* grad_x[n] = grad_off[n] */
     /* grad_target[n] = -grad_x[n] */
+    /* grad_weight[n] = grad_loss*where(off_mask[n], delta*abs_off[n] - delta**2/2, off[n]**2/2) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_weight_line[LINE];
-        real *const grad_weight_here = grad_weight_past ? grad_weight_line : &grad_weight[n_line];
         real grad_target_line[LINE];
         real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
+        real grad_weight_line[LINE];
+        real *const grad_weight_here = grad_weight_past ? grad_weight_line : &grad_weight[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real off = x[n] - target[n];
             const real abs_off = R(fabs)(off);
             const real off_mask = abs_off > delta;
-            grad_weight_here[n - n_line] = grad_loss[0] * (off_mask ? delta * abs_off -
-                    square(delta) / 2 : (real)0.5 * square(off));
             const real grad_off = grad_loss[0] * weight[n] * (off_mask ? delta * sign(off) : off);
             grad_x[n] = grad_off;
             grad_target_here[n - n_line] = -grad_x[n];
+            grad_weight_here[n - n_line] = grad_loss[0] * (off_mask ? delta * abs_off -
+                    square(delta) / 2 : (real)0.5 * square(off));
         }
-        if (grad_weight_past)
-            stream(&grad_weight[n_line], grad_weight_line, n_stop - n_line);
         if (grad_target_past)
             stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
+        if (grad_weight_past)
+            stream(&grad_weight[n_line], grad_weight_line, n_stop - n_line);
     }
     return 0;
 }
@@ -470,34 +470,34 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, real *restrict grad_weight, int64_t N, real delta,
              int threads) {
-    const int grad_weight_past = past_caches(N);
     const int grad_target_past = past_caches(N);
-    /* grad_weight[n] = grad_loss[n]
-                        *where(off_mask[n], delta*abs_off[n] - delta**2/2, off[n]**2/2) */
+    const int grad_weight_past = past_caches(N);
     /* grad_x[n] = grad_off[n] */
     /* grad_target[n] = -grad_x[n] */
+    /* grad_weight[n] = grad_loss[n]
+                        *where(off_mask[n], delta*abs_off[n] - delta**2/2, off[n]**2/2) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_weight_line[LINE];
-        real *const grad_weight_here = grad_weight_past ? grad_weight_line : &grad_weight[n_line];
         real grad_target_line[LINE];
         real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
+        real grad_weight_line[LINE];
+        real *const grad_weight_here = grad_weight_past ? grad_weight_line : &grad_weight[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real off = x[n] - target[n];
             const real abs_off = R(fabs)(off);
             const real off_mask = abs_off > delta;
-            grad_weight_here[n - n_line] = grad_loss[n] * (off_mask ? delta * abs_off -
-                    square(delta) / 2 : (real)0.5 * square(off));
             const real grad_off = grad_loss[n] * weight[n] * (off_mask ? delta * sign(off) : off);
             grad_x[n] = grad_off;
             grad_target_here[n - n_line] = -grad_x[n];
+            grad_weight_here[n - n_line] = grad_loss[n] * (off_mask ? delta * abs_off -
+                    square(delta) / 2 : (real)0.5 * square(off));
         }
-        if (grad_weight_past)
-            stream(&grad_weight[n_line], grad_weight_line, n_stop - n_line);
         if (grad_target_past)
             stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
+        if (grad_weight_past)
+            stream(&grad_weight[n_line], grad_weight_line, n_stop - n_line);
     }
     return 0;
 }

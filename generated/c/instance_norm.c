@@ -12,11 +12,11 @@
  *
  * The gradients, given grad_y:
  *
- *     grad_bias[c]   = sum_{n,s}(grad_y[n,c,s])
- *     grad_weight[c] = sum_{n,s}(grad_y[n,c,s]*x_hat[n,c,s])
  *     grad_x[n,c,s]  = weight[c]*rstd[n,c]
  *                      *(grad_y[n,c,s] - sum_s(grad_y[n,c,s])/S
  *                        - x_hat[n,c,s]*sum_s(grad_y[n,c,s]*x_hat[n,c,s])/S)
+ *     grad_weight[c] = sum_{n,s}(grad_y[n,c,s]*x_hat[n,c,s])
+ *     grad_bias[c]   = sum_{n,s}(grad_y[n,c,s])
  *
  * Tensors are contiguous, and integers have 64 bits. A function returns 0 on success, 1 if it
  * cannot get the memory that it works in, 1 + k if its k-th argument holds an index that is out of
@@ -150,7 +150,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     real *const restrict grad_bias_parts = (real *)workspace;
     real *const restrict grad_weight_parts = (real *)((char *)grad_bias_parts + ROOM(n_blocks * C,
             real));
-    #pragma omp parallel for num_threads(threads) if (C * N * S > PARALLEL)
+    #pragma omp parallel for num_threads(threads) if (N * C * S > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
@@ -162,31 +162,30 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t c = 0; c < C; c++) {
-                /* grad_bias[c] = sum_n_s(grad_y[n,c,s]) */
                 /* grad_y_dot_x_hat[n,c] = sum_s(grad_y[n,c,s]*x_hat[n,c,s]) */
                 /* grad_y_sum[n,c] = sum_s(grad_y[n,c,s]) */
+                /* grad_bias[c] = sum_n_s(grad_y[n,c,s]) */
                 wide grad_y_dot_x_hat_total = 0;
                 wide grad_y_sum_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
-                    real grad_bias_span = 0;
                     real grad_y_dot_x_hat_span = 0;
                     real grad_y_sum_span = 0;
-                    #pragma omp simd reduction(+ : grad_bias_span, grad_y_dot_x_hat_span, grad_y_sum_span)
+                    real grad_bias_span = 0;
+                    #pragma omp simd reduction(+ : grad_y_dot_x_hat_span, grad_y_sum_span, grad_bias_span)
                     for (int64_t s = s_block; s < s_end; s++) {
-                        grad_bias_span += grad_y[(n * C + c) * S + s];
                         const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
                         const real x_hat = rstd[n * C + c] * x_centred;
                         grad_y_dot_x_hat_span += grad_y[(n * C + c) * S + s] * x_hat;
                         grad_y_sum_span += grad_y[(n * C + c) * S + s];
+                        grad_bias_span += grad_y[(n * C + c) * S + s];
                     }
-                    grad_bias_rows[c] += grad_bias_span;
                     grad_y_dot_x_hat_total += grad_y_dot_x_hat_span;
                     grad_y_sum_total += grad_y_sum_span;
+                    grad_bias_rows[c] += grad_bias_span;
                 }
                 const real grad_y_dot_x_hat = grad_y_dot_x_hat_total;
                 const real grad_y_sum = grad_y_sum_total;
-                grad_weight_rows[c] += grad_y_dot_x_hat;
                 /* grad_x[n,c,s] = weight[c]*rstd[n,c]
                                    *(grad_y[n,c,s] - grad_y_sum[n,c]/S
                                      - grad_y_dot_x_hat[n,c]*x_hat[n,c,s]/S) */
@@ -206,6 +205,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                     if (grad_x_past)
                         stream(&grad_x[(n * C + c) * S + s_line], grad_x_line, s_stop - s_line);
                 }
+                grad_weight_rows[c] += grad_y_dot_x_hat;
             }
         }
     }
@@ -323,7 +323,6 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 }
                 const real grad_y_dot_x_hat = grad_y_dot_x_hat_total;
                 const real grad_y_sum = grad_y_sum_total;
-                grad_weight_rows[c] += grad_y_dot_x_hat;
                 /* grad_x[n,c,s] = weight[c]*rstd[n,c]
                                    *(grad_y[n,c,s] - grad_y_sum[n,c]/S
                                      - grad_y_dot_x_hat[n,c]*x_hat[n,c,s]/S) */
@@ -343,6 +342,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                     if (grad_x_past)
                         stream(&grad_x[(n * C + c) * S + s_line], grad_x_line, s_stop - s_line);
                 }
+                grad_weight_rows[c] += grad_y_dot_x_hat;
             }
         }
     }
@@ -425,7 +425,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     if (workspace == NULL)
         return 1;
     real *const restrict grad_bias_parts = (real *)workspace;
-    #pragma omp parallel for num_threads(threads) if (C * N * S > PARALLEL)
+    #pragma omp parallel for num_threads(threads) if (N * C * S > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
@@ -434,27 +434,27 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             grad_bias_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t c = 0; c < C; c++) {
-                /* grad_bias[c] = sum_n_s(grad_y[n,c,s]) */
                 /* grad_y_sum[n,c] = sum_s(grad_y[n,c,s]) */
                 /* grad_y_dot_x_hat[n,c] = sum_s(grad_y[n,c,s]*x_hat[n,c,s]) */
+                /* grad_bias[c] = sum_n_s(grad_y[n,c,s]) */
                 wide grad_y_sum_total = 0;
                 wide grad_y_dot_x_hat_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
-                    real grad_bias_span = 0;
                     real grad_y_sum_span = 0;
                     real grad_y_dot_x_hat_span = 0;
-                    #pragma omp simd reduction(+ : grad_bias_span, grad_y_sum_span, grad_y_dot_x_hat_span)
+                    real grad_bias_span = 0;
+                    #pragma omp simd reduction(+ : grad_y_sum_span, grad_y_dot_x_hat_span, grad_bias_span)
                     for (int64_t s = s_block; s < s_end; s++) {
-                        grad_bias_span += grad_y[(n * C + c) * S + s];
                         grad_y_sum_span += grad_y[(n * C + c) * S + s];
                         const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
                         const real x_hat = rstd[n * C + c] * x_centred;
                         grad_y_dot_x_hat_span += grad_y[(n * C + c) * S + s] * x_hat;
+                        grad_bias_span += grad_y[(n * C + c) * S + s];
                     }
-                    grad_bias_rows[c] += grad_bias_span;
                     grad_y_sum_total += grad_y_sum_span;
                     grad_y_dot_x_hat_total += grad_y_dot_x_hat_span;
+                    grad_bias_rows[c] += grad_bias_span;
                 }
                 const real grad_y_sum = grad_y_sum_total;
                 const real grad_y_dot_x_hat = grad_y_dot_x_hat_total;
@@ -728,7 +728,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     real *const restrict grad_bias_parts = (real *)workspace;
     real *const restrict grad_weight_parts = (real *)((char *)grad_bias_parts + ROOM(n_blocks * C,
             real));
-    #pragma omp parallel for num_threads(threads) if (C * N * S > PARALLEL)
+    #pragma omp parallel for num_threads(threads) if (N * C * S > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
@@ -740,31 +740,30 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t c = 0; c < C; c++) {
-                /* grad_bias[c] = sum_n_s(grad_y[n,c,s]) */
                 /* grad_y_dot_x_hat[n,c] = sum_s(grad_y[n,c,s]*x_hat[n,c,s]) */
                 /* grad_y_sum[n,c] = sum_s(grad_y[n,c,s]) */
+                /* grad_bias[c] = sum_n_s(grad_y[n,c,s]) */
                 wide grad_y_dot_x_hat_total = 0;
                 wide grad_y_sum_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
-                    real grad_bias_span = 0;
                     real grad_y_dot_x_hat_span = 0;
                     real grad_y_sum_span = 0;
-                    #pragma omp simd reduction(+ : grad_bias_span, grad_y_dot_x_hat_span, grad_y_sum_span)
+                    real grad_bias_span = 0;
+                    #pragma omp simd reduction(+ : grad_y_dot_x_hat_span, grad_y_sum_span, grad_bias_span)
                     for (int64_t s = s_block; s < s_end; s++) {
-                        grad_bias_span += grad_y[(n * C + c) * S + s];
                         const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
                         const real x_hat = rstd[n * C + c] * x_centred;
                         grad_y_dot_x_hat_span += grad_y[(n * C + c) * S + s] * x_hat;
                         grad_y_sum_span += grad_y[(n * C + c) * S + s];
+                        grad_bias_span += grad_y[(n * C + c) * S + s];
                     }
-                    grad_bias_rows[c] += grad_bias_span;
                     grad_y_dot_x_hat_total += grad_y_dot_x_hat_span;
                     grad_y_sum_total += grad_y_sum_span;
+                    grad_bias_rows[c] += grad_bias_span;
                 }
                 const real grad_y_dot_x_hat = grad_y_dot_x_hat_total;
                 const real grad_y_sum = grad_y_sum_total;
-                grad_weight_rows[c] += grad_y_dot_x_hat;
                 /* grad_x[n,c,s] = weight[c]*rstd[n,c]
                                    *(grad_y[n,c,s] - grad_y_sum[n,c]/S
                                      - grad_y_dot_x_hat[n,c]*x_hat[n,c,s]/S) */
@@ -784,6 +783,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                     if (grad_x_past)
                         stream(&grad_x[(n * C + c) * S + s_line], grad_x_line, s_stop - s_line);
                 }
+                grad_weight_rows[c] += grad_y_dot_x_hat;
             }
         }
     }
@@ -855,39 +855,39 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     char *const workspace = aligned_alloc(64, ROOM(n_blocks * C, real) + ROOM(n_blocks * C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict grad_bias_parts = (real *)workspace;
-    real *const restrict grad_weight_parts = (real *)((char *)grad_bias_parts + ROOM(n_blocks * C,
+    real *const restrict grad_weight_parts = (real *)workspace;
+    real *const restrict grad_bias_parts = (real *)((char *)grad_weight_parts + ROOM(n_blocks * C,
             real));
-    #pragma omp parallel for num_threads(threads) if (C * N * S > PARALLEL)
+    #pragma omp parallel for num_threads(threads) if (N * C * S > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict grad_bias_rows = grad_bias_parts + block * C;
-        for (int64_t i = 0; i < C; i++)
-            grad_bias_rows[i] = 0;
         real *const restrict grad_weight_rows = grad_weight_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             grad_weight_rows[i] = 0;
+        real *const restrict grad_bias_rows = grad_bias_parts + block * C;
+        for (int64_t i = 0; i < C; i++)
+            grad_bias_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t c = 0; c < C; c++) {
-                /* grad_bias[c] = sum_n_s(grad_y[n,c,s]) */
-                /* grad_weight[c] = sum_n_s(grad_y[n,c,s]*x_hat[n,c,s]) */
                 /* grad_x[n,c,s] = weight[c]*rstd[n,c]*grad_y[n,c,s] */
+                /* grad_weight[c] = sum_n_s(grad_y[n,c,s]*x_hat[n,c,s]) */
+                /* grad_bias[c] = sum_n_s(grad_y[n,c,s]) */
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
-                    real grad_bias_span = 0;
                     real grad_weight_span = 0;
-                    #pragma omp simd reduction(+ : grad_bias_span, grad_weight_span)
+                    real grad_bias_span = 0;
+                    #pragma omp simd reduction(+ : grad_weight_span, grad_bias_span)
                     for (int64_t s = s_block; s < s_end; s++) {
-                        grad_bias_span += grad_y[(n * C + c) * S + s];
+                        grad_x[(n * C + c) * S + s] = (weight[c] * rstd[n * C + c]) *
+                                grad_y[(n * C + c) * S + s];
                         const real x_hat = rstd[n * C + c] * (x[(n * C + c) * S + s] -
                                 mean[n * C + c]);
                         grad_weight_span += grad_y[(n * C + c) * S + s] * x_hat;
-                        grad_x[(n * C + c) * S + s] = (weight[c] * rstd[n * C + c]) *
-                                grad_y[(n * C + c) * S + s];
+                        grad_bias_span += grad_y[(n * C + c) * S + s];
                     }
-                    grad_bias_rows[c] += grad_bias_span;
                     grad_weight_rows[c] += grad_weight_span;
+                    grad_bias_rows[c] += grad_bias_span;
                 }
             }
         }
@@ -895,14 +895,14 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_bias_parts[block * C + i];
-        grad_bias[i] = total;
+            total += grad_weight_parts[block * C + i];
+        grad_weight[i] = total;
     }
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_weight_parts[block * C + i];
-        grad_weight[i] = total;
+            total += grad_bias_parts[block * C + i];
+        grad_bias[i] = total;
     }
     free(workspace);
     return 0;
@@ -1069,7 +1069,6 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 }
                 const real grad_y_dot_x_hat = grad_y_dot_x_hat_total;
                 const real grad_y_sum = grad_y_sum_total;
-                grad_weight_rows[c] += grad_y_dot_x_hat;
                 /* grad_x[n,c,s] = weight[c]*rstd[n,c]
                                    *(grad_y[n,c,s] - grad_y_sum[n,c]/S
                                      - grad_y_dot_x_hat[n,c]*x_hat[n,c,s]/S) */
@@ -1089,6 +1088,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                     if (grad_x_past)
                         stream(&grad_x[(n * C + c) * S + s_line], grad_x_line, s_stop - s_line);
                 }
+                grad_weight_rows[c] += grad_y_dot_x_hat;
             }
         }
     }
@@ -1154,7 +1154,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     if (workspace == NULL)
         return 1;
     real *const restrict grad_weight_parts = (real *)workspace;
-    #pragma omp parallel for num_threads(threads) if (C * N * S > PARALLEL)
+    #pragma omp parallel for num_threads(threads) if (N * C * S > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
@@ -1163,18 +1163,18 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t c = 0; c < C; c++) {
-                /* grad_weight[c] = sum_n_s(grad_y[n,c,s]*x_hat[n,c,s]) */
                 /* grad_x[n,c,s] = weight[c]*rstd[n,c]*grad_y[n,c,s] */
+                /* grad_weight[c] = sum_n_s(grad_y[n,c,s]*x_hat[n,c,s]) */
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
                     real grad_weight_span = 0;
                     #pragma omp simd reduction(+ : grad_weight_span)
                     for (int64_t s = s_block; s < s_end; s++) {
+                        grad_x[(n * C + c) * S + s] = (weight[c] * rstd[n * C + c]) *
+                                grad_y[(n * C + c) * S + s];
                         const real x_hat = rstd[n * C + c] * (x[(n * C + c) * S + s] -
                                 mean[n * C + c]);
                         grad_weight_span += grad_y[(n * C + c) * S + s] * x_hat;
-                        grad_x[(n * C + c) * S + s] = (weight[c] * rstd[n * C + c]) *
-                                grad_y[(n * C + c) * S + s];
                     }
                     grad_weight_rows[c] += grad_weight_span;
                 }
@@ -1323,7 +1323,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     if (workspace == NULL)
         return 1;
     real *const restrict grad_bias_parts = (real *)workspace;
-    #pragma omp parallel for num_threads(threads) if (C * N * S > PARALLEL)
+    #pragma omp parallel for num_threads(threads) if (N * C * S > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
@@ -1332,27 +1332,27 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             grad_bias_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t c = 0; c < C; c++) {
-                /* grad_bias[c] = sum_n_s(grad_y[n,c,s]) */
                 /* grad_y_sum[n,c] = sum_s(grad_y[n,c,s]) */
                 /* grad_y_dot_x_hat[n,c] = sum_s(grad_y[n,c,s]*x_hat[n,c,s]) */
+                /* grad_bias[c] = sum_n_s(grad_y[n,c,s]) */
                 wide grad_y_sum_total = 0;
                 wide grad_y_dot_x_hat_total = 0;
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
-                    real grad_bias_span = 0;
                     real grad_y_sum_span = 0;
                     real grad_y_dot_x_hat_span = 0;
-                    #pragma omp simd reduction(+ : grad_bias_span, grad_y_sum_span, grad_y_dot_x_hat_span)
+                    real grad_bias_span = 0;
+                    #pragma omp simd reduction(+ : grad_y_sum_span, grad_y_dot_x_hat_span, grad_bias_span)
                     for (int64_t s = s_block; s < s_end; s++) {
-                        grad_bias_span += grad_y[(n * C + c) * S + s];
                         grad_y_sum_span += grad_y[(n * C + c) * S + s];
                         const real x_centred = x[(n * C + c) * S + s] - mean[n * C + c];
                         const real x_hat = rstd[n * C + c] * x_centred;
                         grad_y_dot_x_hat_span += grad_y[(n * C + c) * S + s] * x_hat;
+                        grad_bias_span += grad_y[(n * C + c) * S + s];
                     }
-                    grad_bias_rows[c] += grad_bias_span;
                     grad_y_sum_total += grad_y_sum_span;
                     grad_y_dot_x_hat_total += grad_y_dot_x_hat_span;
+                    grad_bias_rows[c] += grad_bias_span;
                 }
                 const real grad_y_sum = grad_y_sum_total;
                 const real grad_y_dot_x_hat = grad_y_dot_x_hat_total;
@@ -1440,7 +1440,7 @@ int backward(const real *restrict grad_y, const real *restrict rstd, real *restr
     if (workspace == NULL)
         return 1;
     real *const restrict grad_bias_parts = (real *)workspace;
-    #pragma omp parallel for num_threads(threads) if (C * N * S > PARALLEL)
+    #pragma omp parallel for num_threads(threads) if (N * C * S > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
@@ -1449,15 +1449,15 @@ int backward(const real *restrict grad_y, const real *restrict rstd, real *restr
             grad_bias_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
             for (int64_t c = 0; c < C; c++) {
-                /* grad_bias[c] = sum_n_s(grad_y[n,c,s]) */
                 /* grad_x[n,c,s] = rstd[n,c]*grad_y[n,c,s] */
+                /* grad_bias[c] = sum_n_s(grad_y[n,c,s]) */
                 for (int64_t s_block = 0; s_block < S; s_block += SPAN) {
                     const int64_t s_end = least(s_block + SPAN, S);
                     real grad_bias_span = 0;
                     #pragma omp simd reduction(+ : grad_bias_span)
                     for (int64_t s = s_block; s < s_end; s++) {
-                        grad_bias_span += grad_y[(n * C + c) * S + s];
                         grad_x[(n * C + c) * S + s] = rstd[n * C + c] * grad_y[(n * C + c) * S + s];
+                        grad_bias_span += grad_y[(n * C + c) * S + s];
                     }
                     grad_bias_rows[c] += grad_bias_span;
                 }

@@ -9,9 +9,9 @@
  *
  * The gradients, given grad_loss:
  *
+ *     grad_x[n,k]      = -grad_loss*target[n,k]/(N*K)
  *     grad_target[n,k] = grad_loss*(where(target[n,k] == 0, 0, 1 + log(target[n,k])) - x[n,k])
  *                        /(N*K)
- *     grad_x[n,k]      = -grad_loss*target[n,k]/(N*K)
  *
  * Tensors are contiguous, and integers have 64 bits. A function returns 0 on success, 1 if it
  * cannot get the memory that it works in, 1 + k if its k-th argument holds an index that is out of
@@ -237,18 +237,18 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const real grad_loss_scaled = grad_loss[0] / (K * N);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_x[n,k] = -grad_loss_scaled*target[n,k] */
         /* grad_target[n,k] = grad_loss_scaled
                               *(where(target[n,k] == 0, 0, 1 + log(target[n,k])) - x[n,k]) */
-        /* grad_x[n,k] = -grad_loss_scaled*target[n,k] */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
             real grad_x_line[LINE];
             real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
+                grad_x_here[k - k_line] = -grad_loss_scaled * target[n * K + k];
                 grad_target[n * K + k] = grad_loss_scaled * ((target[n * K + k] == 0 ? 0 :
                         vector_log(target[n * K + k]) + 1) - x[n * K + k]);
-                grad_x_here[k - k_line] = -grad_loss_scaled * target[n * K + k];
             }
             if (grad_x_past)
                 stream(&grad_x[n * K + k_line], grad_x_line, k_stop - k_line);
@@ -274,9 +274,9 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
         for (int64_t n = n_start; n < n_end; n++) {
             /* log_target[n,k] = log(target[n,k]) */
             /* each_sum = sum_k_n(each[n,k]) */
+            /* grad_x[n,k] = -target[n,k]/(K*N) */
             /* grad_target[n,k] = (where(target_is_zero[n,k], 0, 1 + log_target[n,k]) - x[n,k])
                                   /(K*N) */
-            /* grad_x[n,k] = -target[n,k]/(K*N) */
             for (int64_t k_block = 0; k_block < K; k_block += SPAN) {
                 const int64_t k_end = least(k_block + SPAN, K);
                 real each_sum_span = 0;
@@ -287,9 +287,9 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
                     const real each = (target_is_zero ? 0 : log_target * target[n * K + k]) -
                             x[n * K + k] * target[n * K + k];
                     each_sum_span += each;
+                    grad_x[n * K + k] = -(1 / (real)(K * N)) * target[n * K + k];
                     grad_target[n * K + k] = (1 / (real)(K * N)) * ((target_is_zero ? 0 : log_target
                             + 1) - x[n * K + k]);
-                    grad_x[n * K + k] = -(1 / (real)(K * N)) * target[n * K + k];
                 }
                 each_sum_total += each_sum_span;
             }
@@ -352,32 +352,32 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t K, int64_t N, int threads) {
-    const int grad_target_past = past_caches(N * K);
     const int grad_x_past = past_caches(N * K);
+    const int grad_target_past = past_caches(N * K);
     const real grad_loss_scaled = grad_loss[0] / (K * N);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* exp_target[n,k] = exp(target[n,k]) */
-        /* grad_target[n,k] = grad_loss_scaled*(each[n,k] + exp_target[n,k]) */
         /* grad_x[n,k] = -grad_loss_scaled*exp_target[n,k] */
+        /* grad_target[n,k] = grad_loss_scaled*(each[n,k] + exp_target[n,k]) */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
+            real grad_x_line[LINE];
+            real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n * K + k_line];
             real grad_target_line[LINE];
             real *const grad_target_here = grad_target_past ? grad_target_line :
                     &grad_target[n * K + k_line];
-            real grad_x_line[LINE];
-            real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
                 const real exp_target = vector_exp(target[n * K + k]);
+                grad_x_here[k - k_line] = -grad_loss_scaled * exp_target;
                 const real each = (target[n * K + k] - x[n * K + k]) * exp_target;
                 grad_target_here[k - k_line] = grad_loss_scaled * (each + exp_target);
-                grad_x_here[k - k_line] = -grad_loss_scaled * exp_target;
             }
-            if (grad_target_past)
-                stream(&grad_target[n * K + k_line], grad_target_line, k_stop - k_line);
             if (grad_x_past)
                 stream(&grad_x[n * K + k_line], grad_x_line, k_stop - k_line);
+            if (grad_target_past)
+                stream(&grad_target[n * K + k_line], grad_target_line, k_stop - k_line);
         }
     }
     return 0;
@@ -433,18 +433,18 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const int grad_x_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_x[n,k] = -grad_loss*target[n,k] */
         /* grad_target[n,k] = grad_loss
                               *(where(target[n,k] == 0, 0, 1 + log(target[n,k])) - x[n,k]) */
-        /* grad_x[n,k] = -grad_loss*target[n,k] */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
             real grad_x_line[LINE];
             real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
+                grad_x_here[k - k_line] = -grad_loss[0] * target[n * K + k];
                 grad_target[n * K + k] = grad_loss[0] * ((target[n * K + k] == 0 ? 0 :
                         vector_log(target[n * K + k]) + 1) - x[n * K + k]);
-                grad_x_here[k - k_line] = -grad_loss[0] * target[n * K + k];
             }
             if (grad_x_past)
                 stream(&grad_x[n * K + k_line], grad_x_line, k_stop - k_line);
@@ -499,31 +499,31 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t K, int64_t N, int threads) {
-    const int grad_target_past = past_caches(N * K);
     const int grad_x_past = past_caches(N * K);
+    const int grad_target_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* exp_target[n,k] = exp(target[n,k]) */
-        /* grad_target[n,k] = grad_loss*(each[n,k] + exp_target[n,k]) */
         /* grad_x[n,k] = -grad_loss*exp_target[n,k] */
+        /* grad_target[n,k] = grad_loss*(each[n,k] + exp_target[n,k]) */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
+            real grad_x_line[LINE];
+            real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n * K + k_line];
             real grad_target_line[LINE];
             real *const grad_target_here = grad_target_past ? grad_target_line :
                     &grad_target[n * K + k_line];
-            real grad_x_line[LINE];
-            real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
                 const real exp_target = vector_exp(target[n * K + k]);
+                grad_x_here[k - k_line] = -grad_loss[0] * exp_target;
                 const real each = (target[n * K + k] - x[n * K + k]) * exp_target;
                 grad_target_here[k - k_line] = grad_loss[0] * (each + exp_target);
-                grad_x_here[k - k_line] = -grad_loss[0] * exp_target;
             }
-            if (grad_target_past)
-                stream(&grad_target[n * K + k_line], grad_target_line, k_stop - k_line);
             if (grad_x_past)
                 stream(&grad_x[n * K + k_line], grad_x_line, k_stop - k_line);
+            if (grad_target_past)
+                stream(&grad_target[n * K + k_line], grad_target_line, k_stop - k_line);
         }
     }
     return 0;
@@ -556,18 +556,18 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const int grad_x_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_x[n,k] = -grad_loss[n,k]*target[n,k] */
         /* grad_target[n,k] = grad_loss[n,k]
                               *(where(target[n,k] == 0, 0, 1 + log(target[n,k])) - x[n,k]) */
-        /* grad_x[n,k] = -grad_loss[n,k]*target[n,k] */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
             real grad_x_line[LINE];
             real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
+                grad_x_here[k - k_line] = -grad_loss[n * K + k] * target[n * K + k];
                 grad_target[n * K + k] = ((target[n * K + k] == 0 ? 0 :
                         vector_log(target[n * K + k]) + 1) - x[n * K + k]) * grad_loss[n * K + k];
-                grad_x_here[k - k_line] = -grad_loss[n * K + k] * target[n * K + k];
             }
             if (grad_x_past)
                 stream(&grad_x[n * K + k_line], grad_x_line, k_stop - k_line);
@@ -608,31 +608,31 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict target,
              const real *restrict loss, real *restrict grad_x, real *restrict grad_target,
              int64_t K, int64_t N, int threads) {
-    const int grad_target_past = past_caches(N * K);
     const int grad_x_past = past_caches(N * K);
+    const int grad_target_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* exp_target[n,k] = exp(target[n,k]) */
-        /* grad_target[n,k] = grad_loss[n,k]*(exp_target[n,k] + loss[n,k]) */
         /* grad_x[n,k] = -grad_loss[n,k]*exp_target[n,k] */
+        /* grad_target[n,k] = grad_loss[n,k]*(exp_target[n,k] + loss[n,k]) */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
+            real grad_x_line[LINE];
+            real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n * K + k_line];
             real grad_target_line[LINE];
             real *const grad_target_here = grad_target_past ? grad_target_line :
                     &grad_target[n * K + k_line];
-            real grad_x_line[LINE];
-            real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
                 const real exp_target = vector_exp(target[n * K + k]);
+                grad_x_here[k - k_line] = -grad_loss[n * K + k] * exp_target;
                 grad_target_here[k - k_line] = (exp_target + loss[n * K + k]) *
                         grad_loss[n * K + k];
-                grad_x_here[k - k_line] = -grad_loss[n * K + k] * exp_target;
             }
-            if (grad_target_past)
-                stream(&grad_target[n * K + k_line], grad_target_line, k_stop - k_line);
             if (grad_x_past)
                 stream(&grad_x[n * K + k_line], grad_x_line, k_stop - k_line);
+            if (grad_target_past)
+                stream(&grad_target[n * K + k_line], grad_target_line, k_stop - k_line);
         }
     }
     return 0;
@@ -690,18 +690,18 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const real grad_loss_scaled = grad_loss[0] / N;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
+        /* grad_x[n,k] = -grad_loss_scaled*target[n,k] */
         /* grad_target[n,k] = grad_loss_scaled
                               *(where(target[n,k] == 0, 0, 1 + log(target[n,k])) - x[n,k]) */
-        /* grad_x[n,k] = -grad_loss_scaled*target[n,k] */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
             real grad_x_line[LINE];
             real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
+                grad_x_here[k - k_line] = -grad_loss_scaled * target[n * K + k];
                 grad_target[n * K + k] = grad_loss_scaled * ((target[n * K + k] == 0 ? 0 :
                         vector_log(target[n * K + k]) + 1) - x[n * K + k]);
-                grad_x_here[k - k_line] = -grad_loss_scaled * target[n * K + k];
             }
             if (grad_x_past)
                 stream(&grad_x[n * K + k_line], grad_x_line, k_stop - k_line);
@@ -757,32 +757,32 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t K, int64_t N, int threads) {
-    const int grad_target_past = past_caches(N * K);
     const int grad_x_past = past_caches(N * K);
+    const int grad_target_past = past_caches(N * K);
     const real grad_loss_scaled = grad_loss[0] / N;
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         /* exp_target[n,k] = exp(target[n,k]) */
-        /* grad_target[n,k] = grad_loss_scaled*(each[n,k] + exp_target[n,k]) */
         /* grad_x[n,k] = -grad_loss_scaled*exp_target[n,k] */
+        /* grad_target[n,k] = grad_loss_scaled*(each[n,k] + exp_target[n,k]) */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
+            real grad_x_line[LINE];
+            real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n * K + k_line];
             real grad_target_line[LINE];
             real *const grad_target_here = grad_target_past ? grad_target_line :
                     &grad_target[n * K + k_line];
-            real grad_x_line[LINE];
-            real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
                 const real exp_target = vector_exp(target[n * K + k]);
+                grad_x_here[k - k_line] = -grad_loss_scaled * exp_target;
                 const real each = (target[n * K + k] - x[n * K + k]) * exp_target;
                 grad_target_here[k - k_line] = grad_loss_scaled * (each + exp_target);
-                grad_x_here[k - k_line] = -grad_loss_scaled * exp_target;
             }
-            if (grad_target_past)
-                stream(&grad_target[n * K + k_line], grad_target_line, k_stop - k_line);
             if (grad_x_past)
                 stream(&grad_x[n * K + k_line], grad_x_line, k_stop - k_line);
+            if (grad_target_past)
+                stream(&grad_target[n * K + k_line], grad_target_line, k_stop - k_line);
         }
     }
     return 0;

@@ -224,33 +224,33 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict weight_sum,
              const real *restrict abs_target_minus_x_dot_weight, real *restrict grad_x,
              real *restrict grad_target, real *restrict grad_weight, int64_t N, int threads) {
-    const int grad_weight_past = past_caches(N);
     const int grad_x_past = past_caches(N);
+    const int grad_weight_past = past_caches(N);
     const real grad_loss_over_weight_sum = grad_loss[0] / weight_sum[0];
-    /* grad_weight[n] = grad_loss_over_weight_sum
-                        *(abs_target_minus_x[n] - abs_target_minus_x_dot_weight/weight_sum) */
     /* grad_target[n] = grad_loss_over_weight_sum*weight[n]*sign(target_minus_x[n]) */
     /* grad_x[n] = -grad_target[n] */
+    /* grad_weight[n] = grad_loss_over_weight_sum
+                        *(abs_target_minus_x[n] - abs_target_minus_x_dot_weight/weight_sum) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_weight_line[LINE];
-        real *const grad_weight_here = grad_weight_past ? grad_weight_line : &grad_weight[n_line];
         real grad_x_line[LINE];
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
+        real grad_weight_line[LINE];
+        real *const grad_weight_here = grad_weight_past ? grad_weight_line : &grad_weight[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real target_minus_x = target[n] - x[n];
+            grad_target[n] = grad_loss_over_weight_sum * weight[n] * sign(target_minus_x);
+            grad_x_here[n - n_line] = -grad_target[n];
             const real abs_target_minus_x = R(fabs)(target_minus_x);
             grad_weight_here[n - n_line] = grad_loss_over_weight_sum * (abs_target_minus_x -
                     abs_target_minus_x_dot_weight[0] / weight_sum[0]);
-            grad_target[n] = grad_loss_over_weight_sum * weight[n] * sign(target_minus_x);
-            grad_x_here[n - n_line] = -grad_target[n];
         }
-        if (grad_weight_past)
-            stream(&grad_weight[n_line], grad_weight_line, n_stop - n_line);
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
+        if (grad_weight_past)
+            stream(&grad_weight[n_line], grad_weight_line, n_stop - n_line);
     }
     return 0;
 }
@@ -354,30 +354,30 @@ int forward(const real *restrict x, const real *restrict target, const real *res
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, real *restrict grad_weight, int64_t N, int threads) {
-    const int grad_weight_past = past_caches(N);
     const int grad_x_past = past_caches(N);
-    /* grad_weight[n] = grad_loss*abs_target_minus_x[n] */
+    const int grad_weight_past = past_caches(N);
     /* grad_target[n] = grad_loss*weight[n]*sign(target_minus_x[n]) */
     /* grad_x[n] = -grad_target[n] */
+    /* grad_weight[n] = grad_loss*abs_target_minus_x[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_weight_line[LINE];
-        real *const grad_weight_here = grad_weight_past ? grad_weight_line : &grad_weight[n_line];
         real grad_x_line[LINE];
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
+        real grad_weight_line[LINE];
+        real *const grad_weight_here = grad_weight_past ? grad_weight_line : &grad_weight[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real target_minus_x = target[n] - x[n];
-            const real abs_target_minus_x = R(fabs)(target_minus_x);
-            grad_weight_here[n - n_line] = grad_loss[0] * abs_target_minus_x;
             grad_target[n] = grad_loss[0] * weight[n] * sign(target_minus_x);
             grad_x_here[n - n_line] = -grad_target[n];
+            const real abs_target_minus_x = R(fabs)(target_minus_x);
+            grad_weight_here[n - n_line] = grad_loss[0] * abs_target_minus_x;
         }
-        if (grad_weight_past)
-            stream(&grad_weight[n_line], grad_weight_line, n_stop - n_line);
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
+        if (grad_weight_past)
+            stream(&grad_weight[n_line], grad_weight_line, n_stop - n_line);
     }
     return 0;
 }
@@ -461,30 +461,30 @@ int forward(const real *restrict x, const real *restrict target, const real *res
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, real *restrict grad_weight, int64_t N, int threads) {
-    const int grad_weight_past = past_caches(N);
     const int grad_x_past = past_caches(N);
-    /* grad_weight[n] = grad_loss[n]*abs_target_minus_x[n] */
+    const int grad_weight_past = past_caches(N);
     /* grad_target[n] = grad_loss[n]*weight[n]*sign(target_minus_x[n]) */
     /* grad_x[n] = -grad_target[n] */
+    /* grad_weight[n] = grad_loss[n]*abs_target_minus_x[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_weight_line[LINE];
-        real *const grad_weight_here = grad_weight_past ? grad_weight_line : &grad_weight[n_line];
         real grad_x_line[LINE];
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
+        real grad_weight_line[LINE];
+        real *const grad_weight_here = grad_weight_past ? grad_weight_line : &grad_weight[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real target_minus_x = target[n] - x[n];
-            const real abs_target_minus_x = R(fabs)(target_minus_x);
-            grad_weight_here[n - n_line] = grad_loss[n] * abs_target_minus_x;
             grad_target[n] = grad_loss[n] * weight[n] * sign(target_minus_x);
             grad_x_here[n - n_line] = -grad_target[n];
+            const real abs_target_minus_x = R(fabs)(target_minus_x);
+            grad_weight_here[n - n_line] = grad_loss[n] * abs_target_minus_x;
         }
-        if (grad_weight_past)
-            stream(&grad_weight[n_line], grad_weight_line, n_stop - n_line);
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
+        if (grad_weight_past)
+            stream(&grad_weight[n_line], grad_weight_line, n_stop - n_line);
     }
     return 0;
 }

@@ -13,11 +13,11 @@
  * The gradients, given grad_y:
  *
  *     grad_x_hat[n,c] = weight[c]*grad_y[n,c]
- *     grad_bias[c]    = sum_n(grad_y[n,c])
- *     grad_weight[c]  = sum_n(grad_y[n,c]*x_hat[n,c])
  *     grad_x[n,c]     = rstd[n]
  *                       *(grad_x_hat[n,c] - sum_c(grad_x_hat[n,c])/C
  *                         - x_hat[n,c]*sum_c(grad_x_hat[n,c]*x_hat[n,c])/C)
+ *     grad_weight[c]  = sum_n(grad_y[n,c]*x_hat[n,c])
+ *     grad_bias[c]    = sum_n(grad_y[n,c])
  *
  * Tensors are contiguous, and integers have 64 bits. A function returns 0 on success, 1 if it
  * cannot get the memory that it works in, 1 + k if its k-th argument holds an index that is out of
@@ -146,24 +146,24 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     char *const workspace = aligned_alloc(64, ROOM(n_blocks * C, real) + ROOM(n_blocks * C, real));
     if (workspace == NULL)
         return 1;
-    real *const restrict grad_bias_parts = (real *)workspace;
-    real *const restrict grad_weight_parts = (real *)((char *)grad_bias_parts + ROOM(n_blocks * C,
+    real *const restrict grad_weight_parts = (real *)workspace;
+    real *const restrict grad_bias_parts = (real *)((char *)grad_weight_parts + ROOM(n_blocks * C,
             real));
-    #pragma omp parallel for num_threads(threads) if (C * N > PARALLEL)
+    #pragma omp parallel for num_threads(threads) if (N * C > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
-        real *const restrict grad_bias_rows = grad_bias_parts + block * C;
-        for (int64_t i = 0; i < C; i++)
-            grad_bias_rows[i] = 0;
         real *const restrict grad_weight_rows = grad_weight_parts + block * C;
         for (int64_t i = 0; i < C; i++)
             grad_weight_rows[i] = 0;
+        real *const restrict grad_bias_rows = grad_bias_parts + block * C;
+        for (int64_t i = 0; i < C; i++)
+            grad_bias_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
-            /* grad_bias[c] = sum_n(grad_y[n,c]) */
-            /* grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
             /* grad_x_hat_sum[n] = sum_c(grad_x_hat[n,c]) */
             /* grad_x_hat_dot_x_hat[n] = sum_c(grad_x_hat[n,c]*x_hat[n,c]) */
+            /* grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
+            /* grad_bias[c] = sum_n(grad_y[n,c]) */
             wide grad_x_hat_sum_total = 0;
             wide grad_x_hat_dot_x_hat_total = 0;
             for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
@@ -172,13 +172,13 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 real grad_x_hat_dot_x_hat_span = 0;
                 #pragma omp simd reduction(+ : grad_x_hat_sum_span, grad_x_hat_dot_x_hat_span)
                 for (int64_t c = c_block; c < c_end; c++) {
-                    grad_bias_rows[c] += grad_y[n * C + c];
-                    const real x_centred = x[n * C + c] - mean[n];
-                    const real x_hat = rstd[n] * x_centred;
-                    grad_weight_rows[c] += grad_y[n * C + c] * x_hat;
                     const real grad_x_hat = weight[c] * grad_y[n * C + c];
                     grad_x_hat_sum_span += grad_x_hat;
+                    const real x_centred = x[n * C + c] - mean[n];
+                    const real x_hat = rstd[n] * x_centred;
                     grad_x_hat_dot_x_hat_span += grad_x_hat * x_hat;
+                    grad_weight_rows[c] += grad_y[n * C + c] * x_hat;
+                    grad_bias_rows[c] += grad_y[n * C + c];
                 }
                 grad_x_hat_sum_total += grad_x_hat_sum_span;
                 grad_x_hat_dot_x_hat_total += grad_x_hat_dot_x_hat_span;
@@ -208,14 +208,14 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_bias_parts[block * C + i];
-        grad_bias[i] = total;
+            total += grad_weight_parts[block * C + i];
+        grad_weight[i] = total;
     }
     for (int64_t i = 0; i < C; i++) {
         wide total = 0;
         for (int64_t block = 0; block < n_blocks; block++)
-            total += grad_weight_parts[block * C + i];
-        grad_weight[i] = total;
+            total += grad_bias_parts[block * C + i];
+        grad_bias[i] = total;
     }
     free(workspace);
     return 0;
@@ -288,7 +288,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     if (workspace == NULL)
         return 1;
     real *const restrict grad_weight_parts = (real *)workspace;
-    #pragma omp parallel for num_threads(threads) if (C * N > PARALLEL)
+    #pragma omp parallel for num_threads(threads) if (N * C > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
@@ -296,9 +296,9 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
         for (int64_t i = 0; i < C; i++)
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
-            /* grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
             /* grad_x_hat_sum[n] = sum_c(grad_x_hat[n,c]) */
             /* grad_x_hat_dot_x_hat[n] = sum_c(grad_x_hat[n,c]*x_hat[n,c]) */
+            /* grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
             wide grad_x_hat_sum_total = 0;
             wide grad_x_hat_dot_x_hat_total = 0;
             for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
@@ -307,12 +307,12 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 real grad_x_hat_dot_x_hat_span = 0;
                 #pragma omp simd reduction(+ : grad_x_hat_sum_span, grad_x_hat_dot_x_hat_span)
                 for (int64_t c = c_block; c < c_end; c++) {
-                    const real x_centred = x[n * C + c] - mean[n];
-                    const real x_hat = rstd[n] * x_centred;
-                    grad_weight_rows[c] += grad_y[n * C + c] * x_hat;
                     const real grad_x_hat = weight[c] * grad_y[n * C + c];
                     grad_x_hat_sum_span += grad_x_hat;
+                    const real x_centred = x[n * C + c] - mean[n];
+                    const real x_hat = rstd[n] * x_centred;
                     grad_x_hat_dot_x_hat_span += grad_x_hat * x_hat;
+                    grad_weight_rows[c] += grad_y[n * C + c] * x_hat;
                 }
                 grad_x_hat_sum_total += grad_x_hat_sum_span;
                 grad_x_hat_dot_x_hat_total += grad_x_hat_dot_x_hat_span;
@@ -416,7 +416,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     if (workspace == NULL)
         return 1;
     real *const restrict grad_bias_parts = (real *)workspace;
-    #pragma omp parallel for num_threads(threads) if (C * N > PARALLEL)
+    #pragma omp parallel for num_threads(threads) if (N * C > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
@@ -424,9 +424,9 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
         for (int64_t i = 0; i < C; i++)
             grad_bias_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
-            /* grad_bias[c] = sum_n(grad_y[n,c]) */
             /* grad_y_sum[n] = sum_c(grad_y[n,c]) */
             /* grad_y_dot_x_hat[n] = sum_c(grad_y[n,c]*x_hat[n,c]) */
+            /* grad_bias[c] = sum_n(grad_y[n,c]) */
             wide grad_y_sum_total = 0;
             wide grad_y_dot_x_hat_total = 0;
             for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
@@ -435,11 +435,11 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 real grad_y_dot_x_hat_span = 0;
                 #pragma omp simd reduction(+ : grad_y_sum_span, grad_y_dot_x_hat_span)
                 for (int64_t c = c_block; c < c_end; c++) {
-                    grad_bias_rows[c] += grad_y[n * C + c];
                     grad_y_sum_span += grad_y[n * C + c];
                     const real x_centred = x[n * C + c] - mean[n];
                     const real x_hat = rstd[n] * x_centred;
                     grad_y_dot_x_hat_span += grad_y[n * C + c] * x_hat;
+                    grad_bias_rows[c] += grad_y[n * C + c];
                 }
                 grad_y_sum_total += grad_y_sum_span;
                 grad_y_dot_x_hat_total += grad_y_dot_x_hat_span;

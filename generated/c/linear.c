@@ -8,9 +8,9 @@
  *
  * The gradients, given grad_y:
  *
- *     grad_bias[m]     = sum_n(grad_y[n,m])
- *     grad_weight[m,c] = sum_n(grad_y[n,m]*x[n,c])
  *     grad_x[n,c]      = sum_m(grad_y[n,m]*weight[m,c])
+ *     grad_weight[m,c] = sum_n(grad_y[n,m]*x[n,c])
+ *     grad_bias[m]     = sum_n(grad_y[n,m])
  *
  * Tensors are contiguous, and integers have 64 bits. A function returns 0 on success, 1 if it
  * cannot get the memory that it works in, 1 + k if its k-th argument holds an index that is out of
@@ -202,6 +202,16 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     if (workspace == NULL)
         return 1;
     real *const restrict grad_bias_parts = (real *)workspace;
+    /* grad_x[n,c] = sum_m(grad_y[n,m]*weight[m,c]) */
+    contract(threads, N, C, M,
+             grad_y, M, 1,
+             weight, C, 1,
+             grad_x, C, 1);
+    /* grad_weight[m,c] = sum_n(grad_y[n,m]*x[n,c]) */
+    contract(threads, M, C, N,
+             grad_y, 1, M,
+             x, C, 1,
+             grad_weight, C, 1);
     #pragma omp parallel for num_threads(threads) if (M * N > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
@@ -223,16 +233,6 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
             total += grad_bias_parts[block * M + i];
         grad_bias[i] = total;
     }
-    /* grad_weight[m,c] = sum_n(grad_y[n,m]*x[n,c]) */
-    contract(threads, M, C, N,
-             grad_y, 1, M,
-             x, C, 1,
-             grad_weight, C, 1);
-    /* grad_x[n,c] = sum_m(grad_y[n,m]*weight[m,c]) */
-    contract(threads, N, C, M,
-             grad_y, M, 1,
-             weight, C, 1,
-             grad_x, C, 1);
     free(workspace);
     return 0;
 }
@@ -256,16 +256,16 @@ int forward(const real *restrict x, const real *restrict weight, real *restrict 
 int backward(const real *restrict grad_y, const real *restrict x, const real *restrict weight,
              real *restrict grad_x, real *restrict grad_weight, int64_t C, int64_t M, int64_t N,
              int threads) {
-    /* grad_weight[m,c] = sum_n(grad_y[n,m]*x[n,c]) */
-    contract(threads, M, C, N,
-             grad_y, 1, M,
-             x, C, 1,
-             grad_weight, C, 1);
     /* grad_x[n,c] = sum_m(grad_y[n,m]*weight[m,c]) */
     contract(threads, N, C, M,
              grad_y, M, 1,
              weight, C, 1,
              grad_x, C, 1);
+    /* grad_weight[m,c] = sum_n(grad_y[n,m]*x[n,c]) */
+    contract(threads, M, C, N,
+             grad_y, 1, M,
+             x, C, 1,
+             grad_weight, C, 1);
     return 0;
 }
 

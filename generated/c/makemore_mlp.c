@@ -23,18 +23,18 @@
  *     grad_logits[n,k]   = grad_loss*(p[n,k] - delta(k, Yb[n]))/N
  *     grad_h[n,j]        = sum_k(grad_logits[n,k]*W2[j,k])
  *     grad_hpreact[n,j]  = grad_h[n,j]*(1 - h[n,j]**2)
- *     grad_b2[k]         = sum_n(grad_logits[n,k])
- *     grad_W2[j,k]       = sum_n(grad_logits[n,k]*h[n,j])
- *     grad_bnbias[j]     = sum_n(grad_hpreact[n,j])
  *     grad_bngain[j]     = sum_n(grad_hpreact[n,j]*bnraw[n,j])
+ *     grad_bnbias[j]     = sum_n(grad_hpreact[n,j])
  *     grad_hprebn[n,j]   = bngain[j]*bnvar_inv[j]
  *                          *(grad_hpreact[n,j] - grad_bnbias[j]/N
  *                            - grad_bngain[j]*bnraw[n,j]/(N - 1))
  *     grad_embcat[n,t,d] = sum_j(grad_hprebn[n,j]*W1[t,d,j])
  *     grad_emb[n,t,d]    = grad_embcat[n,t,d]
- *     grad_b1[j]         = sum_n(grad_hprebn[n,j])
- *     grad_W1[t,d,j]     = sum_n(grad_hprebn[n,j]*embcat[n,t,d])
  *     grad_C[v,d]        = sum_{n,t}(grad_emb[n,t,d]*delta(v, Xb[n,t]))
+ *     grad_W1[t,d,j]     = sum_n(grad_hprebn[n,j]*embcat[n,t,d])
+ *     grad_b1[j]         = sum_n(grad_hprebn[n,j])
+ *     grad_W2[j,k]       = sum_n(grad_logits[n,k]*h[n,j])
+ *     grad_b2[k]         = sum_n(grad_logits[n,k])
  *
  * Tensors are contiguous, and integers have 64 bits. A function returns 0 on success, 1 if it
  * cannot get the memory that it works in, 1 + k if its k-th argument holds an index that is out of
@@ -599,63 +599,63 @@ int backward(const real *restrict grad_loss, const int64_t *restrict Xb,
     #pragma omp parallel for num_threads(threads) if (J * N > PARALLEL)
     for (int64_t j_tile = 0; j_tile < J; j_tile += j_width) {
         const int64_t j_end = least(j_tile + j_width, J);
-        wide grad_bnbias_total[TILE];
-        for (int64_t i = 0; i < j_end - j_tile; i++)
-            grad_bnbias_total[i] = 0;
         wide grad_bngain_total[TILE];
         for (int64_t i = 0; i < j_end - j_tile; i++)
             grad_bngain_total[i] = 0;
+        wide grad_bnbias_total[TILE];
+        for (int64_t i = 0; i < j_end - j_tile; i++)
+            grad_bnbias_total[i] = 0;
         for (int64_t n_block = 0; n_block < N; n_block += BLOCK) {
             const int64_t n_end = least(n_block + BLOCK, N);
-            real grad_bnbias_rows[TILE];
-            for (int64_t i = 0; i < j_end - j_tile; i++)
-                grad_bnbias_rows[i] = 0;
             real grad_bngain_rows[TILE];
             for (int64_t i = 0; i < j_end - j_tile; i++)
                 grad_bngain_rows[i] = 0;
+            real grad_bnbias_rows[TILE];
+            for (int64_t i = 0; i < j_end - j_tile; i++)
+                grad_bnbias_rows[i] = 0;
             for (int64_t n_few = n_block; n_few < n_end; n_few += FEW) {
                 if (n_few + FEW <= n_end) {
-                    /* grad_bnbias[j] = sum_n(grad_hpreact[n,j]) */
                     /* grad_bngain[j] = sum_n(grad_hpreact[n,j]*bnraw[n,j]) */
+                    /* grad_bnbias[j] = sum_n(grad_hpreact[n,j]) */
                     #pragma omp simd
                     for (int64_t j = j_tile; j < j_end; j++) {
-                        real grad_bnbias_few = 0;
                         real grad_bngain_few = 0;
+                        real grad_bnbias_few = 0;
                         for (int64_t n = n_few; n < n_few + FEW; n++) {
                             const real grad_hpreact = (1 - square(h[n * J + j])) *
                                     grad_h[n * J + j];
-                            grad_bnbias_few += grad_hpreact;
                             grad_bngain_few += bnraw[n * J + j] * grad_hpreact;
+                            grad_bnbias_few += grad_hpreact;
                         }
-                        grad_bnbias_rows[j - j_tile] += grad_bnbias_few;
                         grad_bngain_rows[j - j_tile] += grad_bngain_few;
+                        grad_bnbias_rows[j - j_tile] += grad_bnbias_few;
                     }
                 } else {
                     for (int64_t n = n_few; n < n_end; n++) {
-                        /* grad_bnbias[j] = sum_n(grad_hpreact[n,j]) */
                         /* grad_bngain[j] = sum_n(grad_hpreact[n,j]*bnraw[n,j]) */
+                        /* grad_bnbias[j] = sum_n(grad_hpreact[n,j]) */
                         #pragma omp simd
                         for (int64_t j = j_tile; j < j_end; j++) {
                             const real grad_hpreact = (1 - square(h[n * J + j])) *
                                     grad_h[n * J + j];
-                            grad_bnbias_rows[j - j_tile] += grad_hpreact;
                             grad_bngain_rows[j - j_tile] += bnraw[n * J + j] * grad_hpreact;
+                            grad_bnbias_rows[j - j_tile] += grad_hpreact;
                         }
                     }
                 }
             }
             for (int64_t j = j_tile; j < j_end; j++) {
-                grad_bnbias_total[j - j_tile] += grad_bnbias_rows[j - j_tile];
-            }
-            for (int64_t j = j_tile; j < j_end; j++) {
                 grad_bngain_total[j - j_tile] += grad_bngain_rows[j - j_tile];
             }
-        }
-        for (int64_t j = j_tile; j < j_end; j++) {
-            grad_bnbias[j] = grad_bnbias_total[j - j_tile];
+            for (int64_t j = j_tile; j < j_end; j++) {
+                grad_bnbias_total[j - j_tile] += grad_bnbias_rows[j - j_tile];
+            }
         }
         for (int64_t j = j_tile; j < j_end; j++) {
             grad_bngain[j] = grad_bngain_total[j - j_tile];
+        }
+        for (int64_t j = j_tile; j < j_end; j++) {
+            grad_bnbias[j] = grad_bnbias_total[j - j_tile];
         }
         wide grad_b1_total[TILE];
         for (int64_t i = 0; i < j_end - j_tile; i++)
@@ -687,11 +687,6 @@ int backward(const real *restrict grad_loss, const int64_t *restrict Xb,
             grad_b1[j] = grad_b1_total[j - j_tile];
         }
     }
-    /* grad_W2[j,k] = sum_n(grad_logits[n,k]*h[n,j]) */
-    contract(threads, J, K, N,
-             h, 1, J,
-             grad_logits, K, 1,
-             grad_W2, K, 1);
     /* grad_embcat[n,t,d] = sum_j(grad_hprebn[n,j]*W1[t,d,j]) */
     contract(threads, N, T * D, J,
              grad_hprebn, J, 1,
@@ -715,6 +710,11 @@ int backward(const real *restrict grad_loss, const int64_t *restrict Xb,
              embcat, 1, T * D,
              grad_hprebn, J, 1,
              grad_W1, J, 1);
+    /* grad_W2[j,k] = sum_n(grad_logits[n,k]*h[n,j]) */
+    contract(threads, J, K, N,
+             h, 1, J,
+             grad_logits, K, 1,
+             grad_W2, K, 1);
     free(workspace);
     return 0;
 }
@@ -953,69 +953,69 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
     #pragma omp parallel for num_threads(threads) if (J * N > PARALLEL)
     for (int64_t j_tile = 0; j_tile < J; j_tile += j_width) {
         const int64_t j_end = least(j_tile + j_width, J);
-        wide grad_bnbias_total[TILE];
-        for (int64_t i = 0; i < j_end - j_tile; i++)
-            grad_bnbias_total[i] = 0;
         wide grad_bngain_total[TILE];
         for (int64_t i = 0; i < j_end - j_tile; i++)
             grad_bngain_total[i] = 0;
+        wide grad_bnbias_total[TILE];
+        for (int64_t i = 0; i < j_end - j_tile; i++)
+            grad_bnbias_total[i] = 0;
         for (int64_t n_block = 0; n_block < N; n_block += BLOCK) {
             const int64_t n_end = least(n_block + BLOCK, N);
-            real grad_bnbias_rows[TILE];
-            for (int64_t i = 0; i < j_end - j_tile; i++)
-                grad_bnbias_rows[i] = 0;
             real grad_bngain_rows[TILE];
             for (int64_t i = 0; i < j_end - j_tile; i++)
                 grad_bngain_rows[i] = 0;
+            real grad_bnbias_rows[TILE];
+            for (int64_t i = 0; i < j_end - j_tile; i++)
+                grad_bnbias_rows[i] = 0;
             for (int64_t n_few = n_block; n_few < n_end; n_few += FEW) {
                 if (n_few + FEW <= n_end) {
-                    /* grad_bnbias[j] = sum_n(grad_hpreact[n,j]) */
                     /* grad_bngain[j] = sum_n(grad_hpreact[n,j]*bnraw[n,j]) */
+                    /* grad_bnbias[j] = sum_n(grad_hpreact[n,j]) */
                     #pragma omp simd
                     for (int64_t j = j_tile; j < j_end; j++) {
-                        real grad_bnbias_few = 0;
                         real grad_bngain_few = 0;
+                        real grad_bnbias_few = 0;
                         for (int64_t n = n_few; n < n_few + FEW; n++) {
-                            const real grad_hpreact = (1 - square(h[n * J + j])) *
-                                    grad_h[n * J + j];
-                            grad_bnbias_few += grad_hpreact;
                             const real hprebn = W1_dot_embcat[n * J + j] + b1[j];
                             const real hprebn_centred = hprebn - bnmean[j];
                             const real bnraw = bnvar_inv[j] * hprebn_centred;
+                            const real grad_hpreact = (1 - square(h[n * J + j])) *
+                                    grad_h[n * J + j];
                             grad_bngain_few += bnraw * grad_hpreact;
+                            grad_bnbias_few += grad_hpreact;
                         }
-                        grad_bnbias_rows[j - j_tile] += grad_bnbias_few;
                         grad_bngain_rows[j - j_tile] += grad_bngain_few;
+                        grad_bnbias_rows[j - j_tile] += grad_bnbias_few;
                     }
                 } else {
                     for (int64_t n = n_few; n < n_end; n++) {
-                        /* grad_bnbias[j] = sum_n(grad_hpreact[n,j]) */
                         /* grad_bngain[j] = sum_n(grad_hpreact[n,j]*bnraw[n,j]) */
+                        /* grad_bnbias[j] = sum_n(grad_hpreact[n,j]) */
                         #pragma omp simd
                         for (int64_t j = j_tile; j < j_end; j++) {
-                            const real grad_hpreact = (1 - square(h[n * J + j])) *
-                                    grad_h[n * J + j];
-                            grad_bnbias_rows[j - j_tile] += grad_hpreact;
                             const real hprebn = W1_dot_embcat[n * J + j] + b1[j];
                             const real hprebn_centred = hprebn - bnmean[j];
                             const real bnraw = bnvar_inv[j] * hprebn_centred;
+                            const real grad_hpreact = (1 - square(h[n * J + j])) *
+                                    grad_h[n * J + j];
                             grad_bngain_rows[j - j_tile] += bnraw * grad_hpreact;
+                            grad_bnbias_rows[j - j_tile] += grad_hpreact;
                         }
                     }
                 }
             }
             for (int64_t j = j_tile; j < j_end; j++) {
-                grad_bnbias_total[j - j_tile] += grad_bnbias_rows[j - j_tile];
-            }
-            for (int64_t j = j_tile; j < j_end; j++) {
                 grad_bngain_total[j - j_tile] += grad_bngain_rows[j - j_tile];
             }
-        }
-        for (int64_t j = j_tile; j < j_end; j++) {
-            grad_bnbias[j] = grad_bnbias_total[j - j_tile];
+            for (int64_t j = j_tile; j < j_end; j++) {
+                grad_bnbias_total[j - j_tile] += grad_bnbias_rows[j - j_tile];
+            }
         }
         for (int64_t j = j_tile; j < j_end; j++) {
             grad_bngain[j] = grad_bngain_total[j - j_tile];
+        }
+        for (int64_t j = j_tile; j < j_end; j++) {
+            grad_bnbias[j] = grad_bnbias_total[j - j_tile];
         }
         wide grad_b1_total[TILE];
         for (int64_t i = 0; i < j_end - j_tile; i++)
@@ -1049,11 +1049,6 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
             grad_b1[j] = grad_b1_total[j - j_tile];
         }
     }
-    /* grad_W2[j,k] = sum_n(grad_logits[n,k]*h[n,j]) */
-    contract(threads, J, K, N,
-             h, 1, J,
-             grad_logits, K, 1,
-             grad_W2, K, 1);
     /* grad_embcat[n,t,d] = sum_j(grad_hprebn[n,j]*W1[t,d,j]) */
     contract(threads, N, T * D, J,
              grad_hprebn, J, 1,
@@ -1077,6 +1072,11 @@ int value_and_grad(const real *restrict C, const int64_t *restrict Xb, const rea
              embcat, 1, T * D,
              grad_hprebn, J, 1,
              grad_W1, J, 1);
+    /* grad_W2[j,k] = sum_n(grad_logits[n,k]*h[n,j]) */
+    contract(threads, J, K, N,
+             h, 1, J,
+             grad_logits, K, 1,
+             grad_W2, K, 1);
     free(workspace);
     return 0;
 }

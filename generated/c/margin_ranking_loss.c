@@ -10,9 +10,9 @@
  *
  * The gradients, given grad_loss:
  *
- *     grad_target[n] = grad_loss*where(input1_terms[n] < 0, 0, -input1_minus_input2[n])/N
  *     grad_input1[n] = -grad_loss*where(input1_terms[n] < 0, 0, target[n])/N
  *     grad_input2[n] = -grad_input1[n]
+ *     grad_target[n] = grad_loss*where(input1_terms[n] < 0, 0, -input1_minus_input2[n])/N
  *
  * Tensors are contiguous, and integers have 64 bits. A function returns 0 on success, 1 if it
  * cannot get the memory that it works in, 1 + k if its k-th argument holds an index that is out of
@@ -116,32 +116,32 @@ int backward(const real *restrict grad_loss, const real *restrict input1,
              const real *restrict input2, const real *restrict target,
              const real *restrict input1_terms, real *restrict grad_input1,
              real *restrict grad_input2, real *restrict grad_target, int64_t N, int threads) {
-    const int grad_target_past = past_caches(N);
     const int grad_input1_past = past_caches(N);
-    /* grad_target[n] = -grad_loss_masked_scaled[n]*input1_minus_input2[n] */
+    const int grad_target_past = past_caches(N);
     /* grad_input2[n] = grad_loss_masked_scaled[n]*target[n] */
     /* grad_input1[n] = -grad_input2[n] */
+    /* grad_target[n] = -grad_loss_masked_scaled[n]*input1_minus_input2[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_target_line[LINE];
-        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         real grad_input1_line[LINE];
         real *const grad_input1_here = grad_input1_past ? grad_input1_line : &grad_input1[n_line];
+        real grad_target_line[LINE];
+        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real input1_terms_negative = input1_terms[n] < 0;
             const real grad_loss_masked = input1_terms_negative ? 0 : grad_loss[0];
             const real grad_loss_masked_scaled = (1 / (real)N) * grad_loss_masked;
-            const real input1_minus_input2 = input1[n] - input2[n];
-            grad_target_here[n - n_line] = -grad_loss_masked_scaled * input1_minus_input2;
             grad_input2[n] = grad_loss_masked_scaled * target[n];
             grad_input1_here[n - n_line] = -grad_input2[n];
+            const real input1_minus_input2 = input1[n] - input2[n];
+            grad_target_here[n - n_line] = -grad_loss_masked_scaled * input1_minus_input2;
         }
-        if (grad_target_past)
-            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
         if (grad_input1_past)
             stream(&grad_input1[n_line], grad_input1_line, n_stop - n_line);
+        if (grad_target_past)
+            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
     }
     return 0;
 }
@@ -157,9 +157,9 @@ int value_and_grad(const real *restrict input1, const real *restrict input2,
         return 1;
     wide *const restrict input1_terms_masked_sum_parts = (wide *)workspace;
     /* input1_terms_masked_sum = sum_n(where(input1_terms_negative[n], 0, input1_terms[n])) */
-    /* grad_target[n] = where(input1_terms_negative[n], 0, -input1_minus_input2[n])/N */
     /* grad_input2[n] = where(input1_terms_negative[n], 0, target[n])/N */
     /* grad_input1[n] = -grad_input2[n] */
+    /* grad_target[n] = where(input1_terms_negative[n], 0, -input1_minus_input2[n])/N */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -172,9 +172,9 @@ int value_and_grad(const real *restrict input1, const real *restrict input2,
             const real input1_terms = margin - input1_minus_input2 * target[n];
             const real input1_terms_negative = input1_terms < 0;
             input1_terms_masked_sum_span += input1_terms_negative ? 0 : input1_terms;
-            grad_target[n] = (1 / (real)N) * (input1_terms_negative ? 0 : -input1_minus_input2);
             grad_input2[n] = (1 / (real)N) * (input1_terms_negative ? 0 : target[n]);
             grad_input1[n] = -grad_input2[n];
+            grad_target[n] = (1 / (real)N) * (input1_terms_negative ? 0 : -input1_minus_input2);
         }
         input1_terms_masked_sum_total += input1_terms_masked_sum_span;
         input1_terms_masked_sum_parts[block] = input1_terms_masked_sum_total;
@@ -231,31 +231,31 @@ int backward(const real *restrict grad_loss, const real *restrict input1,
              const real *restrict input2, const real *restrict target,
              const real *restrict input1_terms, real *restrict grad_input1,
              real *restrict grad_input2, real *restrict grad_target, int64_t N, int threads) {
-    const int grad_target_past = past_caches(N);
     const int grad_input1_past = past_caches(N);
-    /* grad_target[n] = -grad_loss_masked[n]*input1_minus_input2[n] */
+    const int grad_target_past = past_caches(N);
     /* grad_input2[n] = grad_loss_masked[n]*target[n] */
     /* grad_input1[n] = -grad_input2[n] */
+    /* grad_target[n] = -grad_loss_masked[n]*input1_minus_input2[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_target_line[LINE];
-        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         real grad_input1_line[LINE];
         real *const grad_input1_here = grad_input1_past ? grad_input1_line : &grad_input1[n_line];
+        real grad_target_line[LINE];
+        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real input1_terms_negative = input1_terms[n] < 0;
             const real grad_loss_masked = input1_terms_negative ? 0 : grad_loss[0];
-            const real input1_minus_input2 = input1[n] - input2[n];
-            grad_target_here[n - n_line] = -grad_loss_masked * input1_minus_input2;
             grad_input2[n] = grad_loss_masked * target[n];
             grad_input1_here[n - n_line] = -grad_input2[n];
+            const real input1_minus_input2 = input1[n] - input2[n];
+            grad_target_here[n - n_line] = -grad_loss_masked * input1_minus_input2;
         }
-        if (grad_target_past)
-            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
         if (grad_input1_past)
             stream(&grad_input1[n_line], grad_input1_line, n_stop - n_line);
+        if (grad_target_past)
+            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
     }
     return 0;
 }
@@ -293,31 +293,31 @@ int backward(const real *restrict grad_loss, const real *restrict input1,
              const real *restrict input2, const real *restrict target,
              const real *restrict input1_terms, real *restrict grad_input1,
              real *restrict grad_input2, real *restrict grad_target, int64_t N, int threads) {
-    const int grad_target_past = past_caches(N);
     const int grad_input1_past = past_caches(N);
-    /* grad_target[n] = -grad_loss_masked[n]*input1_minus_input2[n] */
+    const int grad_target_past = past_caches(N);
     /* grad_input2[n] = grad_loss_masked[n]*target[n] */
     /* grad_input1[n] = -grad_input2[n] */
+    /* grad_target[n] = -grad_loss_masked[n]*input1_minus_input2[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_target_line[LINE];
-        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         real grad_input1_line[LINE];
         real *const grad_input1_here = grad_input1_past ? grad_input1_line : &grad_input1[n_line];
+        real grad_target_line[LINE];
+        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real input1_terms_negative = input1_terms[n] < 0;
             const real grad_loss_masked = input1_terms_negative ? 0 : grad_loss[n];
-            const real input1_minus_input2 = input1[n] - input2[n];
-            grad_target_here[n - n_line] = -grad_loss_masked * input1_minus_input2;
             grad_input2[n] = grad_loss_masked * target[n];
             grad_input1_here[n - n_line] = -grad_input2[n];
+            const real input1_minus_input2 = input1[n] - input2[n];
+            grad_target_here[n - n_line] = -grad_loss_masked * input1_minus_input2;
         }
-        if (grad_target_past)
-            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
         if (grad_input1_past)
             stream(&grad_input1[n_line], grad_input1_line, n_stop - n_line);
+        if (grad_target_past)
+            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
     }
     return 0;
 }

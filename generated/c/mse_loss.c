@@ -223,32 +223,32 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict weight_sum, const real *restrict weight_scaled_sum,
              real *restrict grad_x, real *restrict grad_target, real *restrict grad_weight,
              int64_t N, int threads) {
-    const int grad_weight_past = past_caches(N);
     const int grad_target_past = past_caches(N);
+    const int grad_weight_past = past_caches(N);
     const real grad_loss_over_weight_sum = grad_loss[0] / weight_sum[0];
-    /* grad_weight[n] = grad_loss_over_weight_sum
-                        *(x_minus_target[n]**2 - weight_scaled_sum/weight_sum) */
     /* grad_x[n] = 2*grad_loss_over_weight_sum*weight[n]*x_minus_target[n] */
     /* grad_target[n] = -grad_x[n] */
+    /* grad_weight[n] = grad_loss_over_weight_sum
+                        *(x_minus_target[n]**2 - weight_scaled_sum/weight_sum) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_weight_line[LINE];
-        real *const grad_weight_here = grad_weight_past ? grad_weight_line : &grad_weight[n_line];
         real grad_target_line[LINE];
         real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
+        real grad_weight_line[LINE];
+        real *const grad_weight_here = grad_weight_past ? grad_weight_line : &grad_weight[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real x_minus_target = x[n] - target[n];
-            grad_weight_here[n - n_line] = grad_loss_over_weight_sum * (square(x_minus_target) -
-                    weight_scaled_sum[0] / weight_sum[0]);
             grad_x[n] = (2 * grad_loss_over_weight_sum) * weight[n] * x_minus_target;
             grad_target_here[n - n_line] = -grad_x[n];
+            grad_weight_here[n - n_line] = grad_loss_over_weight_sum * (square(x_minus_target) -
+                    weight_scaled_sum[0] / weight_sum[0]);
         }
-        if (grad_weight_past)
-            stream(&grad_weight[n_line], grad_weight_line, n_stop - n_line);
         if (grad_target_past)
             stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
+        if (grad_weight_past)
+            stream(&grad_weight[n_line], grad_weight_line, n_stop - n_line);
     }
     return 0;
 }
@@ -351,29 +351,29 @@ int forward(const real *restrict x, const real *restrict target, const real *res
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, real *restrict grad_weight, int64_t N, int threads) {
-    const int grad_weight_past = past_caches(N);
     const int grad_target_past = past_caches(N);
-    /* grad_weight[n] = grad_loss*x_minus_target[n]**2 */
+    const int grad_weight_past = past_caches(N);
     /* grad_x[n] = 2*grad_loss*weight[n]*x_minus_target[n] */
     /* grad_target[n] = -grad_x[n] */
+    /* grad_weight[n] = grad_loss*x_minus_target[n]**2 */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_weight_line[LINE];
-        real *const grad_weight_here = grad_weight_past ? grad_weight_line : &grad_weight[n_line];
         real grad_target_line[LINE];
         real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
+        real grad_weight_line[LINE];
+        real *const grad_weight_here = grad_weight_past ? grad_weight_line : &grad_weight[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real x_minus_target = x[n] - target[n];
-            grad_weight_here[n - n_line] = grad_loss[0] * square(x_minus_target);
             grad_x[n] = (2 * grad_loss[0]) * weight[n] * x_minus_target;
             grad_target_here[n - n_line] = -grad_x[n];
+            grad_weight_here[n - n_line] = grad_loss[0] * square(x_minus_target);
         }
-        if (grad_weight_past)
-            stream(&grad_weight[n_line], grad_weight_line, n_stop - n_line);
         if (grad_target_past)
             stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
+        if (grad_weight_past)
+            stream(&grad_weight[n_line], grad_weight_line, n_stop - n_line);
     }
     return 0;
 }
@@ -456,29 +456,29 @@ int forward(const real *restrict x, const real *restrict target, const real *res
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, const real *restrict weight, real *restrict grad_x,
              real *restrict grad_target, real *restrict grad_weight, int64_t N, int threads) {
-    const int grad_weight_past = past_caches(N);
     const int grad_target_past = past_caches(N);
-    /* grad_weight[n] = grad_loss[n]*x_minus_target[n]**2 */
+    const int grad_weight_past = past_caches(N);
     /* grad_x[n] = 2*grad_loss[n]*weight[n]*x_minus_target[n] */
     /* grad_target[n] = -grad_x[n] */
+    /* grad_weight[n] = grad_loss[n]*x_minus_target[n]**2 */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_weight_line[LINE];
-        real *const grad_weight_here = grad_weight_past ? grad_weight_line : &grad_weight[n_line];
         real grad_target_line[LINE];
         real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
+        real grad_weight_line[LINE];
+        real *const grad_weight_here = grad_weight_past ? grad_weight_line : &grad_weight[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real x_minus_target = x[n] - target[n];
-            grad_weight_here[n - n_line] = square(x_minus_target) * grad_loss[n];
             grad_x[n] = 2 * grad_loss[n] * weight[n] * x_minus_target;
             grad_target_here[n - n_line] = -grad_x[n];
+            grad_weight_here[n - n_line] = square(x_minus_target) * grad_loss[n];
         }
-        if (grad_weight_past)
-            stream(&grad_weight[n_line], grad_weight_line, n_stop - n_line);
         if (grad_target_past)
             stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
+        if (grad_weight_past)
+            stream(&grad_weight[n_line], grad_weight_line, n_stop - n_line);
     }
     return 0;
 }

@@ -217,27 +217,27 @@ int forward(const real *restrict x1, const real *restrict x2, real *restrict y, 
 /* grad_x1, grad_x2 from grad_y. */
 int backward(const real *restrict grad_y, real *restrict grad_x1, real *restrict grad_x2,
              int64_t K, int64_t N, int threads) {
-    const int grad_x2_past = past_caches(N * K);
     const int grad_x1_past = past_caches(N * K);
+    const int grad_x2_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        /* grad_x2[n,k] = 0 */
         /* grad_x1[n,k] = 0 */
+        /* grad_x2[n,k] = 0 */
         for (int64_t k_line = 0; k_line < K; k_line += LINE) {
             const int64_t k_stop = least(k_line + LINE, K);
-            real grad_x2_line[LINE];
-            real *const grad_x2_here = grad_x2_past ? grad_x2_line : &grad_x2[n * K + k_line];
             real grad_x1_line[LINE];
             real *const grad_x1_here = grad_x1_past ? grad_x1_line : &grad_x1[n * K + k_line];
+            real grad_x2_line[LINE];
+            real *const grad_x2_here = grad_x2_past ? grad_x2_line : &grad_x2[n * K + k_line];
             #pragma omp simd
             for (int64_t k = k_line; k < k_stop; k++) {
-                grad_x2_here[k - k_line] = 0;
                 grad_x1_here[k - k_line] = 0;
+                grad_x2_here[k - k_line] = 0;
             }
-            if (grad_x2_past)
-                stream(&grad_x2[n * K + k_line], grad_x2_line, k_stop - k_line);
             if (grad_x1_past)
                 stream(&grad_x1[n * K + k_line], grad_x1_line, k_stop - k_line);
+            if (grad_x2_past)
+                stream(&grad_x2[n * K + k_line], grad_x2_line, k_stop - k_line);
         }
     }
     return 0;

@@ -11,8 +11,8 @@
  *
  * The gradients, given grad_loss:
  *
- *     grad_target[n] = -grad_loss*x[n]/N
  *     grad_x[n]      = grad_loss*(rate[n] - target[n])/N
+ *     grad_target[n] = -grad_loss*x[n]/N
  *
  * Tensors are contiguous, and integers have 64 bits. A function returns 0 on success, 1 if it
  * cannot get the memory that it works in, 1 + k if its k-th argument holds an index that is out of
@@ -227,29 +227,29 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
-    const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
+    const int grad_target_past = past_caches(N);
     const real grad_loss_scaled = grad_loss[0] / N;
     /* rate_[n] = exp(x[n]) */
-    /* grad_target[n] = -grad_loss_scaled*x[n] */
     /* grad_x[n] = grad_loss_scaled*(rate_[n] - target[n]) */
+    /* grad_target[n] = -grad_loss_scaled*x[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_target_line[LINE];
-        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         real grad_x_line[LINE];
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
+        real grad_target_line[LINE];
+        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real rate_ = vector_exp(x[n]);
-            grad_target_here[n - n_line] = -grad_loss_scaled * x[n];
             grad_x_here[n - n_line] = grad_loss_scaled * (rate_ - target[n]);
+            grad_target_here[n - n_line] = -grad_loss_scaled * x[n];
         }
-        if (grad_target_past)
-            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
+        if (grad_target_past)
+            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
     }
     return 0;
 }
@@ -264,8 +264,8 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
     wide *const restrict short_sum_parts = (wide *)workspace;
     /* rate_[n] = exp(x[n]) */
     /* short_sum = sum_n(short_[n]) */
-    /* grad_target[n] = -x[n]/N */
     /* grad_x[n] = (rate_[n] - target[n])/N */
+    /* grad_target[n] = -x[n]/N */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t block = 0; block < n_spans; block++) {
         const int64_t n_start = block * SPAN;
@@ -277,8 +277,8 @@ int value_and_grad(const real *restrict x, const real *restrict target, real *re
             const real rate_ = vector_exp(x[n]);
             const real short_ = rate_ - x[n] * target[n];
             short_sum_span += short_;
-            grad_target[n] = -(1 / (real)N) * x[n];
             grad_x[n] = (1 / (real)N) * (rate_ - target[n]);
+            grad_target[n] = -(1 / (real)N) * x[n];
         }
         short_sum_total += short_sum_span;
         short_sum_parts[block] = short_sum_total;
@@ -333,28 +333,28 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
-    const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
+    const int grad_target_past = past_caches(N);
     /* rate_[n] = exp(x[n]) */
-    /* grad_target[n] = -grad_loss*x[n] */
     /* grad_x[n] = grad_loss*(rate_[n] - target[n]) */
+    /* grad_target[n] = -grad_loss*x[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_target_line[LINE];
-        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         real grad_x_line[LINE];
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
+        real grad_target_line[LINE];
+        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real rate_ = vector_exp(x[n]);
-            grad_target_here[n - n_line] = -grad_loss[0] * x[n];
             grad_x_here[n - n_line] = grad_loss[0] * (rate_ - target[n]);
+            grad_target_here[n - n_line] = -grad_loss[0] * x[n];
         }
-        if (grad_target_past)
-            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
+        if (grad_target_past)
+            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
     }
     return 0;
 }
@@ -389,28 +389,28 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, int threads) {
-    const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
+    const int grad_target_past = past_caches(N);
     /* rate_[n] = exp(x[n]) */
-    /* grad_target[n] = -grad_loss[n]*x[n] */
     /* grad_x[n] = grad_loss[n]*(rate_[n] - target[n]) */
+    /* grad_target[n] = -grad_loss[n]*x[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_target_line[LINE];
-        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         real grad_x_line[LINE];
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
+        real grad_target_line[LINE];
+        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real rate_ = vector_exp(x[n]);
-            grad_target_here[n - n_line] = -grad_loss[n] * x[n];
             grad_x_here[n - n_line] = (rate_ - target[n]) * grad_loss[n];
+            grad_target_here[n - n_line] = -grad_loss[n] * x[n];
         }
-        if (grad_target_past)
-            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
+        if (grad_target_past)
+            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
     }
     return 0;
 }
@@ -466,9 +466,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const int grad_x_past = past_caches(N);
     const real grad_loss_scaled = grad_loss[0] / N;
     /* rate_[n] = exp(x[n]) */
+    /* grad_x[n] = grad_loss_scaled*(rate_[n] - target[n]) */
     /* grad_target[n] = grad_loss_scaled
                         *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) - x[n]) */
-    /* grad_x[n] = grad_loss_scaled*(rate_[n] - target[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -477,9 +477,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real rate_ = vector_exp(x[n]);
+            grad_x_here[n - n_line] = grad_loss_scaled * (rate_ - target[n]);
             grad_target[n] = grad_loss_scaled * ((target[n] > 1 ? vector_log(target[n]) + (real)0.5
                     / target[n] : 0) - x[n]);
-            grad_x_here[n - n_line] = grad_loss_scaled * (rate_ - target[n]);
         }
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
@@ -536,9 +536,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              int64_t N, int threads) {
     const int grad_x_past = past_caches(N);
     /* rate_[n] = exp(x[n]) */
+    /* grad_x[n] = grad_loss*(rate_[n] - target[n]) */
     /* grad_target[n] = grad_loss
                         *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) - x[n]) */
-    /* grad_x[n] = grad_loss*(rate_[n] - target[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -547,9 +547,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real rate_ = vector_exp(x[n]);
+            grad_x_here[n - n_line] = grad_loss[0] * (rate_ - target[n]);
             grad_target[n] = grad_loss[0] * ((target[n] > 1 ? vector_log(target[n]) + (real)0.5 /
                     target[n] : 0) - x[n]);
-            grad_x_here[n - n_line] = grad_loss[0] * (rate_ - target[n]);
         }
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
@@ -584,9 +584,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              int64_t N, int threads) {
     const int grad_x_past = past_caches(N);
     /* rate_[n] = exp(x[n]) */
+    /* grad_x[n] = grad_loss[n]*(rate_[n] - target[n]) */
     /* grad_target[n] = grad_loss[n]
                         *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0) - x[n]) */
-    /* grad_x[n] = grad_loss[n]*(rate_[n] - target[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -595,9 +595,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real rate_ = vector_exp(x[n]);
+            grad_x_here[n - n_line] = (rate_ - target[n]) * grad_loss[n];
             grad_target[n] = ((target[n] > 1 ? vector_log(target[n]) + (real)0.5 / target[n] : 0) -
                     x[n]) * grad_loss[n];
-            grad_x_here[n - n_line] = (rate_ - target[n]) * grad_loss[n];
         }
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
@@ -648,30 +648,30 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, real eps, int threads) {
-    const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
+    const int grad_target_past = past_caches(N);
     const real grad_loss_scaled = grad_loss[0] / N;
     /* log_x_plus_eps[n] = log(x_plus_eps[n]) */
-    /* grad_target[n] = -grad_loss_scaled*log_x_plus_eps[n] */
     /* grad_x[n] = grad_loss_scaled*(1 - target[n]/x_plus_eps[n]) */
+    /* grad_target[n] = -grad_loss_scaled*log_x_plus_eps[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_target_line[LINE];
-        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         real grad_x_line[LINE];
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
+        real grad_target_line[LINE];
+        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real x_plus_eps = eps + x[n];
             const real log_x_plus_eps = vector_log(x_plus_eps);
-            grad_target_here[n - n_line] = -grad_loss_scaled * log_x_plus_eps;
             grad_x_here[n - n_line] = grad_loss_scaled * (1 - target[n] / x_plus_eps);
+            grad_target_here[n - n_line] = -grad_loss_scaled * log_x_plus_eps;
         }
-        if (grad_target_past)
-            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
+        if (grad_target_past)
+            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
     }
     return 0;
 }
@@ -718,29 +718,29 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, real eps, int threads) {
-    const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
+    const int grad_target_past = past_caches(N);
     /* log_x_plus_eps[n] = log(x_plus_eps[n]) */
-    /* grad_target[n] = -grad_loss*log_x_plus_eps[n] */
     /* grad_x[n] = grad_loss*(1 - target[n]/x_plus_eps[n]) */
+    /* grad_target[n] = -grad_loss*log_x_plus_eps[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_target_line[LINE];
-        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         real grad_x_line[LINE];
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
+        real grad_target_line[LINE];
+        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real x_plus_eps = eps + x[n];
             const real log_x_plus_eps = vector_log(x_plus_eps);
-            grad_target_here[n - n_line] = -grad_loss[0] * log_x_plus_eps;
             grad_x_here[n - n_line] = grad_loss[0] * (1 - target[n] / x_plus_eps);
+            grad_target_here[n - n_line] = -grad_loss[0] * log_x_plus_eps;
         }
-        if (grad_target_past)
-            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
+        if (grad_target_past)
+            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
     }
     return 0;
 }
@@ -776,29 +776,29 @@ int forward(const real *restrict x, const real *restrict target, real *restrict 
 int backward(const real *restrict grad_loss, const real *restrict x,
              const real *restrict target, real *restrict grad_x, real *restrict grad_target,
              int64_t N, real eps, int threads) {
-    const int grad_target_past = past_caches(N);
     const int grad_x_past = past_caches(N);
+    const int grad_target_past = past_caches(N);
     /* log_x_plus_eps[n] = log(x_plus_eps[n]) */
-    /* grad_target[n] = -grad_loss[n]*log_x_plus_eps[n] */
     /* grad_x[n] = grad_loss[n]*(1 - target[n]/x_plus_eps[n]) */
+    /* grad_target[n] = -grad_loss[n]*log_x_plus_eps[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_target_line[LINE];
-        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         real grad_x_line[LINE];
         real *const grad_x_here = grad_x_past ? grad_x_line : &grad_x[n_line];
+        real grad_target_line[LINE];
+        real *const grad_target_here = grad_target_past ? grad_target_line : &grad_target[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
             const real x_plus_eps = eps + x[n];
             const real log_x_plus_eps = vector_log(x_plus_eps);
-            grad_target_here[n - n_line] = -grad_loss[n] * log_x_plus_eps;
             grad_x_here[n - n_line] = (1 - target[n] / x_plus_eps) * grad_loss[n];
+            grad_target_here[n - n_line] = -grad_loss[n] * log_x_plus_eps;
         }
-        if (grad_target_past)
-            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
+        if (grad_target_past)
+            stream(&grad_target[n_line], grad_target_line, n_stop - n_line);
     }
     return 0;
 }
@@ -855,10 +855,10 @@ int backward(const real *restrict grad_loss, const real *restrict x,
     const int grad_x_past = past_caches(N);
     const real grad_loss_scaled = grad_loss[0] / N;
     /* log_x_plus_eps[n] = log(x_plus_eps[n]) */
+    /* grad_x[n] = grad_loss_scaled*(1 - target[n]/x_plus_eps[n]) */
     /* grad_target[n] = grad_loss_scaled
                         *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0)
                           - log_x_plus_eps[n]) */
-    /* grad_x[n] = grad_loss_scaled*(1 - target[n]/x_plus_eps[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -868,9 +868,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         for (int64_t n = n_line; n < n_stop; n++) {
             const real x_plus_eps = eps + x[n];
             const real log_x_plus_eps = vector_log(x_plus_eps);
+            grad_x_here[n - n_line] = grad_loss_scaled * (1 - target[n] / x_plus_eps);
             grad_target[n] = grad_loss_scaled * ((target[n] > 1 ? vector_log(target[n]) + (real)0.5
                     / target[n] : 0) - log_x_plus_eps);
-            grad_x_here[n - n_line] = grad_loss_scaled * (1 - target[n] / x_plus_eps);
         }
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
@@ -928,10 +928,10 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              int64_t N, real eps, int threads) {
     const int grad_x_past = past_caches(N);
     /* log_x_plus_eps[n] = log(x_plus_eps[n]) */
+    /* grad_x[n] = grad_loss*(1 - target[n]/x_plus_eps[n]) */
     /* grad_target[n] = grad_loss
                         *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0)
                           - log_x_plus_eps[n]) */
-    /* grad_x[n] = grad_loss*(1 - target[n]/x_plus_eps[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -941,9 +941,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         for (int64_t n = n_line; n < n_stop; n++) {
             const real x_plus_eps = eps + x[n];
             const real log_x_plus_eps = vector_log(x_plus_eps);
+            grad_x_here[n - n_line] = grad_loss[0] * (1 - target[n] / x_plus_eps);
             grad_target[n] = grad_loss[0] * ((target[n] > 1 ? vector_log(target[n]) + (real)0.5 /
                     target[n] : 0) - log_x_plus_eps);
-            grad_x_here[n - n_line] = grad_loss[0] * (1 - target[n] / x_plus_eps);
         }
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);
@@ -979,10 +979,10 @@ int backward(const real *restrict grad_loss, const real *restrict x,
              int64_t N, real eps, int threads) {
     const int grad_x_past = past_caches(N);
     /* log_x_plus_eps[n] = log(x_plus_eps[n]) */
+    /* grad_x[n] = grad_loss[n]*(1 - target[n]/x_plus_eps[n]) */
     /* grad_target[n] = grad_loss[n]
                         *(where(target[n] > 1, log(target[n]) + 1/(2*target[n]), 0)
                           - log_x_plus_eps[n]) */
-    /* grad_x[n] = grad_loss[n]*(1 - target[n]/x_plus_eps[n]) */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
@@ -992,9 +992,9 @@ int backward(const real *restrict grad_loss, const real *restrict x,
         for (int64_t n = n_line; n < n_stop; n++) {
             const real x_plus_eps = eps + x[n];
             const real log_x_plus_eps = vector_log(x_plus_eps);
+            grad_x_here[n - n_line] = (1 - target[n] / x_plus_eps) * grad_loss[n];
             grad_target[n] = ((target[n] > 1 ? vector_log(target[n]) + (real)0.5 / target[n] : 0) -
                     log_x_plus_eps) * grad_loss[n];
-            grad_x_here[n - n_line] = (1 - target[n] / x_plus_eps) * grad_loss[n];
         }
         if (grad_x_past)
             stream(&grad_x[n_line], grad_x_line, n_stop - n_line);

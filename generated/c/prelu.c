@@ -8,8 +8,8 @@
  *
  * The gradients, given grad_y:
  *
- *     grad_weight[c] = sum_n(grad_y[n,c]*where(x[n,c] > 0, 0, x[n,c]))
  *     grad_x[n,c]    = grad_y[n,c]*where(x[n,c] > 0, 1, weight[c])
+ *     grad_weight[c] = sum_n(grad_y[n,c]*where(x[n,c] > 0, 0, x[n,c]))
  *
  * Tensors are contiguous, and integers have 64 bits. A function returns 0 on success, 1 if it
  * cannot get the memory that it works in, 1 + k if its k-th argument holds an index that is out of
@@ -101,7 +101,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     if (workspace == NULL)
         return 1;
     real *const restrict grad_weight_parts = (real *)workspace;
-    #pragma omp parallel for num_threads(threads) if (C * N > PARALLEL)
+    #pragma omp parallel for num_threads(threads) if (N * C > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
@@ -109,8 +109,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
         for (int64_t i = 0; i < C; i++)
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
-            /* grad_weight[c] = sum_n(grad_y[n,c]*where(x_positive[n,c], 0, x[n,c])) */
             /* grad_x[n,c] = grad_y[n,c]*where(x_positive[n,c], 1, weight[c]) */
+            /* grad_weight[c] = sum_n(grad_y[n,c]*where(x_positive[n,c], 0, x[n,c])) */
             for (int64_t c_line = 0; c_line < C; c_line += LINE) {
                 const int64_t c_stop = least(c_line + LINE, C);
                 real grad_x_line[LINE];
@@ -118,8 +118,8 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
                 #pragma omp simd
                 for (int64_t c = c_line; c < c_stop; c++) {
                     const real x_positive = x[n * C + c] > 0;
-                    grad_weight_rows[c] += grad_y[n * C + c] * (x_positive ? 0 : x[n * C + c]);
                     grad_x_here[c - c_line] = grad_y[n * C + c] * (x_positive ? 1 : weight[c]);
+                    grad_weight_rows[c] += grad_y[n * C + c] * (x_positive ? 0 : x[n * C + c]);
                 }
                 if (grad_x_past)
                     stream(&grad_x[n * C + c_line], grad_x_line, c_stop - c_line);

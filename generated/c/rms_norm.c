@@ -12,8 +12,8 @@
  * The gradients, given grad_y:
  *
  *     grad_x_hat[n,c] = weight[c]*grad_y[n,c]
- *     grad_weight[c]  = sum_n(grad_y[n,c]*x_hat[n,c])
  *     grad_x[n,c]     = rstd[n]*(grad_x_hat[n,c] - x_hat[n,c]*sum_c(grad_x_hat[n,c]*x_hat[n,c])/C)
+ *     grad_weight[c]  = sum_n(grad_y[n,c]*x_hat[n,c])
  *
  * Tensors are contiguous, and integers have 64 bits. A function returns 0 on success, 1 if it
  * cannot get the memory that it works in, 1 + k if its k-th argument holds an index that is out of
@@ -126,7 +126,7 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
     if (workspace == NULL)
         return 1;
     real *const restrict grad_weight_parts = (real *)workspace;
-    #pragma omp parallel for num_threads(threads) if (C * N > PARALLEL)
+    #pragma omp parallel for num_threads(threads) if (N * C > PARALLEL)
     for (int64_t block = 0; block < n_blocks; block++) {
         const int64_t n_start = block * BLOCK;
         const int64_t n_end = least(n_start + BLOCK, N);
@@ -134,18 +134,18 @@ int backward(const real *restrict grad_y, const real *restrict x, const real *re
         for (int64_t i = 0; i < C; i++)
             grad_weight_rows[i] = 0;
         for (int64_t n = n_start; n < n_end; n++) {
-            /* grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
             /* grad_x_hat_dot_x_hat[n] = sum_c(grad_x_hat[n,c]*x_hat[n,c]) */
+            /* grad_weight[c] = sum_n(grad_y[n,c]*x_hat[n,c]) */
             wide grad_x_hat_dot_x_hat_total = 0;
             for (int64_t c_block = 0; c_block < C; c_block += SPAN) {
                 const int64_t c_end = least(c_block + SPAN, C);
                 real grad_x_hat_dot_x_hat_span = 0;
                 #pragma omp simd reduction(+ : grad_x_hat_dot_x_hat_span)
                 for (int64_t c = c_block; c < c_end; c++) {
-                    const real x_hat = rstd[n] * x[n * C + c];
-                    grad_weight_rows[c] += grad_y[n * C + c] * x_hat;
                     const real grad_x_hat = weight[c] * grad_y[n * C + c];
+                    const real x_hat = rstd[n] * x[n * C + c];
                     grad_x_hat_dot_x_hat_span += grad_x_hat * x_hat;
+                    grad_weight_rows[c] += grad_y[n * C + c] * x_hat;
                 }
                 grad_x_hat_dot_x_hat_total += grad_x_hat_dot_x_hat_span;
             }

@@ -9,8 +9,8 @@
  *
  * The gradients, given grad_first and grad_second:
  *
- *     grad_b[n] = grad_second[n]*cos[n] - grad_first[n]*sin[n]
  *     grad_a[n] = grad_first[n]*cos[n] + grad_second[n]*sin[n]
+ *     grad_b[n] = grad_second[n]*cos[n] - grad_first[n]*sin[n]
  *
  * Tensors are contiguous, and integers have 64 bits. A function returns 0 on success, 1 if it
  * cannot get the memory that it works in, 1 + k if its k-th argument holds an index that is out of
@@ -97,26 +97,26 @@ int forward(const real *restrict a, const real *restrict b, const real *restrict
 int backward(const real *restrict grad_first, const real *restrict grad_second,
              const real *restrict cos_, const real *restrict sin_, real *restrict grad_a,
              real *restrict grad_b, int64_t N, int threads) {
-    const int grad_b_past = past_caches(N);
     const int grad_a_past = past_caches(N);
-    /* grad_b[n] = grad_second[n]*cos_[n] - grad_first[n]*sin_[n] */
+    const int grad_b_past = past_caches(N);
     /* grad_a[n] = grad_first[n]*cos_[n] + grad_second[n]*sin_[n] */
+    /* grad_b[n] = grad_second[n]*cos_[n] - grad_first[n]*sin_[n] */
     #pragma omp parallel for num_threads(threads) if (N > PARALLEL)
     for (int64_t n_line = 0; n_line < N; n_line += LINE) {
         const int64_t n_stop = least(n_line + LINE, N);
-        real grad_b_line[LINE];
-        real *const grad_b_here = grad_b_past ? grad_b_line : &grad_b[n_line];
         real grad_a_line[LINE];
         real *const grad_a_here = grad_a_past ? grad_a_line : &grad_a[n_line];
+        real grad_b_line[LINE];
+        real *const grad_b_here = grad_b_past ? grad_b_line : &grad_b[n_line];
         #pragma omp simd
         for (int64_t n = n_line; n < n_stop; n++) {
-            grad_b_here[n - n_line] = cos_[n] * grad_second[n] - grad_first[n] * sin_[n];
             grad_a_here[n - n_line] = cos_[n] * grad_first[n] + grad_second[n] * sin_[n];
+            grad_b_here[n - n_line] = cos_[n] * grad_second[n] - grad_first[n] * sin_[n];
         }
-        if (grad_b_past)
-            stream(&grad_b[n_line], grad_b_line, n_stop - n_line);
         if (grad_a_past)
             stream(&grad_a[n_line], grad_a_line, n_stop - n_line);
+        if (grad_b_past)
+            stream(&grad_b[n_line], grad_b_line, n_stop - n_line);
     }
     return 0;
 }

@@ -13,10 +13,10 @@
  *
  * The gradients, given grad_loss:
  *
- *     grad_negative[n,d] = grad_loss*off_far[n,d]*where(near[n] - far[n] + margin < 0, 0, 1)
- *                          /(N*far[n])
  *     grad_positive[n,d] = -grad_loss*off_near[n,d]*where(near[n] - far[n] + margin < 0, 0, 1)
  *                          /(N*near[n])
+ *     grad_negative[n,d] = grad_loss*off_far[n,d]*where(near[n] - far[n] + margin < 0, 0, 1)
+ *                          /(N*far[n])
  *     grad_anchor[n,d]   = -grad_negative[n,d] - grad_positive[n,d]
  *
  * Tensors are contiguous, and integers have 64 bits. A function returns 0 on success, 1 if it
@@ -152,8 +152,8 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real far_mask = near[n] - far[n] + margin < 0;
-        /* grad_negative[n,d] = grad_loss_scaled*off_far[n,d]*where(far_mask[n], 0, 1/far[n]) */
         /* grad_positive[n,d] = -grad_loss_scaled*off_near[n,d]*where(far_mask[n], 0, 1/near[n]) */
+        /* grad_negative[n,d] = grad_loss_scaled*off_far[n,d]*where(far_mask[n], 0, 1/far[n]) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
@@ -162,12 +162,12 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
                     &grad_anchor[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
-                const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
-                grad_negative[n * D + d] = (grad_loss_scaled * (far_mask ? 0 : 1 / far[n])) *
-                        off_far;
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                 grad_positive[n * D + d] = -(grad_loss_scaled * (far_mask ? 0 : 1 / near[n])) *
                         off_near;
+                const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
+                grad_negative[n * D + d] = (grad_loss_scaled * (far_mask ? 0 : 1 / far[n])) *
+                        off_far;
                 grad_anchor_here[d - d_line] = -grad_negative[n * D + d] - grad_positive[n * D + d];
             }
             if (grad_anchor_past)
@@ -222,8 +222,8 @@ int value_and_grad(const real *restrict anchor, const real *restrict positive,
             near_adjusted_masked_sum_total += far_mask ? 0 : near_adjusted;
             const real far_mask_chosen = far_mask ? 0 : 1;
             const real far_mask_chosen_scaled = far_mask_chosen / N;
-            /* grad_negative[n,d] = far_mask_chosen_scaled[n]*off_far[n,d]/far[n] */
             /* grad_positive[n,d] = -far_mask_chosen_scaled[n]*off_near[n,d]/near[n] */
+            /* grad_negative[n,d] = far_mask_chosen_scaled[n]*off_far[n,d]/far[n] */
             /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
             for (int64_t d_line = 0; d_line < D; d_line += LINE) {
                 const int64_t d_stop = least(d_line + LINE, D);
@@ -232,10 +232,10 @@ int value_and_grad(const real *restrict anchor, const real *restrict positive,
                         &grad_anchor[n * D + d_line];
                 #pragma omp simd
                 for (int64_t d = d_line; d < d_stop; d++) {
-                    const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
-                    grad_negative[n * D + d] = (far_mask_chosen_scaled / far) * off_far;
                     const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                     grad_positive[n * D + d] = -(far_mask_chosen_scaled / near) * off_near;
+                    const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
+                    grad_negative[n * D + d] = (far_mask_chosen_scaled / far) * off_far;
                     grad_anchor_here[d - d_line] = -grad_negative[n * D + d] -
                             grad_positive[n * D + d];
                 }
@@ -318,8 +318,8 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real far_mask = near[n] - far[n] + margin < 0;
-        /* grad_negative[n,d] = grad_loss*off_far[n,d]*where(far_mask[n], 0, 1/far[n]) */
         /* grad_positive[n,d] = -grad_loss*off_near[n,d]*where(far_mask[n], 0, 1/near[n]) */
+        /* grad_negative[n,d] = grad_loss*off_far[n,d]*where(far_mask[n], 0, 1/far[n]) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
@@ -328,11 +328,11 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
                     &grad_anchor[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
-                const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
-                grad_negative[n * D + d] = (grad_loss[0] * (far_mask ? 0 : 1 / far[n])) * off_far;
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                 grad_positive[n * D + d] = -(grad_loss[0] * (far_mask ? 0 : 1 / near[n])) *
                         off_near;
+                const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
+                grad_negative[n * D + d] = (grad_loss[0] * (far_mask ? 0 : 1 / far[n])) * off_far;
                 grad_anchor_here[d - d_line] = -grad_negative[n * D + d] - grad_positive[n * D + d];
             }
             if (grad_anchor_past)
@@ -390,8 +390,8 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real grad_near = near[n] - far[n] + margin < 0 ? 0 : grad_loss[n];
-        /* grad_negative[n,d] = grad_near[n]*off_far[n,d]/far[n] */
         /* grad_positive[n,d] = -grad_near[n]*off_near[n,d]/near[n] */
+        /* grad_negative[n,d] = grad_near[n]*off_far[n,d]/far[n] */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
@@ -400,10 +400,10 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
                     &grad_anchor[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
-                const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
-                grad_negative[n * D + d] = (grad_near / far[n]) * off_far;
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                 grad_positive[n * D + d] = -(grad_near / near[n]) * off_near;
+                const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
+                grad_negative[n * D + d] = (grad_near / far[n]) * off_far;
                 grad_anchor_here[d - d_line] = -grad_negative[n * D + d] - grad_positive[n * D + d];
             }
             if (grad_anchor_past)
@@ -486,56 +486,56 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict near_adjusted, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real eps, int threads) {
-    const int grad_negative_past = past_caches(N * D);
-    const int grad_positive_past = past_caches(N * D);
     const int grad_anchor_past = past_caches(N * D);
+    const int grad_positive_past = past_caches(N * D);
+    const int grad_negative_past = past_caches(N * D);
     const real grad_loss_scaled = grad_loss[0] / N;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real between_mask = between[n] <= far[n];
         const real near_adjusted_negative = near_adjusted[n] < 0;
         const real grad_loss_scaled_masked = near_adjusted_negative ? 0 : grad_loss_scaled;
-        /* grad_negative[n,d] = grad_loss_scaled_masked[n]
-                                *(inv_between_masked_times_off_between[n,d]
-                                  + inv_far_masked_times_off_far[n,d]) */
+        /* grad_anchor[n,d] = grad_loss_scaled_masked[n]
+                              *(off_near_over_near[n,d] - inv_far_masked_times_off_far[n,d]) */
         /* grad_positive[n,d] = where(near_adjusted_negative[n], 0, -grad_loss_scaled)
                                 *(inv_between_masked_times_off_between[n,d]
                                   + off_near_over_near[n,d]) */
-        /* grad_anchor[n,d] = grad_loss_scaled_masked[n]
-                              *(off_near_over_near[n,d] - inv_far_masked_times_off_far[n,d]) */
+        /* grad_negative[n,d] = grad_loss_scaled_masked[n]
+                                *(inv_between_masked_times_off_between[n,d]
+                                  + inv_far_masked_times_off_far[n,d]) */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
-            real grad_negative_line[LINE];
-            real *const grad_negative_here = grad_negative_past ? grad_negative_line :
-                    &grad_negative[n * D + d_line];
-            real grad_positive_line[LINE];
-            real *const grad_positive_here = grad_positive_past ? grad_positive_line :
-                    &grad_positive[n * D + d_line];
             real grad_anchor_line[LINE];
             real *const grad_anchor_here = grad_anchor_past ? grad_anchor_line :
                     &grad_anchor[n * D + d_line];
+            real grad_positive_line[LINE];
+            real *const grad_positive_here = grad_positive_past ? grad_positive_line :
+                    &grad_positive[n * D + d_line];
+            real grad_negative_line[LINE];
+            real *const grad_negative_here = grad_negative_past ? grad_negative_line :
+                    &grad_negative[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
+                const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
+                const real inv_far_masked_times_off_far = (between_mask ? 0 : 1 / far[n]) * off_far;
+                const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
+                const real off_near_over_near = (1 / near[n]) * off_near;
+                grad_anchor_here[d - d_line] = grad_loss_scaled_masked * (off_near_over_near -
+                        inv_far_masked_times_off_far);
                 const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
                 const real inv_between_masked_times_off_between = (between_mask ? 1 / between[n] :
                         0) * off_between;
-                const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
-                const real inv_far_masked_times_off_far = (between_mask ? 0 : 1 / far[n]) * off_far;
-                grad_negative_here[d - d_line] = grad_loss_scaled_masked *
-                        (inv_between_masked_times_off_between + inv_far_masked_times_off_far);
-                const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
-                const real off_near_over_near = (1 / near[n]) * off_near;
                 grad_positive_here[d - d_line] = (near_adjusted_negative ? 0 : -grad_loss_scaled) *
                         (inv_between_masked_times_off_between + off_near_over_near);
-                grad_anchor_here[d - d_line] = grad_loss_scaled_masked * (off_near_over_near -
-                        inv_far_masked_times_off_far);
+                grad_negative_here[d - d_line] = grad_loss_scaled_masked *
+                        (inv_between_masked_times_off_between + inv_far_masked_times_off_far);
             }
-            if (grad_negative_past)
-                stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
-            if (grad_positive_past)
-                stream(&grad_positive[n * D + d_line], grad_positive_line, d_stop - d_line);
             if (grad_anchor_past)
                 stream(&grad_anchor[n * D + d_line], grad_anchor_line, d_stop - d_line);
+            if (grad_positive_past)
+                stream(&grad_positive[n * D + d_line], grad_positive_line, d_stop - d_line);
+            if (grad_negative_past)
+                stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
         }
     }
     return 0;
@@ -613,55 +613,55 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict near_adjusted, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real eps, int threads) {
-    const int grad_negative_past = past_caches(N * D);
-    const int grad_positive_past = past_caches(N * D);
     const int grad_anchor_past = past_caches(N * D);
+    const int grad_positive_past = past_caches(N * D);
+    const int grad_negative_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real between_mask = between[n] <= far[n];
         const real near_adjusted_negative = near_adjusted[n] < 0;
         const real grad_loss_masked = near_adjusted_negative ? 0 : grad_loss[0];
-        /* grad_negative[n,d] = grad_loss_masked[n]
-                                *(inv_between_masked_times_off_between[n,d]
-                                  + inv_far_masked_times_off_far[n,d]) */
+        /* grad_anchor[n,d] = grad_loss_masked[n]
+                              *(off_near_over_near[n,d] - inv_far_masked_times_off_far[n,d]) */
         /* grad_positive[n,d] = where(near_adjusted_negative[n], 0, -grad_loss)
                                 *(inv_between_masked_times_off_between[n,d]
                                   + off_near_over_near[n,d]) */
-        /* grad_anchor[n,d] = grad_loss_masked[n]
-                              *(off_near_over_near[n,d] - inv_far_masked_times_off_far[n,d]) */
+        /* grad_negative[n,d] = grad_loss_masked[n]
+                                *(inv_between_masked_times_off_between[n,d]
+                                  + inv_far_masked_times_off_far[n,d]) */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
-            real grad_negative_line[LINE];
-            real *const grad_negative_here = grad_negative_past ? grad_negative_line :
-                    &grad_negative[n * D + d_line];
-            real grad_positive_line[LINE];
-            real *const grad_positive_here = grad_positive_past ? grad_positive_line :
-                    &grad_positive[n * D + d_line];
             real grad_anchor_line[LINE];
             real *const grad_anchor_here = grad_anchor_past ? grad_anchor_line :
                     &grad_anchor[n * D + d_line];
+            real grad_positive_line[LINE];
+            real *const grad_positive_here = grad_positive_past ? grad_positive_line :
+                    &grad_positive[n * D + d_line];
+            real grad_negative_line[LINE];
+            real *const grad_negative_here = grad_negative_past ? grad_negative_line :
+                    &grad_negative[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
+                const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
+                const real inv_far_masked_times_off_far = (between_mask ? 0 : 1 / far[n]) * off_far;
+                const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
+                const real off_near_over_near = (1 / near[n]) * off_near;
+                grad_anchor_here[d - d_line] = grad_loss_masked * (off_near_over_near -
+                        inv_far_masked_times_off_far);
                 const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
                 const real inv_between_masked_times_off_between = (between_mask ? 1 / between[n] :
                         0) * off_between;
-                const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
-                const real inv_far_masked_times_off_far = (between_mask ? 0 : 1 / far[n]) * off_far;
-                grad_negative_here[d - d_line] = grad_loss_masked *
-                        (inv_between_masked_times_off_between + inv_far_masked_times_off_far);
-                const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
-                const real off_near_over_near = (1 / near[n]) * off_near;
                 grad_positive_here[d - d_line] = (near_adjusted_negative ? 0 : -grad_loss[0]) *
                         (inv_between_masked_times_off_between + off_near_over_near);
-                grad_anchor_here[d - d_line] = grad_loss_masked * (off_near_over_near -
-                        inv_far_masked_times_off_far);
+                grad_negative_here[d - d_line] = grad_loss_masked *
+                        (inv_between_masked_times_off_between + inv_far_masked_times_off_far);
             }
-            if (grad_negative_past)
-                stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
-            if (grad_positive_past)
-                stream(&grad_positive[n * D + d_line], grad_positive_line, d_stop - d_line);
             if (grad_anchor_past)
                 stream(&grad_anchor[n * D + d_line], grad_anchor_line, d_stop - d_line);
+            if (grad_positive_past)
+                stream(&grad_positive[n * D + d_line], grad_positive_line, d_stop - d_line);
+            if (grad_negative_past)
+                stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
         }
     }
     return 0;
@@ -723,54 +723,54 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict near_adjusted, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real eps, int threads) {
-    const int grad_negative_past = past_caches(N * D);
-    const int grad_positive_past = past_caches(N * D);
     const int grad_anchor_past = past_caches(N * D);
+    const int grad_positive_past = past_caches(N * D);
+    const int grad_negative_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real grad_near = near_adjusted[n] < 0 ? 0 : grad_loss[n];
         const real between_mask = between[n] <= far[n];
-        /* grad_negative[n,d] = grad_near[n]
-                                *(inv_between_masked_times_off_between[n,d]
-                                  + inv_far_masked_times_off_far[n,d]) */
+        /* grad_anchor[n,d] = grad_near[n]
+                              *(off_near_over_near[n,d] - inv_far_masked_times_off_far[n,d]) */
         /* grad_positive[n,d] = -grad_near[n]
                                 *(inv_between_masked_times_off_between[n,d]
                                   + off_near_over_near[n,d]) */
-        /* grad_anchor[n,d] = grad_near[n]
-                              *(off_near_over_near[n,d] - inv_far_masked_times_off_far[n,d]) */
+        /* grad_negative[n,d] = grad_near[n]
+                                *(inv_between_masked_times_off_between[n,d]
+                                  + inv_far_masked_times_off_far[n,d]) */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
-            real grad_negative_line[LINE];
-            real *const grad_negative_here = grad_negative_past ? grad_negative_line :
-                    &grad_negative[n * D + d_line];
-            real grad_positive_line[LINE];
-            real *const grad_positive_here = grad_positive_past ? grad_positive_line :
-                    &grad_positive[n * D + d_line];
             real grad_anchor_line[LINE];
             real *const grad_anchor_here = grad_anchor_past ? grad_anchor_line :
                     &grad_anchor[n * D + d_line];
+            real grad_positive_line[LINE];
+            real *const grad_positive_here = grad_positive_past ? grad_positive_line :
+                    &grad_positive[n * D + d_line];
+            real grad_negative_line[LINE];
+            real *const grad_negative_here = grad_negative_past ? grad_negative_line :
+                    &grad_negative[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
+                const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
+                const real inv_far_masked_times_off_far = (between_mask ? 0 : 1 / far[n]) * off_far;
+                const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
+                const real off_near_over_near = (1 / near[n]) * off_near;
+                grad_anchor_here[d - d_line] = grad_near * (off_near_over_near -
+                        inv_far_masked_times_off_far);
                 const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
                 const real inv_between_masked_times_off_between = (between_mask ? 1 / between[n] :
                         0) * off_between;
-                const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
-                const real inv_far_masked_times_off_far = (between_mask ? 0 : 1 / far[n]) * off_far;
-                grad_negative_here[d - d_line] = grad_near * (inv_between_masked_times_off_between +
-                        inv_far_masked_times_off_far);
-                const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
-                const real off_near_over_near = (1 / near[n]) * off_near;
                 grad_positive_here[d - d_line] = -grad_near * (inv_between_masked_times_off_between
                         + off_near_over_near);
-                grad_anchor_here[d - d_line] = grad_near * (off_near_over_near -
+                grad_negative_here[d - d_line] = grad_near * (inv_between_masked_times_off_between +
                         inv_far_masked_times_off_far);
             }
-            if (grad_negative_past)
-                stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
-            if (grad_positive_past)
-                stream(&grad_positive[n * D + d_line], grad_positive_line, d_stop - d_line);
             if (grad_anchor_past)
                 stream(&grad_anchor[n * D + d_line], grad_anchor_line, d_stop - d_line);
+            if (grad_positive_past)
+                stream(&grad_positive[n * D + d_line], grad_positive_line, d_stop - d_line);
+            if (grad_negative_past)
+                stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
         }
     }
     return 0;
@@ -841,10 +841,10 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real near_adjusted_negative = near_adjusted[n] < 0;
-        /* grad_negative[n,d] = where(near_adjusted_negative[n], 0, grad_loss_scaled)
-                                *sign(off_far[n,d]) */
         /* grad_positive[n,d] = where(near_adjusted_negative[n], 0, -grad_loss_scaled)
                                 *sign(off_near[n,d]) */
+        /* grad_negative[n,d] = where(near_adjusted_negative[n], 0, grad_loss_scaled)
+                                *sign(off_far[n,d]) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
@@ -853,12 +853,12 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
                     &grad_anchor[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
-                const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
-                grad_negative[n * D + d] = (near_adjusted_negative ? 0 : grad_loss_scaled) *
-                        sign(off_far);
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                 grad_positive[n * D + d] = (near_adjusted_negative ? 0 : -grad_loss_scaled) *
                         sign(off_near);
+                const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
+                grad_negative[n * D + d] = (near_adjusted_negative ? 0 : grad_loss_scaled) *
+                        sign(off_far);
                 grad_anchor_here[d - d_line] = -grad_negative[n * D + d] - grad_positive[n * D + d];
             }
             if (grad_anchor_past)
@@ -931,9 +931,9 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real near_adjusted_negative = near_adjusted[n] < 0;
-        /* grad_negative[n,d] = where(near_adjusted_negative[n], 0, grad_loss)*sign(off_far[n,d]) */
         /* grad_positive[n,d] = where(near_adjusted_negative[n], 0, -grad_loss)
                                 *sign(off_near[n,d]) */
+        /* grad_negative[n,d] = where(near_adjusted_negative[n], 0, grad_loss)*sign(off_far[n,d]) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
@@ -942,12 +942,12 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
                     &grad_anchor[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
-                const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
-                grad_negative[n * D + d] = (near_adjusted_negative ? 0 : grad_loss[0]) *
-                        sign(off_far);
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                 grad_positive[n * D + d] = (near_adjusted_negative ? 0 : -grad_loss[0]) *
                         sign(off_near);
+                const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
+                grad_negative[n * D + d] = (near_adjusted_negative ? 0 : grad_loss[0]) *
+                        sign(off_far);
                 grad_anchor_here[d - d_line] = -grad_negative[n * D + d] - grad_positive[n * D + d];
             }
             if (grad_anchor_past)
@@ -1004,8 +1004,8 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real grad_near = near_adjusted[n] < 0 ? 0 : grad_loss[n];
-        /* grad_negative[n,d] = grad_near[n]*sign(off_far[n,d]) */
         /* grad_positive[n,d] = -grad_near[n]*sign(off_near[n,d]) */
+        /* grad_negative[n,d] = grad_near[n]*sign(off_far[n,d]) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
@@ -1014,10 +1014,10 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
                     &grad_anchor[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
-                const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
-                grad_negative[n * D + d] = grad_near * sign(off_far);
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                 grad_positive[n * D + d] = -grad_near * sign(off_near);
+                const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
+                grad_negative[n * D + d] = grad_near * sign(off_far);
                 grad_anchor_here[d - d_line] = -grad_negative[n * D + d] - grad_positive[n * D + d];
             }
             if (grad_anchor_past)
@@ -1097,53 +1097,53 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict near_adjusted, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real eps, int threads) {
-    const int grad_negative_past = past_caches(N * D);
-    const int grad_positive_past = past_caches(N * D);
     const int grad_anchor_past = past_caches(N * D);
+    const int grad_positive_past = past_caches(N * D);
+    const int grad_negative_past = past_caches(N * D);
     const real grad_loss_scaled = grad_loss[0] / N;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real near_adjusted_negative = near_adjusted[n] < 0;
         const real grad_loss_scaled_masked = near_adjusted_negative ? 0 : grad_loss_scaled;
         const real between_mask = between[n] <= far[n];
-        /* grad_negative[n,d] = grad_loss_scaled_masked[n]
-                                *(sign_off_between_masked[n,d] + sign_off_far_masked[n,d]) */
-        /* grad_positive[n,d] = where(near_adjusted_negative[n], 0, -grad_loss_scaled)
-                                *(sign_off_between_masked[n,d] + sign_off_near[n,d]) */
         /* grad_anchor[n,d] = grad_loss_scaled_masked[n]
                               *(sign_off_near[n,d] - sign_off_far_masked[n,d]) */
+        /* grad_positive[n,d] = where(near_adjusted_negative[n], 0, -grad_loss_scaled)
+                                *(sign_off_between_masked[n,d] + sign_off_near[n,d]) */
+        /* grad_negative[n,d] = grad_loss_scaled_masked[n]
+                                *(sign_off_between_masked[n,d] + sign_off_far_masked[n,d]) */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
-            real grad_negative_line[LINE];
-            real *const grad_negative_here = grad_negative_past ? grad_negative_line :
-                    &grad_negative[n * D + d_line];
-            real grad_positive_line[LINE];
-            real *const grad_positive_here = grad_positive_past ? grad_positive_line :
-                    &grad_positive[n * D + d_line];
             real grad_anchor_line[LINE];
             real *const grad_anchor_here = grad_anchor_past ? grad_anchor_line :
                     &grad_anchor[n * D + d_line];
+            real grad_positive_line[LINE];
+            real *const grad_positive_here = grad_positive_past ? grad_positive_line :
+                    &grad_positive[n * D + d_line];
+            real grad_negative_line[LINE];
+            real *const grad_negative_here = grad_negative_past ? grad_negative_line :
+                    &grad_negative[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
-                const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
-                const real sign_off_between_masked = between_mask ? sign(off_between) : 0;
                 const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
                 const real sign_off_far_masked = between_mask ? 0 : sign(off_far);
-                grad_negative_here[d - d_line] = grad_loss_scaled_masked * (sign_off_between_masked
-                        + sign_off_far_masked);
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                 const real sign_off_near = sign(off_near);
-                grad_positive_here[d - d_line] = (near_adjusted_negative ? 0 : -grad_loss_scaled) *
-                        (sign_off_between_masked + sign_off_near);
                 grad_anchor_here[d - d_line] = grad_loss_scaled_masked * (sign_off_near -
                         sign_off_far_masked);
+                const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
+                const real sign_off_between_masked = between_mask ? sign(off_between) : 0;
+                grad_positive_here[d - d_line] = (near_adjusted_negative ? 0 : -grad_loss_scaled) *
+                        (sign_off_between_masked + sign_off_near);
+                grad_negative_here[d - d_line] = grad_loss_scaled_masked * (sign_off_between_masked
+                        + sign_off_far_masked);
             }
-            if (grad_negative_past)
-                stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
-            if (grad_positive_past)
-                stream(&grad_positive[n * D + d_line], grad_positive_line, d_stop - d_line);
             if (grad_anchor_past)
                 stream(&grad_anchor[n * D + d_line], grad_anchor_line, d_stop - d_line);
+            if (grad_positive_past)
+                stream(&grad_positive[n * D + d_line], grad_positive_line, d_stop - d_line);
+            if (grad_negative_past)
+                stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
         }
     }
     return 0;
@@ -1218,51 +1218,51 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict near_adjusted, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real eps, int threads) {
-    const int grad_negative_past = past_caches(N * D);
-    const int grad_positive_past = past_caches(N * D);
     const int grad_anchor_past = past_caches(N * D);
+    const int grad_positive_past = past_caches(N * D);
+    const int grad_negative_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real between_mask = between[n] <= far[n];
         const real near_adjusted_negative = near_adjusted[n] < 0;
         const real grad_loss_masked = near_adjusted_negative ? 0 : grad_loss[0];
-        /* grad_negative[n,d] = grad_loss_masked[n]
-                                *(sign_off_between_masked[n,d] + sign_off_far_masked[n,d]) */
+        /* grad_anchor[n,d] = grad_loss_masked[n]*(sign_off_near[n,d] - sign_off_far_masked[n,d]) */
         /* grad_positive[n,d] = where(near_adjusted_negative[n], 0, -grad_loss)
                                 *(sign_off_between_masked[n,d] + sign_off_near[n,d]) */
-        /* grad_anchor[n,d] = grad_loss_masked[n]*(sign_off_near[n,d] - sign_off_far_masked[n,d]) */
+        /* grad_negative[n,d] = grad_loss_masked[n]
+                                *(sign_off_between_masked[n,d] + sign_off_far_masked[n,d]) */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
-            real grad_negative_line[LINE];
-            real *const grad_negative_here = grad_negative_past ? grad_negative_line :
-                    &grad_negative[n * D + d_line];
-            real grad_positive_line[LINE];
-            real *const grad_positive_here = grad_positive_past ? grad_positive_line :
-                    &grad_positive[n * D + d_line];
             real grad_anchor_line[LINE];
             real *const grad_anchor_here = grad_anchor_past ? grad_anchor_line :
                     &grad_anchor[n * D + d_line];
+            real grad_positive_line[LINE];
+            real *const grad_positive_here = grad_positive_past ? grad_positive_line :
+                    &grad_positive[n * D + d_line];
+            real grad_negative_line[LINE];
+            real *const grad_negative_here = grad_negative_past ? grad_negative_line :
+                    &grad_negative[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
-                const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
-                const real sign_off_between_masked = between_mask ? sign(off_between) : 0;
                 const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
                 const real sign_off_far_masked = between_mask ? 0 : sign(off_far);
-                grad_negative_here[d - d_line] = grad_loss_masked * (sign_off_between_masked +
-                        sign_off_far_masked);
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                 const real sign_off_near = sign(off_near);
-                grad_positive_here[d - d_line] = (near_adjusted_negative ? 0 : -grad_loss[0]) *
-                        (sign_off_between_masked + sign_off_near);
                 grad_anchor_here[d - d_line] = grad_loss_masked * (sign_off_near -
                         sign_off_far_masked);
+                const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
+                const real sign_off_between_masked = between_mask ? sign(off_between) : 0;
+                grad_positive_here[d - d_line] = (near_adjusted_negative ? 0 : -grad_loss[0]) *
+                        (sign_off_between_masked + sign_off_near);
+                grad_negative_here[d - d_line] = grad_loss_masked * (sign_off_between_masked +
+                        sign_off_far_masked);
             }
-            if (grad_negative_past)
-                stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
-            if (grad_positive_past)
-                stream(&grad_positive[n * D + d_line], grad_positive_line, d_stop - d_line);
             if (grad_anchor_past)
                 stream(&grad_anchor[n * D + d_line], grad_anchor_line, d_stop - d_line);
+            if (grad_positive_past)
+                stream(&grad_positive[n * D + d_line], grad_positive_line, d_stop - d_line);
+            if (grad_negative_past)
+                stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
         }
     }
     return 0;
@@ -1321,48 +1321,48 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict near_adjusted, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real eps, int threads) {
-    const int grad_negative_past = past_caches(N * D);
-    const int grad_positive_past = past_caches(N * D);
     const int grad_anchor_past = past_caches(N * D);
+    const int grad_positive_past = past_caches(N * D);
+    const int grad_negative_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real grad_near = near_adjusted[n] < 0 ? 0 : grad_loss[n];
         const real between_mask = between[n] <= far[n];
+        /* grad_anchor[n,d] = grad_near[n]*(sign_off_near[n,d] - sign_off_far_masked[n,d]) */
+        /* grad_positive[n,d] = -grad_near[n]*(sign_off_between_masked[n,d] + sign_off_near[n,d]) */
         /* grad_negative[n,d] = grad_near[n]
                                 *(sign_off_between_masked[n,d] + sign_off_far_masked[n,d]) */
-        /* grad_positive[n,d] = -grad_near[n]*(sign_off_between_masked[n,d] + sign_off_near[n,d]) */
-        /* grad_anchor[n,d] = grad_near[n]*(sign_off_near[n,d] - sign_off_far_masked[n,d]) */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
-            real grad_negative_line[LINE];
-            real *const grad_negative_here = grad_negative_past ? grad_negative_line :
-                    &grad_negative[n * D + d_line];
-            real grad_positive_line[LINE];
-            real *const grad_positive_here = grad_positive_past ? grad_positive_line :
-                    &grad_positive[n * D + d_line];
             real grad_anchor_line[LINE];
             real *const grad_anchor_here = grad_anchor_past ? grad_anchor_line :
                     &grad_anchor[n * D + d_line];
+            real grad_positive_line[LINE];
+            real *const grad_positive_here = grad_positive_past ? grad_positive_line :
+                    &grad_positive[n * D + d_line];
+            real grad_negative_line[LINE];
+            real *const grad_negative_here = grad_negative_past ? grad_negative_line :
+                    &grad_negative[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
-                const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
-                const real sign_off_between_masked = between_mask ? sign(off_between) : 0;
                 const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
                 const real sign_off_far_masked = between_mask ? 0 : sign(off_far);
-                grad_negative_here[d - d_line] = grad_near * (sign_off_between_masked +
-                        sign_off_far_masked);
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                 const real sign_off_near = sign(off_near);
+                grad_anchor_here[d - d_line] = grad_near * (sign_off_near - sign_off_far_masked);
+                const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
+                const real sign_off_between_masked = between_mask ? sign(off_between) : 0;
                 grad_positive_here[d - d_line] = -grad_near * (sign_off_between_masked +
                         sign_off_near);
-                grad_anchor_here[d - d_line] = grad_near * (sign_off_near - sign_off_far_masked);
+                grad_negative_here[d - d_line] = grad_near * (sign_off_between_masked +
+                        sign_off_far_masked);
             }
-            if (grad_negative_past)
-                stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
-            if (grad_positive_past)
-                stream(&grad_positive[n * D + d_line], grad_positive_line, d_stop - d_line);
             if (grad_anchor_past)
                 stream(&grad_anchor[n * D + d_line], grad_anchor_line, d_stop - d_line);
+            if (grad_positive_past)
+                stream(&grad_positive[n * D + d_line], grad_positive_line, d_stop - d_line);
+            if (grad_negative_past)
+                stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
         }
     }
     return 0;
@@ -1450,12 +1450,12 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real near_adjusted_negative = near_adjusted[n] < 0;
-        /* grad_negative[n,d] = delta(d, far_argmax[n])
-                                *where(near_adjusted_negative[n], 0, grad_loss_scaled
-                                       *sign(off_far_at_far_argmax[n])) */
         /* grad_positive[n,d] = delta(d, near_argmax[n])
                                 *where(near_adjusted_negative[n], 0, -grad_loss_scaled
                                        *sign(off_near_at_near_argmax[n])) */
+        /* grad_negative[n,d] = delta(d, far_argmax[n])
+                                *where(near_adjusted_negative[n], 0, grad_loss_scaled
+                                       *sign(off_far_at_far_argmax[n])) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
@@ -1464,10 +1464,10 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
                     &grad_anchor[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
-                grad_negative[n * D + d] = (near_adjusted_negative ? 0 : grad_loss_scaled *
-                        sign(off_far_at_far_argmax[n])) * (d == far_argmax[n]);
                 grad_positive[n * D + d] = (near_adjusted_negative ? 0 : -grad_loss_scaled *
                         sign(off_near_at_near_argmax[n])) * (d == near_argmax[n]);
+                grad_negative[n * D + d] = (near_adjusted_negative ? 0 : grad_loss_scaled *
+                        sign(off_far_at_far_argmax[n])) * (d == far_argmax[n]);
                 grad_anchor_here[d - d_line] = -grad_negative[n * D + d] - grad_positive[n * D + d];
             }
             if (grad_anchor_past)
@@ -1557,12 +1557,12 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real near_adjusted_negative = near_adjusted[n] < 0;
-        /* grad_negative[n,d] = delta(d, far_argmax[n])
-                                *where(near_adjusted_negative[n], 0, grad_loss
-                                       *sign(off_far_at_far_argmax[n])) */
         /* grad_positive[n,d] = delta(d, near_argmax[n])
                                 *where(near_adjusted_negative[n], 0, -grad_loss
                                        *sign(off_near_at_near_argmax[n])) */
+        /* grad_negative[n,d] = delta(d, far_argmax[n])
+                                *where(near_adjusted_negative[n], 0, grad_loss
+                                       *sign(off_far_at_far_argmax[n])) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
@@ -1571,10 +1571,10 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
                     &grad_anchor[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
-                grad_negative[n * D + d] = (near_adjusted_negative ? 0 : grad_loss[0] *
-                        sign(off_far_at_far_argmax[n])) * (d == far_argmax[n]);
                 grad_positive[n * D + d] = (near_adjusted_negative ? 0 : -grad_loss[0] *
                         sign(off_near_at_near_argmax[n])) * (d == near_argmax[n]);
+                grad_negative[n * D + d] = (near_adjusted_negative ? 0 : grad_loss[0] *
+                        sign(off_far_at_far_argmax[n])) * (d == far_argmax[n]);
                 grad_anchor_here[d - d_line] = -grad_negative[n * D + d] - grad_positive[n * D + d];
             }
             if (grad_anchor_past)
@@ -1648,10 +1648,10 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real grad_near = near_adjusted[n] < 0 ? 0 : grad_loss[n];
-        /* grad_negative[n,d] = grad_near[n]*delta(d, far_argmax[n])
-                                *sign(off_far_at_far_argmax[n]) */
         /* grad_positive[n,d] = -grad_near[n]*delta(d, near_argmax[n])
                                 *sign(off_near_at_near_argmax[n]) */
+        /* grad_negative[n,d] = grad_near[n]*delta(d, far_argmax[n])
+                                *sign(off_far_at_far_argmax[n]) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
@@ -1660,10 +1660,10 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
                     &grad_anchor[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
-                grad_negative[n * D + d] = (grad_near * sign(off_far_at_far_argmax[n])) * (d ==
-                        far_argmax[n]);
                 grad_positive[n * D + d] = -(grad_near * sign(off_near_at_near_argmax[n])) * (d ==
                         near_argmax[n]);
+                grad_negative[n * D + d] = (grad_near * sign(off_far_at_far_argmax[n])) * (d ==
+                        far_argmax[n]);
                 grad_anchor_here[d - d_line] = -grad_negative[n * D + d] - grad_positive[n * D + d];
             }
             if (grad_anchor_past)
@@ -1774,9 +1774,9 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
     for (int64_t i = 0; i < N; i++)
         if (between_argmax[i] < 0 || between_argmax[i] >= D)
             return 8;
-    const int grad_negative_past = past_caches(N * D);
-    const int grad_positive_past = past_caches(N * D);
     const int grad_anchor_past = past_caches(N * D);
+    const int grad_positive_past = past_caches(N * D);
+    const int grad_negative_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real grad_near = near_adjusted[n] < 0 ? 0 : grad_loss[0] / N;
@@ -1784,49 +1784,49 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
         const real grad_other = -grad_near;
         const real grad_between = between_mask ? grad_other : 0;
         const real grad_far = between_mask ? 0 : grad_other;
+        const real sign_off_near_at_near_argmax = sign(off_near_at_near_argmax[n]);
         const real sign_off_far_at_far_argmax = sign(off_far_at_far_argmax[n]);
         const real sign_off_between_at_between_argmax = sign(off_between_at_between_argmax[n]);
-        const real sign_off_near_at_near_argmax = sign(off_near_at_near_argmax[n]);
-        /* grad_negative[n,d] = -grad_between[n]*sign_off_between_at_between_argmax[n]
-                                *delta(d, between_argmax[n])
-                                - grad_far[n]*sign_off_far_at_far_argmax[n]
-                                *delta(d, far_argmax[n]) */
+        /* grad_anchor[n,d] = grad_far[n]*sign_off_far_at_far_argmax[n]*delta(d, far_argmax[n])
+                              + grad_near[n]*sign_off_near_at_near_argmax[n]
+                              *delta(d, near_argmax[n]) */
         /* grad_positive[n,d] = grad_between[n]*sign_off_between_at_between_argmax[n]
                                 *delta(d, between_argmax[n])
                                 - grad_near[n]*sign_off_near_at_near_argmax[n]
                                 *delta(d, near_argmax[n]) */
-        /* grad_anchor[n,d] = grad_far[n]*sign_off_far_at_far_argmax[n]*delta(d, far_argmax[n])
-                              + grad_near[n]*sign_off_near_at_near_argmax[n]
-                              *delta(d, near_argmax[n]) */
+        /* grad_negative[n,d] = -grad_between[n]*sign_off_between_at_between_argmax[n]
+                                *delta(d, between_argmax[n])
+                                - grad_far[n]*sign_off_far_at_far_argmax[n]
+                                *delta(d, far_argmax[n]) */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
-            real grad_negative_line[LINE];
-            real *const grad_negative_here = grad_negative_past ? grad_negative_line :
-                    &grad_negative[n * D + d_line];
-            real grad_positive_line[LINE];
-            real *const grad_positive_here = grad_positive_past ? grad_positive_line :
-                    &grad_positive[n * D + d_line];
             real grad_anchor_line[LINE];
             real *const grad_anchor_here = grad_anchor_past ? grad_anchor_line :
                     &grad_anchor[n * D + d_line];
+            real grad_positive_line[LINE];
+            real *const grad_positive_here = grad_positive_past ? grad_positive_line :
+                    &grad_positive[n * D + d_line];
+            real grad_negative_line[LINE];
+            real *const grad_negative_here = grad_negative_past ? grad_negative_line :
+                    &grad_negative[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
-                grad_negative_here[d - d_line] = -(grad_between *
-                        sign_off_between_at_between_argmax) * (d == between_argmax[n]) - (grad_far *
-                        sign_off_far_at_far_argmax) * (d == far_argmax[n]);
-                grad_positive_here[d - d_line] = (grad_between * sign_off_between_at_between_argmax)
-                        * (d == between_argmax[n]) - (grad_near * sign_off_near_at_near_argmax) * (d
-                        == near_argmax[n]);
                 grad_anchor_here[d - d_line] = (grad_far * sign_off_far_at_far_argmax) * (d ==
                         far_argmax[n]) + (grad_near * sign_off_near_at_near_argmax) * (d ==
                         near_argmax[n]);
+                grad_positive_here[d - d_line] = (grad_between * sign_off_between_at_between_argmax)
+                        * (d == between_argmax[n]) - (grad_near * sign_off_near_at_near_argmax) * (d
+                        == near_argmax[n]);
+                grad_negative_here[d - d_line] = -(grad_between *
+                        sign_off_between_at_between_argmax) * (d == between_argmax[n]) - (grad_far *
+                        sign_off_far_at_far_argmax) * (d == far_argmax[n]);
             }
-            if (grad_negative_past)
-                stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
-            if (grad_positive_past)
-                stream(&grad_positive[n * D + d_line], grad_positive_line, d_stop - d_line);
             if (grad_anchor_past)
                 stream(&grad_anchor[n * D + d_line], grad_anchor_line, d_stop - d_line);
+            if (grad_positive_past)
+                stream(&grad_positive[n * D + d_line], grad_positive_line, d_stop - d_line);
+            if (grad_negative_past)
+                stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
         }
     }
     return 0;
@@ -1932,9 +1932,9 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
     for (int64_t i = 0; i < N; i++)
         if (between_argmax[i] < 0 || between_argmax[i] >= D)
             return 8;
-    const int grad_negative_past = past_caches(N * D);
-    const int grad_positive_past = past_caches(N * D);
     const int grad_anchor_past = past_caches(N * D);
+    const int grad_positive_past = past_caches(N * D);
+    const int grad_negative_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real grad_near = near_adjusted[n] < 0 ? 0 : grad_loss[0];
@@ -1942,49 +1942,49 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
         const real grad_other = -grad_near;
         const real grad_between = between_mask ? grad_other : 0;
         const real grad_far = between_mask ? 0 : grad_other;
+        const real sign_off_near_at_near_argmax = sign(off_near_at_near_argmax[n]);
         const real sign_off_far_at_far_argmax = sign(off_far_at_far_argmax[n]);
         const real sign_off_between_at_between_argmax = sign(off_between_at_between_argmax[n]);
-        const real sign_off_near_at_near_argmax = sign(off_near_at_near_argmax[n]);
-        /* grad_negative[n,d] = -grad_between[n]*sign_off_between_at_between_argmax[n]
-                                *delta(d, between_argmax[n])
-                                - grad_far[n]*sign_off_far_at_far_argmax[n]
-                                *delta(d, far_argmax[n]) */
+        /* grad_anchor[n,d] = grad_far[n]*sign_off_far_at_far_argmax[n]*delta(d, far_argmax[n])
+                              + grad_near[n]*sign_off_near_at_near_argmax[n]
+                              *delta(d, near_argmax[n]) */
         /* grad_positive[n,d] = grad_between[n]*sign_off_between_at_between_argmax[n]
                                 *delta(d, between_argmax[n])
                                 - grad_near[n]*sign_off_near_at_near_argmax[n]
                                 *delta(d, near_argmax[n]) */
-        /* grad_anchor[n,d] = grad_far[n]*sign_off_far_at_far_argmax[n]*delta(d, far_argmax[n])
-                              + grad_near[n]*sign_off_near_at_near_argmax[n]
-                              *delta(d, near_argmax[n]) */
+        /* grad_negative[n,d] = -grad_between[n]*sign_off_between_at_between_argmax[n]
+                                *delta(d, between_argmax[n])
+                                - grad_far[n]*sign_off_far_at_far_argmax[n]
+                                *delta(d, far_argmax[n]) */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
-            real grad_negative_line[LINE];
-            real *const grad_negative_here = grad_negative_past ? grad_negative_line :
-                    &grad_negative[n * D + d_line];
-            real grad_positive_line[LINE];
-            real *const grad_positive_here = grad_positive_past ? grad_positive_line :
-                    &grad_positive[n * D + d_line];
             real grad_anchor_line[LINE];
             real *const grad_anchor_here = grad_anchor_past ? grad_anchor_line :
                     &grad_anchor[n * D + d_line];
+            real grad_positive_line[LINE];
+            real *const grad_positive_here = grad_positive_past ? grad_positive_line :
+                    &grad_positive[n * D + d_line];
+            real grad_negative_line[LINE];
+            real *const grad_negative_here = grad_negative_past ? grad_negative_line :
+                    &grad_negative[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
-                grad_negative_here[d - d_line] = -(grad_between *
-                        sign_off_between_at_between_argmax) * (d == between_argmax[n]) - (grad_far *
-                        sign_off_far_at_far_argmax) * (d == far_argmax[n]);
-                grad_positive_here[d - d_line] = (grad_between * sign_off_between_at_between_argmax)
-                        * (d == between_argmax[n]) - (grad_near * sign_off_near_at_near_argmax) * (d
-                        == near_argmax[n]);
                 grad_anchor_here[d - d_line] = (grad_far * sign_off_far_at_far_argmax) * (d ==
                         far_argmax[n]) + (grad_near * sign_off_near_at_near_argmax) * (d ==
                         near_argmax[n]);
+                grad_positive_here[d - d_line] = (grad_between * sign_off_between_at_between_argmax)
+                        * (d == between_argmax[n]) - (grad_near * sign_off_near_at_near_argmax) * (d
+                        == near_argmax[n]);
+                grad_negative_here[d - d_line] = -(grad_between *
+                        sign_off_between_at_between_argmax) * (d == between_argmax[n]) - (grad_far *
+                        sign_off_far_at_far_argmax) * (d == far_argmax[n]);
             }
-            if (grad_negative_past)
-                stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
-            if (grad_positive_past)
-                stream(&grad_positive[n * D + d_line], grad_positive_line, d_stop - d_line);
             if (grad_anchor_past)
                 stream(&grad_anchor[n * D + d_line], grad_anchor_line, d_stop - d_line);
+            if (grad_positive_past)
+                stream(&grad_positive[n * D + d_line], grad_positive_line, d_stop - d_line);
+            if (grad_negative_past)
+                stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
         }
     }
     return 0;
@@ -2074,59 +2074,59 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
     for (int64_t i = 0; i < N; i++)
         if (between_argmax[i] < 0 || between_argmax[i] >= D)
             return 8;
-    const int grad_negative_past = past_caches(N * D);
-    const int grad_positive_past = past_caches(N * D);
     const int grad_anchor_past = past_caches(N * D);
+    const int grad_positive_past = past_caches(N * D);
+    const int grad_negative_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real grad_near = near_adjusted[n] < 0 ? 0 : grad_loss[n];
         const real between_mask = between[n] <= far[n];
+        const real sign_off_near_at_near_argmax = sign(off_near_at_near_argmax[n]);
+        const real sign_off_far_at_far_argmax = sign(off_far_at_far_argmax[n]);
         const real sign_off_between_at_between_argmax_masked = between_mask ?
                 sign(off_between_at_between_argmax[n]) : 0;
-        const real sign_off_far_at_far_argmax = sign(off_far_at_far_argmax[n]);
-        const real sign_off_near_at_near_argmax = sign(off_near_at_near_argmax[n]);
+        /* grad_anchor[n,d] = grad_near[n]
+                              *(sign_off_near_at_near_argmax[n]*delta(d, near_argmax[n])
+                                + delta(d, far_argmax[n])
+                                *where(between_mask[n], 0, -sign_off_far_at_far_argmax[n])) */
+        /* grad_positive[n,d] = -grad_near[n]
+                                *(sign_off_between_at_between_argmax_masked[n]
+                                  *delta(d, between_argmax[n])
+                                  + sign_off_near_at_near_argmax[n]*delta(d, near_argmax[n])) */
         /* grad_negative[n,d] = grad_near[n]
                                 *(sign_off_between_at_between_argmax_masked[n]
                                   *delta(d, between_argmax[n])
                                   + delta(d, far_argmax[n])
                                   *where(between_mask[n], 0, sign_off_far_at_far_argmax[n])) */
-        /* grad_positive[n,d] = -grad_near[n]
-                                *(sign_off_between_at_between_argmax_masked[n]
-                                  *delta(d, between_argmax[n])
-                                  + sign_off_near_at_near_argmax[n]*delta(d, near_argmax[n])) */
-        /* grad_anchor[n,d] = grad_near[n]
-                              *(sign_off_near_at_near_argmax[n]*delta(d, near_argmax[n])
-                                + delta(d, far_argmax[n])
-                                *where(between_mask[n], 0, -sign_off_far_at_far_argmax[n])) */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
-            real grad_negative_line[LINE];
-            real *const grad_negative_here = grad_negative_past ? grad_negative_line :
-                    &grad_negative[n * D + d_line];
-            real grad_positive_line[LINE];
-            real *const grad_positive_here = grad_positive_past ? grad_positive_line :
-                    &grad_positive[n * D + d_line];
             real grad_anchor_line[LINE];
             real *const grad_anchor_here = grad_anchor_past ? grad_anchor_line :
                     &grad_anchor[n * D + d_line];
+            real grad_positive_line[LINE];
+            real *const grad_positive_here = grad_positive_past ? grad_positive_line :
+                    &grad_positive[n * D + d_line];
+            real grad_negative_line[LINE];
+            real *const grad_negative_here = grad_negative_past ? grad_negative_line :
+                    &grad_negative[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
-                grad_negative_here[d - d_line] = grad_near *
-                        (sign_off_between_at_between_argmax_masked * (d == between_argmax[n]) +
-                        (between_mask ? 0 : sign_off_far_at_far_argmax) * (d == far_argmax[n]));
-                grad_positive_here[d - d_line] = -grad_near *
-                        (sign_off_between_at_between_argmax_masked * (d == between_argmax[n]) +
-                        sign_off_near_at_near_argmax * (d == near_argmax[n]));
                 grad_anchor_here[d - d_line] = grad_near * ((between_mask ? 0 :
                         -sign_off_far_at_far_argmax) * (d == far_argmax[n]) +
                         sign_off_near_at_near_argmax * (d == near_argmax[n]));
+                grad_positive_here[d - d_line] = -grad_near *
+                        (sign_off_between_at_between_argmax_masked * (d == between_argmax[n]) +
+                        sign_off_near_at_near_argmax * (d == near_argmax[n]));
+                grad_negative_here[d - d_line] = grad_near *
+                        (sign_off_between_at_between_argmax_masked * (d == between_argmax[n]) +
+                        (between_mask ? 0 : sign_off_far_at_far_argmax) * (d == far_argmax[n]));
             }
-            if (grad_negative_past)
-                stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
-            if (grad_positive_past)
-                stream(&grad_positive[n * D + d_line], grad_positive_line, d_stop - d_line);
             if (grad_anchor_past)
                 stream(&grad_anchor[n * D + d_line], grad_anchor_line, d_stop - d_line);
+            if (grad_positive_past)
+                stream(&grad_positive[n * D + d_line], grad_positive_line, d_stop - d_line);
+            if (grad_negative_past)
+                stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
         }
     }
     return 0;
@@ -2211,16 +2211,16 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real near_adjusted_negative = near_adjusted[n] < 0;
-        /* grad_negative[n,d] = where(near_adjusted_negative[n], 0, grad_loss_scaled)
-                                *where(abs_off_far_power_sum[n] == 0, 0,
-                                       abs_off_far_power_sum[n]**(1/p - 1)
-                                       *where(abs_off_far[n,d] == 0, 0, sign(off_far[n,d])
-                                              *abs_off_far[n,d]**(p - 1))) */
         /* grad_positive[n,d] = where(near_adjusted_negative[n], 0, -grad_loss_scaled)
                                 *where(abs_off_near_power_sum[n] == 0, 0,
                                        abs_off_near_power_sum[n]**(1/p - 1)
                                        *where(abs_off_near[n,d] == 0, 0, sign(off_near[n,d])
                                               *abs_off_near[n,d]**(p - 1))) */
+        /* grad_negative[n,d] = where(near_adjusted_negative[n], 0, grad_loss_scaled)
+                                *where(abs_off_far_power_sum[n] == 0, 0,
+                                       abs_off_far_power_sum[n]**(1/p - 1)
+                                       *where(abs_off_far[n,d] == 0, 0, sign(off_far[n,d])
+                                              *abs_off_far[n,d]**(p - 1))) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
@@ -2229,18 +2229,18 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
                     &grad_anchor[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
-                const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
-                const real abs_off_far = R(fabs)(off_far);
-                grad_negative[n * D + d] = (near_adjusted_negative ? 0 : grad_loss_scaled) *
-                        choose(abs_off_far_power_sum[n] == 0, 0, R(pow)(abs_off_far_power_sum[n], 1
-                        / p - 1) * (abs_off_far == 0 ? 0 : R(pow)(abs_off_far, p - 1) *
-                        sign(off_far)));
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                 const real abs_off_near = R(fabs)(off_near);
                 grad_positive[n * D + d] = (near_adjusted_negative ? 0 : -grad_loss_scaled) *
                         choose(abs_off_near_power_sum[n] == 0, 0, R(pow)(abs_off_near_power_sum[n],
                         1 / p - 1) * (abs_off_near == 0 ? 0 : R(pow)(abs_off_near, p - 1) *
                         sign(off_near)));
+                const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
+                const real abs_off_far = R(fabs)(off_far);
+                grad_negative[n * D + d] = (near_adjusted_negative ? 0 : grad_loss_scaled) *
+                        choose(abs_off_far_power_sum[n] == 0, 0, R(pow)(abs_off_far_power_sum[n], 1
+                        / p - 1) * (abs_off_far == 0 ? 0 : R(pow)(abs_off_far, p - 1) *
+                        sign(off_far)));
                 grad_anchor_here[d - d_line] = -grad_negative[n * D + d] - grad_positive[n * D + d];
             }
             if (grad_anchor_past)
@@ -2327,16 +2327,16 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real near_adjusted_negative = near_adjusted[n] < 0;
-        /* grad_negative[n,d] = where(near_adjusted_negative[n], 0, grad_loss)
-                                *where(abs_off_far_power_sum[n] == 0, 0,
-                                       abs_off_far_power_sum[n]**(1/p - 1)
-                                       *where(abs_off_far[n,d] == 0, 0, sign(off_far[n,d])
-                                              *abs_off_far[n,d]**(p - 1))) */
         /* grad_positive[n,d] = where(near_adjusted_negative[n], 0, -grad_loss)
                                 *where(abs_off_near_power_sum[n] == 0, 0,
                                        abs_off_near_power_sum[n]**(1/p - 1)
                                        *where(abs_off_near[n,d] == 0, 0, sign(off_near[n,d])
                                               *abs_off_near[n,d]**(p - 1))) */
+        /* grad_negative[n,d] = where(near_adjusted_negative[n], 0, grad_loss)
+                                *where(abs_off_far_power_sum[n] == 0, 0,
+                                       abs_off_far_power_sum[n]**(1/p - 1)
+                                       *where(abs_off_far[n,d] == 0, 0, sign(off_far[n,d])
+                                              *abs_off_far[n,d]**(p - 1))) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
@@ -2345,18 +2345,18 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
                     &grad_anchor[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
-                const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
-                const real abs_off_far = R(fabs)(off_far);
-                grad_negative[n * D + d] = (near_adjusted_negative ? 0 : grad_loss[0]) *
-                        choose(abs_off_far_power_sum[n] == 0, 0, R(pow)(abs_off_far_power_sum[n], 1
-                        / p - 1) * (abs_off_far == 0 ? 0 : R(pow)(abs_off_far, p - 1) *
-                        sign(off_far)));
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                 const real abs_off_near = R(fabs)(off_near);
                 grad_positive[n * D + d] = (near_adjusted_negative ? 0 : -grad_loss[0]) *
                         choose(abs_off_near_power_sum[n] == 0, 0, R(pow)(abs_off_near_power_sum[n],
                         1 / p - 1) * (abs_off_near == 0 ? 0 : R(pow)(abs_off_near, p - 1) *
                         sign(off_near)));
+                const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
+                const real abs_off_far = R(fabs)(off_far);
+                grad_negative[n * D + d] = (near_adjusted_negative ? 0 : grad_loss[0]) *
+                        choose(abs_off_far_power_sum[n] == 0, 0, R(pow)(abs_off_far_power_sum[n], 1
+                        / p - 1) * (abs_off_far == 0 ? 0 : R(pow)(abs_off_far, p - 1) *
+                        sign(off_far)));
                 grad_anchor_here[d - d_line] = -grad_negative[n * D + d] - grad_positive[n * D + d];
             }
             if (grad_anchor_past)
@@ -2427,16 +2427,16 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real grad_near = near_adjusted[n] < 0 ? 0 : grad_loss[n];
-        /* grad_negative[n,d] = grad_near[n]
-                                *where(abs_off_far_power_sum[n] == 0, 0,
-                                       abs_off_far_power_sum[n]**(1/p - 1)
-                                       *where(abs_off_far[n,d] == 0, 0, sign(off_far[n,d])
-                                              *abs_off_far[n,d]**(p - 1))) */
         /* grad_positive[n,d] = -grad_near[n]
                                 *where(abs_off_near_power_sum[n] == 0, 0,
                                        abs_off_near_power_sum[n]**(1/p - 1)
                                        *where(abs_off_near[n,d] == 0, 0, sign(off_near[n,d])
                                               *abs_off_near[n,d]**(p - 1))) */
+        /* grad_negative[n,d] = grad_near[n]
+                                *where(abs_off_far_power_sum[n] == 0, 0,
+                                       abs_off_far_power_sum[n]**(1/p - 1)
+                                       *where(abs_off_far[n,d] == 0, 0, sign(off_far[n,d])
+                                              *abs_off_far[n,d]**(p - 1))) */
         /* grad_anchor[n,d] = -grad_negative[n,d] - grad_positive[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
@@ -2445,16 +2445,16 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
                     &grad_anchor[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
-                const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
-                const real abs_off_far = R(fabs)(off_far);
-                grad_negative[n * D + d] = grad_near * choose(abs_off_far_power_sum[n] == 0, 0,
-                        R(pow)(abs_off_far_power_sum[n], 1 / p - 1) * (abs_off_far == 0 ? 0 :
-                        R(pow)(abs_off_far, p - 1) * sign(off_far)));
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
                 const real abs_off_near = R(fabs)(off_near);
                 grad_positive[n * D + d] = -grad_near * choose(abs_off_near_power_sum[n] == 0, 0,
                         R(pow)(abs_off_near_power_sum[n], 1 / p - 1) * (abs_off_near == 0 ? 0 :
                         R(pow)(abs_off_near, p - 1) * sign(off_near)));
+                const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
+                const real abs_off_far = R(fabs)(off_far);
+                grad_negative[n * D + d] = grad_near * choose(abs_off_far_power_sum[n] == 0, 0,
+                        R(pow)(abs_off_far_power_sum[n], 1 / p - 1) * (abs_off_far == 0 ? 0 :
+                        R(pow)(abs_off_far, p - 1) * sign(off_far)));
                 grad_anchor_here[d - d_line] = -grad_negative[n * D + d] - grad_positive[n * D + d];
             }
             if (grad_anchor_past)
@@ -2554,9 +2554,9 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict near_adjusted, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real p, real eps, int threads) {
-    const int grad_negative_past = past_caches(N * D);
-    const int grad_positive_past = past_caches(N * D);
     const int grad_anchor_past = past_caches(N * D);
+    const int grad_positive_past = past_caches(N * D);
+    const int grad_negative_past = past_caches(N * D);
     const real grad_loss_scaled = grad_loss[0] / N;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
@@ -2580,20 +2580,20 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
                                        abs_off_near_power_sum[n]**(1/p - 1)
                                        *where(abs_off_near[n,d] == 0, 0, sign(off_near[n,d])
                                               *abs_off_near[n,d]**(p - 1))) */
-        /* grad_negative[n,d] = -grad_off_between[n,d] - grad_off_far[n,d] */
-        /* grad_positive[n,d] = grad_off_between[n,d] - grad_off_near[n,d] */
         /* grad_anchor[n,d] = grad_off_far[n,d] + grad_off_near[n,d] */
+        /* grad_positive[n,d] = grad_off_between[n,d] - grad_off_near[n,d] */
+        /* grad_negative[n,d] = -grad_off_between[n,d] - grad_off_far[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
-            real grad_negative_line[LINE];
-            real *const grad_negative_here = grad_negative_past ? grad_negative_line :
-                    &grad_negative[n * D + d_line];
-            real grad_positive_line[LINE];
-            real *const grad_positive_here = grad_positive_past ? grad_positive_line :
-                    &grad_positive[n * D + d_line];
             real grad_anchor_line[LINE];
             real *const grad_anchor_here = grad_anchor_past ? grad_anchor_line :
                     &grad_anchor[n * D + d_line];
+            real grad_positive_line[LINE];
+            real *const grad_positive_here = grad_positive_past ? grad_positive_line :
+                    &grad_positive[n * D + d_line];
+            real grad_negative_line[LINE];
+            real *const grad_negative_here = grad_negative_past ? grad_negative_line :
+                    &grad_negative[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
                 const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
@@ -2614,16 +2614,16 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
                         choose(abs_off_near_power_sum[n] == 0, 0, R(pow)(abs_off_near_power_sum[n],
                         1 / p - 1) * (abs_off_near == 0 ? 0 : R(pow)(abs_off_near, p - 1) *
                         sign(off_near)));
-                grad_negative_here[d - d_line] = -grad_off_between - grad_off_far;
-                grad_positive_here[d - d_line] = grad_off_between - grad_off_near;
                 grad_anchor_here[d - d_line] = grad_off_far + grad_off_near;
+                grad_positive_here[d - d_line] = grad_off_between - grad_off_near;
+                grad_negative_here[d - d_line] = -grad_off_between - grad_off_far;
             }
-            if (grad_negative_past)
-                stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
-            if (grad_positive_past)
-                stream(&grad_positive[n * D + d_line], grad_positive_line, d_stop - d_line);
             if (grad_anchor_past)
                 stream(&grad_anchor[n * D + d_line], grad_anchor_line, d_stop - d_line);
+            if (grad_positive_past)
+                stream(&grad_positive[n * D + d_line], grad_positive_line, d_stop - d_line);
+            if (grad_negative_past)
+                stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
         }
     }
     return 0;
@@ -2718,9 +2718,9 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict near_adjusted, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real p, real eps, int threads) {
-    const int grad_negative_past = past_caches(N * D);
-    const int grad_positive_past = past_caches(N * D);
     const int grad_anchor_past = past_caches(N * D);
+    const int grad_positive_past = past_caches(N * D);
+    const int grad_negative_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real near_adjusted_negative = near_adjusted[n] < 0;
@@ -2743,20 +2743,20 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
                                        abs_off_near_power_sum[n]**(1/p - 1)
                                        *where(abs_off_near[n,d] == 0, 0, sign(off_near[n,d])
                                               *abs_off_near[n,d]**(p - 1))) */
-        /* grad_negative[n,d] = -grad_off_between[n,d] - grad_off_far[n,d] */
-        /* grad_positive[n,d] = grad_off_between[n,d] - grad_off_near[n,d] */
         /* grad_anchor[n,d] = grad_off_far[n,d] + grad_off_near[n,d] */
+        /* grad_positive[n,d] = grad_off_between[n,d] - grad_off_near[n,d] */
+        /* grad_negative[n,d] = -grad_off_between[n,d] - grad_off_far[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
-            real grad_negative_line[LINE];
-            real *const grad_negative_here = grad_negative_past ? grad_negative_line :
-                    &grad_negative[n * D + d_line];
-            real grad_positive_line[LINE];
-            real *const grad_positive_here = grad_positive_past ? grad_positive_line :
-                    &grad_positive[n * D + d_line];
             real grad_anchor_line[LINE];
             real *const grad_anchor_here = grad_anchor_past ? grad_anchor_line :
                     &grad_anchor[n * D + d_line];
+            real grad_positive_line[LINE];
+            real *const grad_positive_here = grad_positive_past ? grad_positive_line :
+                    &grad_positive[n * D + d_line];
+            real grad_negative_line[LINE];
+            real *const grad_negative_here = grad_negative_past ? grad_negative_line :
+                    &grad_negative[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
                 const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
@@ -2777,16 +2777,16 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
                         choose(abs_off_near_power_sum[n] == 0, 0, R(pow)(abs_off_near_power_sum[n],
                         1 / p - 1) * (abs_off_near == 0 ? 0 : R(pow)(abs_off_near, p - 1) *
                         sign(off_near)));
-                grad_negative_here[d - d_line] = -grad_off_between - grad_off_far;
-                grad_positive_here[d - d_line] = grad_off_between - grad_off_near;
                 grad_anchor_here[d - d_line] = grad_off_far + grad_off_near;
+                grad_positive_here[d - d_line] = grad_off_between - grad_off_near;
+                grad_negative_here[d - d_line] = -grad_off_between - grad_off_far;
             }
-            if (grad_negative_past)
-                stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
-            if (grad_positive_past)
-                stream(&grad_positive[n * D + d_line], grad_positive_line, d_stop - d_line);
             if (grad_anchor_past)
                 stream(&grad_anchor[n * D + d_line], grad_anchor_line, d_stop - d_line);
+            if (grad_positive_past)
+                stream(&grad_positive[n * D + d_line], grad_positive_line, d_stop - d_line);
+            if (grad_negative_past)
+                stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
         }
     }
     return 0;
@@ -2865,9 +2865,9 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
              const real *restrict near_adjusted, real *restrict grad_anchor,
              real *restrict grad_positive, real *restrict grad_negative, int64_t D, int64_t N,
              real p, real eps, int threads) {
-    const int grad_negative_past = past_caches(N * D);
-    const int grad_positive_past = past_caches(N * D);
     const int grad_anchor_past = past_caches(N * D);
+    const int grad_positive_past = past_caches(N * D);
+    const int grad_negative_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real grad_near = near_adjusted[n] < 0 ? 0 : grad_loss[n];
@@ -2888,20 +2888,20 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
                                        abs_off_near_power_sum[n]**(1/p - 1)
                                        *where(abs_off_near[n,d] == 0, 0, sign(off_near[n,d])
                                               *abs_off_near[n,d]**(p - 1))) */
-        /* grad_negative[n,d] = -grad_off_between[n,d] - grad_off_far[n,d] */
-        /* grad_positive[n,d] = grad_off_between[n,d] - grad_off_near[n,d] */
         /* grad_anchor[n,d] = grad_off_far[n,d] + grad_off_near[n,d] */
+        /* grad_positive[n,d] = grad_off_between[n,d] - grad_off_near[n,d] */
+        /* grad_negative[n,d] = -grad_off_between[n,d] - grad_off_far[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
-            real grad_negative_line[LINE];
-            real *const grad_negative_here = grad_negative_past ? grad_negative_line :
-                    &grad_negative[n * D + d_line];
-            real grad_positive_line[LINE];
-            real *const grad_positive_here = grad_positive_past ? grad_positive_line :
-                    &grad_positive[n * D + d_line];
             real grad_anchor_line[LINE];
             real *const grad_anchor_here = grad_anchor_past ? grad_anchor_line :
                     &grad_anchor[n * D + d_line];
+            real grad_positive_line[LINE];
+            real *const grad_positive_here = grad_positive_past ? grad_positive_line :
+                    &grad_positive[n * D + d_line];
+            real grad_negative_line[LINE];
+            real *const grad_negative_here = grad_negative_past ? grad_negative_line :
+                    &grad_negative[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
                 const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
@@ -2921,16 +2921,16 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
                 const real grad_off_near = grad_near * choose(abs_off_near_power_sum[n] == 0, 0,
                         R(pow)(abs_off_near_power_sum[n], 1 / p - 1) * (abs_off_near == 0 ? 0 :
                         R(pow)(abs_off_near, p - 1) * sign(off_near)));
-                grad_negative_here[d - d_line] = -grad_off_between - grad_off_far;
-                grad_positive_here[d - d_line] = grad_off_between - grad_off_near;
                 grad_anchor_here[d - d_line] = grad_off_far + grad_off_near;
+                grad_positive_here[d - d_line] = grad_off_between - grad_off_near;
+                grad_negative_here[d - d_line] = -grad_off_between - grad_off_far;
             }
-            if (grad_negative_past)
-                stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
-            if (grad_positive_past)
-                stream(&grad_positive[n * D + d_line], grad_positive_line, d_stop - d_line);
             if (grad_anchor_past)
                 stream(&grad_anchor[n * D + d_line], grad_anchor_line, d_stop - d_line);
+            if (grad_positive_past)
+                stream(&grad_positive[n * D + d_line], grad_positive_line, d_stop - d_line);
+            if (grad_negative_past)
+                stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
         }
     }
     return 0;

@@ -39,7 +39,7 @@ _SHOWN = 5
     show_default=True,
     help="Inputs and cotangents are drawn from it.",
 )
-@shared.target("Prove what is emitted in this language.")
+@shared.target("The emitted code to check: PyTorch's, or the loops in C.")
 @click.option(
     "--opinfo",
     is_flag=True,
@@ -62,7 +62,7 @@ def command(
     device: str | None,
     as_json: bool,
 ) -> None:
-    """Prove the emitted code of each OP, by default of all of them.
+    """Check the emitted code of each OP, by default of all of them.
 
     The forward is held against an exact evaluator and PyTorch's own operation; the backward
     against autograd of a forward that was not emitted, and against finite differences, in
@@ -113,13 +113,13 @@ def command(
             passed = (
                 _sampled(chosen, target, device or "cpu")
                 if opinfo
-                else _prove(chosen, seed, target, as_json)
+                else _check_emitted(chosen, seed, target, as_json)
             )
     if not passed:
         raise SystemExit(1)
 
 
-def _prove(definitions: list[Definition], seed: int, target: str, as_json: bool) -> bool:
+def _check_emitted(definitions: list[Definition], seed: int, target: str, as_json: bool) -> bool:
     from gradsmith.proof.check import check
 
     rows = []

@@ -32,8 +32,8 @@ def command(number: str, names: Path | None, seed: int, as_json: bool) -> None:
     3  through batch norm, in one go
     4  every parameter, after 100 training steps (n_hidden 200)
 
-    Exit status: 0 where every gradient is approximately autograd's, or differs from it without
-    being clearly further from the one in float64; 1 where one is.
+    Exit status: 0 where every gradient is approximately autograd's, or else about as near as
+    autograd's is to the one in float64; 1 where one is not.
     """
     import torch
 

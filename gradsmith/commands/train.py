@@ -66,8 +66,8 @@ def _progress(console: Console, disable: bool) -> Progress:
     type=click.Choice(["generated", "chunked", "autograd"]),
     default="generated",
     show_default=True,
-    help="Where the gradients come from: emitted code, simplified or every intermediate's by "
-    "itself, or autograd.",
+    help="Where the gradients come from: emitted code, of the simplified form (generated) or of "
+    "every intermediate by itself (chunked); or autograd.",
 )
 @click.option(
     "--target",
