@@ -11,9 +11,8 @@
 
 The gradients, given grad_loss:
 
-    grad_logits[n,k] = grad_loss
-                       *(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_scaled_logits[n,k]**2)
-                         - delta(k, target[n])*(1 - tanh_scaled_logits[n,target[n]]**2))/N
+    grad_capped[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n]) - delta(k, target[n]))/N
+    grad_logits[n,k] = grad_capped[n,k]*(1 - tanh_scaled_logits[n,k]**2)
 """
 
 import math
@@ -95,15 +94,14 @@ def backward(grad_loss: Tensor, residuals: Residuals) -> Gradients:
     N = tanh_scaled_logits.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = 1 - tanh_scaled_logits**2
-    grad_logits *= (2 * z_loss * z + 1)[:, None]
-    grad_logits *= p
-    grad_logits = grad_logits.scatter_add(
-        1,
-        target[:, None],
-        (tanh_scaled_logits.gather(1, target[:, None]).squeeze(1) ** 2 - 1)[:, None],
+    grad_capped = (2 * z_loss * z + 1)[:, None] * p
+    grad_capped = grad_capped.scatter_add(
+        1, target[:, None], grad_loss.new_full((), -1).expand(N, 1)
     )
-    grad_logits = grad_logits * (grad_loss / N)
+    grad_capped *= grad_loss / N
+    grad_logits = torch.addcmul(
+        grad_capped, grad_capped * tanh_scaled_logits, tanh_scaled_logits, value=-1
+    )
     return Gradients(grad_logits)
 
 
@@ -120,28 +118,24 @@ def double_backward(
     target, tanh_scaled_logits, z, p, _, z_loss = residuals
     N = tanh_scaled_logits.shape[0]
     one_plus_z_scaled = 2 * z_loss * z + 1
-    one_minus_tanh_scaled_logits_squared = 1 - tanh_scaled_logits**2
-    grad_grad_logits_scaled_sum = (grad_grad_logits * one_minus_tanh_scaled_logits_squared * p).sum(
-        1
+    grad_capped = one_plus_z_scaled[:, None] * p
+    grad_capped = grad_capped.scatter_add(
+        1, target[:, None], grad_grad_logits.new_full((), -1).expand(N, 1)
     )
-    tanh_scaled_logits_at_target = tanh_scaled_logits.gather(1, target[:, None]).squeeze(1)
-    grad_grad_logits_at_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
+    grad_capped = grad_capped * (grad_loss / N)
+    grad_grad_capped = torch.addcmul(
+        grad_grad_logits, grad_grad_logits * tanh_scaled_logits, tanh_scaled_logits, value=-1
+    )
+    grad_grad_capped_dot_p = (grad_grad_capped * p).sum(1)
     grad_grad_loss = (
-        (grad_grad_logits_scaled_sum * one_plus_z_scaled).sum()
-        - ((1 - tanh_scaled_logits_at_target**2) * grad_grad_logits_at_target).sum()
+        (grad_grad_capped_dot_p * one_plus_z_scaled).sum()
+        - grad_grad_capped.gather(1, target[:, None]).squeeze(1).sum()
     ) / N
-    grad_grad_logits_times_one_plus_z_scaled = one_plus_z_scaled[:, None] * grad_grad_logits
-    grad_tanh_scaled_logits = grad_grad_logits_times_one_plus_z_scaled * tanh_scaled_logits
-    grad_tanh_scaled_logits = grad_tanh_scaled_logits * p
-    grad_tanh_scaled_logits.neg_()
-    grad_tanh_scaled_logits = grad_tanh_scaled_logits.scatter_add(
-        1, target[:, None], (grad_grad_logits_at_target * tanh_scaled_logits_at_target)[:, None]
-    )
-    grad_tanh_scaled_logits = grad_tanh_scaled_logits * (2 / (N or torch.nan) * grad_loss)
-    grad_z = 2 * z_loss / (N or torch.nan) * grad_loss * grad_grad_logits_scaled_sum
-    grad_p = grad_loss * grad_grad_logits_times_one_plus_z_scaled
-    grad_p = grad_p * one_minus_tanh_scaled_logits_squared
-    grad_p /= N
+    grad_tanh_scaled_logits = grad_capped * grad_grad_logits
+    grad_tanh_scaled_logits = grad_tanh_scaled_logits * tanh_scaled_logits
+    grad_tanh_scaled_logits *= -2
+    grad_z = 2 * z_loss / (N or torch.nan) * grad_loss * grad_grad_capped_dot_p
+    grad_p = (grad_loss * one_plus_z_scaled / N)[:, None] * grad_grad_capped
     return grad_grad_loss, grad_tanh_scaled_logits, grad_z, grad_p
 
 
@@ -179,15 +173,12 @@ def value_and_grad(
     z = torch.logsumexp(capped, 1)
     loss = torch.add(z - capped.gather(1, target[:, None]).squeeze(1), z**2, alpha=z_loss).mean()
     p = torch.softmax(capped, 1)
-    grad_logits = 1 - tanh_scaled_logits**2
-    grad_logits *= (2 * z_loss * z + 1)[:, None]
-    grad_logits *= p
-    grad_logits.scatter_add_(
-        1,
-        target[:, None],
-        (tanh_scaled_logits.gather(1, target[:, None]).squeeze(1) ** 2 - 1)[:, None],
+    grad_capped = (2 * z_loss * z + 1)[:, None] * p
+    grad_capped.scatter_(1, target[:, None], -1, reduce="add")
+    grad_capped /= N
+    grad_logits = torch.addcmul(
+        grad_capped, grad_capped * tanh_scaled_logits, tanh_scaled_logits, value=-1
     )
-    grad_logits /= N
     return loss, Gradients(grad_logits)
 
 
@@ -311,9 +302,8 @@ def forward_sum(
 def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_logits[n,k] = grad_loss
-                           *(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_scaled_logits[n,k]**2)
-                             - delta(k, target[n])*(1 - tanh_scaled_logits[n,target[n]]**2))
+        grad_capped[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n]) - delta(k, target[n]))
+        grad_logits[n,k] = grad_capped[n,k]*(1 - tanh_scaled_logits[n,k]**2)
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -326,17 +316,17 @@ def backward_sum(grad_loss: Tensor, residuals: SumResiduals) -> SumGradients:
     target, tanh_scaled_logits, z, p, _, z_loss = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
+    N = tanh_scaled_logits.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_logits = 1 - tanh_scaled_logits**2
-    grad_logits *= (2 * z_loss * z + 1)[:, None]
-    grad_logits *= p
-    grad_logits = grad_logits.scatter_add(
-        1,
-        target[:, None],
-        (tanh_scaled_logits.gather(1, target[:, None]).squeeze(1) ** 2 - 1)[:, None],
+    grad_capped = (2 * z_loss * z + 1)[:, None] * p
+    grad_capped = grad_capped.scatter_add(
+        1, target[:, None], grad_loss.new_full((), -1).expand(N, 1)
     )
-    grad_logits = grad_logits * grad_loss
+    grad_capped *= grad_loss
+    grad_logits = torch.addcmul(
+        grad_capped, grad_capped * tanh_scaled_logits, tanh_scaled_logits, value=-1
+    )
     return SumGradients(grad_logits)
 
 
@@ -351,27 +341,25 @@ def double_backward_sum(
         grad_grad_loss, grad_tanh_scaled_logits, grad_z, grad_p.
     """
     target, tanh_scaled_logits, z, p, _, z_loss = residuals
+    N = tanh_scaled_logits.shape[0]
     one_plus_z_scaled = 2 * z_loss * z + 1
-    one_minus_tanh_scaled_logits_squared = 1 - tanh_scaled_logits**2
-    grad_grad_logits_scaled_sum = (grad_grad_logits * one_minus_tanh_scaled_logits_squared * p).sum(
-        1
+    grad_capped = one_plus_z_scaled[:, None] * p
+    grad_capped = grad_capped.scatter_add(
+        1, target[:, None], grad_grad_logits.new_full((), -1).expand(N, 1)
     )
-    tanh_scaled_logits_at_target = tanh_scaled_logits.gather(1, target[:, None]).squeeze(1)
-    grad_grad_logits_at_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
-    grad_grad_loss = (grad_grad_logits_scaled_sum * one_plus_z_scaled).sum() - (
-        (1 - tanh_scaled_logits_at_target**2) * grad_grad_logits_at_target
-    ).sum()
-    grad_grad_logits_times_one_plus_z_scaled = one_plus_z_scaled[:, None] * grad_grad_logits
-    grad_tanh_scaled_logits = grad_grad_logits_times_one_plus_z_scaled * tanh_scaled_logits
-    grad_tanh_scaled_logits = grad_tanh_scaled_logits * p
-    grad_tanh_scaled_logits.neg_()
-    grad_tanh_scaled_logits = grad_tanh_scaled_logits.scatter_add(
-        1, target[:, None], (grad_grad_logits_at_target * tanh_scaled_logits_at_target)[:, None]
+    grad_capped = grad_capped * grad_loss
+    grad_grad_capped = torch.addcmul(
+        grad_grad_logits, grad_grad_logits * tanh_scaled_logits, tanh_scaled_logits, value=-1
     )
-    grad_tanh_scaled_logits = grad_tanh_scaled_logits * (2 * grad_loss)
-    grad_z = 2 * z_loss * grad_loss * grad_grad_logits_scaled_sum
-    grad_p = grad_loss * grad_grad_logits_times_one_plus_z_scaled
-    grad_p = grad_p * one_minus_tanh_scaled_logits_squared
+    grad_grad_capped_dot_p = (grad_grad_capped * p).sum(1)
+    grad_grad_loss = (grad_grad_capped_dot_p * one_plus_z_scaled).sum() - grad_grad_capped.gather(
+        1, target[:, None]
+    ).squeeze(1).sum()
+    grad_tanh_scaled_logits = grad_capped * grad_grad_logits
+    grad_tanh_scaled_logits = grad_tanh_scaled_logits * tanh_scaled_logits
+    grad_tanh_scaled_logits *= -2
+    grad_z = 2 * z_loss * grad_loss * grad_grad_capped_dot_p
+    grad_p = (grad_loss * one_plus_z_scaled)[:, None] * grad_grad_capped
     return grad_grad_loss, grad_tanh_scaled_logits, grad_z, grad_p
 
 
@@ -517,9 +505,8 @@ def forward_none(
 def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_logits[n,k] = grad_loss[n]
-                           *(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_scaled_logits[n,k]**2)
-                             - delta(k, target[n])*(1 - tanh_scaled_logits[n,target[n]]**2))
+        grad_capped[n,k] = grad_loss[n]*(p[n,k]*(1 + 2*z_loss*z[n]) - delta(k, target[n]))
+        grad_logits[n,k] = grad_capped[n,k]*(1 - tanh_scaled_logits[n,k]**2)
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -537,15 +524,14 @@ def backward_none(grad_loss: Tensor, residuals: NoneResiduals) -> NoneGradients:
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_logits = 1 - tanh_scaled_logits**2
-    grad_logits *= (2 * z_loss * z + 1)[:, None]
-    grad_logits *= p
-    grad_logits = grad_logits.scatter_add(
-        1,
-        target[:, None],
-        (tanh_scaled_logits.gather(1, target[:, None]).squeeze(1) ** 2 - 1)[:, None],
+    grad_capped = (2 * z_loss * z + 1)[:, None] * p
+    grad_capped = grad_capped.scatter_add(
+        1, target[:, None], grad_loss.new_full((), -1).expand(N, 1)
     )
-    grad_logits = grad_logits * grad_loss[:, None]
+    grad_capped *= grad_loss[:, None]
+    grad_logits = torch.addcmul(
+        grad_capped, grad_capped * tanh_scaled_logits, tanh_scaled_logits, value=-1
+    )
     return NoneGradients(grad_logits)
 
 
@@ -560,30 +546,25 @@ def double_backward_none(
         grad_grad_loss, grad_tanh_scaled_logits, grad_z, grad_p.
     """
     target, tanh_scaled_logits, z, p, _, z_loss = residuals
+    N = tanh_scaled_logits.shape[0]
     one_plus_z_scaled = 2 * z_loss * z + 1
-    one_minus_tanh_scaled_logits_squared = 1 - tanh_scaled_logits**2
-    grad_grad_logits_scaled_sum = (grad_grad_logits * one_minus_tanh_scaled_logits_squared * p).sum(
-        1
+    grad_capped = one_plus_z_scaled[:, None] * p
+    grad_capped = grad_capped.scatter_add(
+        1, target[:, None], grad_grad_logits.new_full((), -1).expand(N, 1)
     )
-    tanh_scaled_logits_at_target = tanh_scaled_logits.gather(1, target[:, None]).squeeze(1)
-    grad_grad_logits_at_target = grad_grad_logits.gather(1, target[:, None]).squeeze(1)
-    grad_grad_loss = torch.addcmul(
-        grad_grad_logits_scaled_sum * one_plus_z_scaled,
-        1 - tanh_scaled_logits_at_target**2,
-        grad_grad_logits_at_target,
-        value=-1,
+    grad_capped = grad_capped * grad_loss[:, None]
+    grad_grad_capped = torch.addcmul(
+        grad_grad_logits, grad_grad_logits * tanh_scaled_logits, tanh_scaled_logits, value=-1
     )
-    grad_grad_logits_times_one_plus_z_scaled = one_plus_z_scaled[:, None] * grad_grad_logits
-    grad_tanh_scaled_logits = grad_grad_logits_times_one_plus_z_scaled * tanh_scaled_logits
-    grad_tanh_scaled_logits = grad_tanh_scaled_logits * p
-    grad_tanh_scaled_logits.neg_()
-    grad_tanh_scaled_logits = grad_tanh_scaled_logits.scatter_add(
-        1, target[:, None], (grad_grad_logits_at_target * tanh_scaled_logits_at_target)[:, None]
-    )
-    grad_tanh_scaled_logits = grad_tanh_scaled_logits * (2 * grad_loss)[:, None]
-    grad_z = 2 * z_loss * grad_grad_logits_scaled_sum * grad_loss
-    grad_p = grad_loss[:, None] * grad_grad_logits_times_one_plus_z_scaled
-    grad_p = grad_p * one_minus_tanh_scaled_logits_squared
+    grad_grad_capped_dot_p = (grad_grad_capped * p).sum(1)
+    grad_grad_loss = grad_grad_capped_dot_p * one_plus_z_scaled - grad_grad_capped.gather(
+        1, target[:, None]
+    ).squeeze(1)
+    grad_tanh_scaled_logits = grad_capped * grad_grad_logits
+    grad_tanh_scaled_logits = grad_tanh_scaled_logits * tanh_scaled_logits
+    grad_tanh_scaled_logits *= -2
+    grad_z = 2 * z_loss * grad_grad_capped_dot_p * grad_loss
+    grad_p = (grad_loss * one_plus_z_scaled)[:, None] * grad_grad_capped
     return grad_grad_loss, grad_tanh_scaled_logits, grad_z, grad_p
 
 

@@ -4163,19 +4163,14 @@ def double_backward_weight_kept_sum_label_smoothing(
     )
     grad_logprobs = grad_logprobs * -grad_loss
     grad_logprobs_sum = grad_logprobs.sum(1)
-    grad_grad_logits_scaled = -(grad_grad_logits * p).sum(1)
+    grad_grad_logprobs = grad_grad_logits - (grad_grad_logits * p).sum(1, keepdim=True)
     grad_grad_loss = torch.sub(
         (label_smoothing - 1)
         * (
-            (grad_grad_logits_scaled + grad_grad_logits.gather(1, target[:, None]).squeeze(1))
+            grad_grad_logprobs.gather(1, target[:, None]).squeeze(1)
             * weight_at_target.masked_fill(kept_is_zero, 0)
         ).sum(),
-        (
-            (grad_grad_logits + grad_grad_logits_scaled[:, None]).masked_fill(
-                kept_is_zero[:, None], 0
-            )
-            * weight
-        ).sum(),
+        (grad_grad_logprobs.masked_fill(kept_is_zero[:, None], 0) * weight).sum(),
         alpha=label_smoothing / (K or torch.nan),
     )
     grad_p = (-grad_logprobs_sum)[:, None] * grad_grad_logits
@@ -6364,18 +6359,14 @@ def residuals_backward_target_weight_label_smoothing(
     p = torch.exp(logprobs)
     smoothed_dot_weight = smoothed @ weight
     grad_p_terms_dot_p = (grad_p_terms * p).sum(1)
+    grad_p_terms_shifted = grad_p_terms_dot_p[:, None] - grad_p_terms
+    grad_smoothed_total = torch.addcmul(grad_smoothed, weight, grad_p_terms_shifted)
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (grad_p_terms - grad_p_terms_dot_p[:, None]) * smoothed_dot_weight[:, None]
-        - grad_logprobs.sum(1, keepdim=True),
+        (-smoothed_dot_weight)[:, None] * grad_p_terms_shifted - grad_logprobs.sum(1, keepdim=True),
         p,
     )
-    grad_probabilities = (label_smoothing - 1) * grad_p_terms
-    grad_probabilities = grad_probabilities.sub(
-        grad_p_terms_dot_p[:, None], alpha=label_smoothing - 1
-    )
-    grad_probabilities = grad_probabilities * weight
-    grad_probabilities = grad_probabilities.sub(grad_smoothed, alpha=label_smoothing - 1)
+    grad_probabilities = (1 - label_smoothing) * grad_smoothed_total
     grad_weight = grad_p_terms_dot_p @ smoothed - (grad_p_terms * smoothed).sum(0)
     return grad_logits, grad_probabilities, grad_weight
 
@@ -6817,18 +6808,15 @@ def residuals_backward_target_weight_sum_label_smoothing(
     p = torch.exp(logprobs)
     smoothed_dot_weight = smoothed @ weight
     grad_dloss_dlogits_dot_p = (grad_dloss_dlogits * p).sum(1)
+    grad_dloss_dlogits_shifted = grad_dloss_dlogits_dot_p[:, None] - grad_dloss_dlogits
+    grad_smoothed_total = torch.addcmul(grad_smoothed, weight, grad_dloss_dlogits_shifted)
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (grad_dloss_dlogits - grad_dloss_dlogits_dot_p[:, None]) * smoothed_dot_weight[:, None]
+        (-smoothed_dot_weight)[:, None] * grad_dloss_dlogits_shifted
         - grad_logprobs.sum(1, keepdim=True),
         p,
     )
-    grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
-    grad_probabilities = grad_probabilities.sub(
-        grad_dloss_dlogits_dot_p[:, None], alpha=label_smoothing - 1
-    )
-    grad_probabilities = grad_probabilities * weight
-    grad_probabilities = grad_probabilities.sub(grad_smoothed, alpha=label_smoothing - 1)
+    grad_probabilities = (1 - label_smoothing) * grad_smoothed_total
     grad_weight = grad_dloss_dlogits_dot_p @ smoothed - (grad_dloss_dlogits * smoothed).sum(0)
     return grad_logits, grad_probabilities, grad_weight
 
@@ -7296,18 +7284,15 @@ def residuals_backward_target_weight_none_label_smoothing(
     p = torch.exp(logprobs)
     smoothed_dot_weight = smoothed @ weight
     grad_dloss_dlogits_dot_p = (grad_dloss_dlogits * p).sum(1)
+    grad_dloss_dlogits_shifted = grad_dloss_dlogits_dot_p[:, None] - grad_dloss_dlogits
+    grad_smoothed_total = torch.addcmul(grad_smoothed, weight, grad_dloss_dlogits_shifted)
     grad_logits = torch.addcmul(
         grad_logprobs,
-        (grad_dloss_dlogits - grad_dloss_dlogits_dot_p[:, None]) * smoothed_dot_weight[:, None]
+        (-smoothed_dot_weight)[:, None] * grad_dloss_dlogits_shifted
         - grad_logprobs.sum(1, keepdim=True),
         p,
     )
-    grad_probabilities = (label_smoothing - 1) * grad_dloss_dlogits
-    grad_probabilities = grad_probabilities.sub(
-        grad_dloss_dlogits_dot_p[:, None], alpha=label_smoothing - 1
-    )
-    grad_probabilities = grad_probabilities * weight
-    grad_probabilities = grad_probabilities.sub(grad_smoothed, alpha=label_smoothing - 1)
+    grad_probabilities = (1 - label_smoothing) * grad_smoothed_total
     grad_weight = grad_dloss_dlogits_dot_p @ smoothed - (grad_dloss_dlogits * smoothed).sum(0)
     return grad_logits, grad_probabilities, grad_weight
 

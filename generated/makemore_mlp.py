@@ -315,21 +315,13 @@ def residuals_backward(
     grad_logits = grad_p - (grad_p * p).sum(1, keepdim=True)
     grad_logits = grad_logits * p
     grad_h_total = torch.addmm(grad_h, grad_logits, W2.T)
-    one_minus_h_squared = 1 - h**2
-    grad_h_total_scaled = grad_h_total * one_minus_h_squared
-    grad_h_total_scaled_1 = bnraw * grad_h_total_scaled
-    bnraw_scaled = bnraw / (N - 1)
-    grad_hprebn = grad_bnraw - grad_bnraw.mean(0)
+    grad_hpreact = torch.addcmul(grad_h_total, grad_h_total * h, h, value=-1)
+    grad_bnraw_total = torch.addcmul(grad_bnraw, bngain, grad_hpreact)
+    grad_hprebn = grad_bnraw_total - grad_bnraw_total.mean(0)
     grad_hprebn = grad_hprebn.addcmul(
-        bngain,
-        (grad_h_total_scaled + -grad_h_total_scaled.sum(0) / N).addcmul(
-            -grad_h_total_scaled_1.sum(0), bnraw_scaled
-        ),
-    )
-    grad_hprebn = grad_hprebn.addcmul(
-        torch.addcmul((bnraw * grad_bnraw).sum(0), grad_bnvar_inv, bnvar_inv),
-        bnraw_scaled,
-        value=-1,
+        torch.addcmul((bnraw * grad_bnraw_total).sum(0), grad_bnvar_inv, bnvar_inv),
+        bnraw,
+        value=-1 / (N - 1 or torch.nan),
     )
     grad_hprebn = grad_hprebn * bnvar_inv
     grad_embcat_total = torch.addmm(grad_embcat, grad_hprebn, W1.T)
@@ -337,8 +329,8 @@ def residuals_backward(
     grad_C = grad_C.index_add(0, Xb.flatten(), grad_embcat_total.reshape(N, T, D).reshape(N * T, D))
     grad_W1 = embcat.T @ grad_hprebn
     grad_b1 = grad_hprebn.sum(0)
-    grad_bngain = grad_h_total_scaled_1.sum(0)
-    grad_bnbias = grad_h_total_scaled.sum(0)
+    grad_bngain = (bnraw * grad_hpreact).sum(0)
+    grad_bnbias = grad_hpreact.sum(0)
     grad_W2 = h.T @ grad_logits
     grad_b2 = grad_logits.sum(0)
     return grad_C, grad_W1, grad_b1, grad_bngain, grad_bnbias, grad_W2, grad_b2

@@ -833,17 +833,15 @@ def forward_swap(
 def backward_swap(grad_loss: Tensor, residuals: SwapResiduals) -> SwapGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_anchor[n,d]   = grad_loss*where(near_adjusted[n] < 0, 0, 1)
-                             *(off_near[n,d]/near[n]
-                               - off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n])/N
-        grad_positive[n,d] = -grad_loss*where(near_adjusted[n] < 0, 0, 1)
-                             *(off_near[n,d]/near[n]
-                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
-                             /N
-        grad_negative[n,d] = grad_loss*where(near_adjusted[n] < 0, 0, 1)
-                             *(off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n]
-                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
-                             /N
+        grad_off_between[n,d] = -grad_loss*off_between[n,d]*where(between[n] <= far[n], 1, 0)
+                                *where(near_adjusted[n] < 0, 0, 1)/(N*between[n])
+        grad_off_far[n,d]     = -grad_loss*off_far[n,d]*where(between[n] <= far[n], 0, 1)
+                                *where(near_adjusted[n] < 0, 0, 1)/(N*far[n])
+        grad_off_near[n,d]    = grad_loss*off_near[n,d]*where(near_adjusted[n] < 0, 0, 1)
+                                /(N*near[n])
+        grad_anchor[n,d]      = grad_off_far[n,d] + grad_off_near[n,d]
+        grad_positive[n,d]    = grad_off_between[n,d] - grad_off_near[n,d]
+        grad_negative[n,d]    = -grad_off_between[n,d] - grad_off_far[n,d]
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -860,23 +858,20 @@ def backward_swap(grad_loss: Tensor, residuals: SwapResiduals) -> SwapGradients:
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     between_mask = between <= far
-    inv_far_masked_times_off_far = (
-        torch.reciprocal(far).masked_fill(between_mask, 0)[:, None] * off_far
-    )
     grad_loss_scaled = grad_loss / N
-    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_adjusted_negative, 0)
-    off_near_over_near = off_near / near[:, None]
-    grad_anchor = off_near_over_near - inv_far_masked_times_off_far
-    grad_anchor = grad_anchor * grad_loss_scaled_masked[:, None]
-    inv_between_masked_times_off_between = (
-        torch.where(between_mask, torch.reciprocal(between), 0)[:, None] * off_between
-    )
-    grad_positive = inv_between_masked_times_off_between + off_near_over_near
-    grad_positive = (
-        grad_positive * (-grad_loss_scaled).masked_fill(near_adjusted_negative, 0)[:, None]
-    )
-    grad_negative = inv_between_masked_times_off_between + inv_far_masked_times_off_far
-    grad_negative = grad_negative * grad_loss_scaled_masked[:, None]
+    grad_off_between = (
+        -grad_loss_scaled * torch.where(between_mask, torch.reciprocal(between), 0)
+    ).masked_fill(near_adjusted_negative, 0)[:, None] * off_between
+    grad_off_far = (
+        -grad_loss_scaled * torch.reciprocal(far).masked_fill(between_mask, 0)
+    ).masked_fill(near_adjusted_negative, 0)[:, None] * off_far
+    grad_off_near = (grad_loss_scaled / near).masked_fill(near_adjusted_negative, 0)[
+        :, None
+    ] * off_near
+    grad_anchor = grad_off_far + grad_off_near
+    grad_positive = grad_off_between - grad_off_near
+    grad_negative = -grad_off_between
+    grad_negative -= grad_off_far
     return SwapGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -897,53 +892,53 @@ def double_backward_swap(
     """
     off_near, near, off_far, far, off_between, between, near_adjusted_negative = residuals
     N = off_near.shape[0]
-    between_mask = between <= far
-    far_or_one = far.masked_fill(between_mask, 1)
-    inv_far_or_one_masked = torch.reciprocal(far_or_one).masked_fill(between_mask, 0)
-    inv_far_masked_times_off_far = inv_far_or_one_masked[:, None] * off_far
     grad_loss_scaled = grad_loss / N
-    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_adjusted_negative, 0)
-    off_near_over_near = off_near / near[:, None]
+    grad_grad_positive_minus_grad_grad_negative = grad_grad_positive - grad_grad_negative
+    grad_grad_negative_scaled_sum = (grad_grad_positive_minus_grad_grad_negative * off_between).sum(
+        1
+    )
+    grad_grad_anchor_minus_grad_grad_positive = grad_grad_anchor - grad_grad_positive
+    grad_grad_anchor_scaled_sum = (grad_grad_anchor_minus_grad_grad_positive * off_near).sum(1)
+    grad_grad_anchor_minus_grad_grad_negative = grad_grad_anchor - grad_grad_negative
+    grad_grad_anchor_scaled_sum_1 = (grad_grad_anchor_minus_grad_grad_negative * off_far).sum(1)
+    between_mask = between <= far
     between_or_one = torch.where(between_mask, between, 1)
     inv_between_or_one_masked = torch.where(between_mask, torch.reciprocal(between_or_one), 0)
-    inv_between_masked_times_off_between = inv_between_or_one_masked[:, None] * off_between
+    far_or_one = far.masked_fill(between_mask, 1)
+    inv_far_or_one_masked = torch.reciprocal(far_or_one).masked_fill(between_mask, 0)
+    near_or_one = near.masked_fill(near_adjusted_negative, 1)
     grad_grad_loss = (
         (
-            ((off_near_over_near - inv_far_masked_times_off_far) * grad_grad_anchor).sum(1)
-            + (
-                (inv_between_masked_times_off_between + inv_far_masked_times_off_far)
-                * grad_grad_negative
-            ).sum(1)
-        )
-        .masked_fill(near_adjusted_negative, 0)
-        .sum()
-        - ((inv_between_masked_times_off_between + off_near_over_near) * grad_grad_positive)
-        .masked_fill(near_adjusted_negative[:, None], 0)
-        .sum()
+            grad_grad_anchor_scaled_sum
+            * torch.reciprocal(near_or_one).masked_fill(near_adjusted_negative, 0)
+        ).sum()
+        - (
+            grad_grad_anchor_scaled_sum_1
+            * inv_far_or_one_masked.masked_fill(near_adjusted_negative, 0)
+        ).sum()
+        - (
+            grad_grad_negative_scaled_sum
+            * inv_between_or_one_masked.masked_fill(near_adjusted_negative, 0)
+        ).sum()
     ) / N
-    grad_grad_anchor_minus_grad_grad_positive = grad_grad_anchor - grad_grad_positive
-    grad_loss_scaled_masked_over_near = grad_loss_scaled_masked / near
-    grad_off_near = (
-        grad_loss_scaled_masked_over_near[:, None] * grad_grad_anchor_minus_grad_grad_positive
+    grad_off_near = (grad_loss_scaled / near_or_one).masked_fill(near_adjusted_negative, 0)[
+        :, None
+    ] * grad_grad_anchor_minus_grad_grad_positive
+    grad_near = -grad_grad_anchor_scaled_sum * (grad_loss_scaled * near_or_one**-2).masked_fill(
+        near_adjusted_negative, 0
     )
-    grad_near = -grad_loss_scaled_masked_over_near * (
-        grad_grad_anchor_minus_grad_grad_positive * off_near_over_near
-    ).sum(1)
-    grad_grad_negative_scaled = grad_loss_scaled_masked[:, None] * grad_grad_negative
-    grad_grad_anchor_terms = torch.addcmul(
-        grad_grad_negative_scaled, grad_loss_scaled_masked[:, None], grad_grad_anchor, value=-1
-    )
-    grad_off_far = inv_far_or_one_masked[:, None] * grad_grad_anchor_terms
-    grad_far = -(grad_grad_anchor_terms * off_far).sum(1) * (far_or_one**-2).masked_fill(
-        between_mask, 0
-    )
-    grad_grad_negative_terms = torch.addcmul(
-        grad_grad_negative_scaled, grad_loss_scaled_masked[:, None], grad_grad_positive, value=-1
-    )
-    grad_off_between = inv_between_or_one_masked[:, None] * grad_grad_negative_terms
-    grad_between = -(grad_grad_negative_terms * off_between).sum(1) * torch.where(
-        between_mask, between_or_one**-2, 0
-    )
+    grad_off_far = (
+        -(grad_loss_scaled * inv_far_or_one_masked).masked_fill(near_adjusted_negative, 0)
+    )[:, None] * grad_grad_anchor_minus_grad_grad_negative
+    grad_far = grad_grad_anchor_scaled_sum_1 * (
+        grad_loss_scaled * (far_or_one**-2).masked_fill(between_mask, 0)
+    ).masked_fill(near_adjusted_negative, 0)
+    grad_off_between = (
+        -(grad_loss_scaled * inv_between_or_one_masked).masked_fill(near_adjusted_negative, 0)
+    )[:, None] * grad_grad_positive_minus_grad_grad_negative
+    grad_between = grad_grad_negative_scaled_sum * (
+        grad_loss_scaled * torch.where(between_mask, between_or_one**-2, 0)
+    ).masked_fill(near_adjusted_negative, 0)
     return (
         grad_grad_loss,
         grad_off_near,
@@ -970,19 +965,15 @@ def residuals_backward_swap(
         grad_anchor, grad_positive, grad_negative.
     """
     off_near, near, off_far, far, off_between, between, *_ = residuals
-    grad_near_scaled = (grad_near / near)[:, None] * off_near
-    grad_far_scaled = (grad_far / far)[:, None] * off_far
-    grad_anchor = grad_far_scaled + grad_near_scaled
-    grad_anchor = grad_anchor + grad_off_far
-    grad_anchor = grad_anchor + grad_off_near
-    grad_between_scaled = (grad_between / between)[:, None] * off_between
-    grad_positive = grad_between_scaled - grad_near_scaled
-    grad_positive = grad_positive - grad_off_near
-    grad_positive = grad_positive + grad_off_between
-    grad_negative = -grad_between_scaled
-    grad_negative = grad_negative - grad_far_scaled
-    grad_negative = grad_negative - grad_off_between
-    grad_negative = grad_negative - grad_off_far
+    grad_off_between_total = torch.addcmul(
+        grad_off_between, (grad_between / between)[:, None], off_between
+    )
+    grad_off_far_total = torch.addcmul(grad_off_far, (grad_far / far)[:, None], off_far)
+    grad_off_near_total = torch.addcmul(grad_off_near, (grad_near / near)[:, None], off_near)
+    grad_anchor = grad_off_far_total + grad_off_near_total
+    grad_positive = grad_off_between_total - grad_off_near_total
+    grad_negative = -grad_off_between_total
+    grad_negative = grad_negative - grad_off_far_total
     return grad_anchor, grad_positive, grad_negative
 
 
@@ -1211,15 +1202,15 @@ def forward_swap_sum(
 def backward_swap_sum(grad_loss: Tensor, residuals: SwapSumResiduals) -> SwapSumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_anchor[n,d]   = grad_loss*where(near_adjusted[n] < 0, 0, 1)
-                             *(off_near[n,d]/near[n]
-                               - off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n])
-        grad_positive[n,d] = -grad_loss*where(near_adjusted[n] < 0, 0, 1)
-                             *(off_near[n,d]/near[n]
-                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
-        grad_negative[n,d] = grad_loss*where(near_adjusted[n] < 0, 0, 1)
-                             *(off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n]
-                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
+        grad_off_between[n,d] = -grad_loss*off_between[n,d]*where(between[n] <= far[n], 1, 0)
+                                *where(near_adjusted[n] < 0, 0, 1)/between[n]
+        grad_off_far[n,d]     = -grad_loss*off_far[n,d]*where(between[n] <= far[n], 0, 1)
+                                *where(near_adjusted[n] < 0, 0, 1)/far[n]
+        grad_off_near[n,d]    = grad_loss*off_near[n,d]*where(near_adjusted[n] < 0, 0, 1)
+                                /near[n]
+        grad_anchor[n,d]      = grad_off_far[n,d] + grad_off_near[n,d]
+        grad_positive[n,d]    = grad_off_between[n,d] - grad_off_near[n,d]
+        grad_negative[n,d]    = -grad_off_between[n,d] - grad_off_far[n,d]
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -1235,20 +1226,17 @@ def backward_swap_sum(grad_loss: Tensor, residuals: SwapSumResiduals) -> SwapSum
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     between_mask = between <= far
-    inv_far_masked_times_off_far = (
-        torch.reciprocal(far).masked_fill(between_mask, 0)[:, None] * off_far
-    )
-    off_near_over_near = off_near / near[:, None]
-    grad_loss_masked = grad_loss.masked_fill(near_adjusted_negative, 0)
-    grad_anchor = off_near_over_near - inv_far_masked_times_off_far
-    grad_anchor = grad_anchor * grad_loss_masked[:, None]
-    inv_between_masked_times_off_between = (
-        torch.where(between_mask, torch.reciprocal(between), 0)[:, None] * off_between
-    )
-    grad_positive = inv_between_masked_times_off_between + off_near_over_near
-    grad_positive = grad_positive * (-grad_loss).masked_fill(near_adjusted_negative, 0)[:, None]
-    grad_negative = inv_between_masked_times_off_between + inv_far_masked_times_off_far
-    grad_negative = grad_negative * grad_loss_masked[:, None]
+    grad_off_between = (
+        -grad_loss * torch.where(between_mask, torch.reciprocal(between), 0)
+    ).masked_fill(near_adjusted_negative, 0)[:, None] * off_between
+    grad_off_far = (-grad_loss * torch.reciprocal(far).masked_fill(between_mask, 0)).masked_fill(
+        near_adjusted_negative, 0
+    )[:, None] * off_far
+    grad_off_near = (grad_loss / near).masked_fill(near_adjusted_negative, 0)[:, None] * off_near
+    grad_anchor = grad_off_far + grad_off_near
+    grad_positive = grad_off_between - grad_off_near
+    grad_negative = -grad_off_between
+    grad_negative -= grad_off_far
     return SwapSumGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -1268,51 +1256,52 @@ def double_backward_swap_sum(
         grad_between.
     """
     off_near, near, off_far, far, off_between, between, near_adjusted_negative = residuals
+    grad_grad_positive_minus_grad_grad_negative = grad_grad_positive - grad_grad_negative
+    grad_grad_negative_scaled_sum = (grad_grad_positive_minus_grad_grad_negative * off_between).sum(
+        1
+    )
+    grad_grad_anchor_minus_grad_grad_positive = grad_grad_anchor - grad_grad_positive
+    grad_grad_anchor_scaled_sum = (grad_grad_anchor_minus_grad_grad_positive * off_near).sum(1)
+    grad_grad_anchor_minus_grad_grad_negative = grad_grad_anchor - grad_grad_negative
+    grad_grad_anchor_scaled_sum_1 = (grad_grad_anchor_minus_grad_grad_negative * off_far).sum(1)
     between_mask = between <= far
-    far_or_one = far.masked_fill(between_mask, 1)
-    inv_far_or_one_masked = torch.reciprocal(far_or_one).masked_fill(between_mask, 0)
-    inv_far_masked_times_off_far = inv_far_or_one_masked[:, None] * off_far
-    off_near_over_near = off_near / near[:, None]
-    grad_loss_masked = grad_loss.masked_fill(near_adjusted_negative, 0)
     between_or_one = torch.where(between_mask, between, 1)
     inv_between_or_one_masked = torch.where(between_mask, torch.reciprocal(between_or_one), 0)
-    inv_between_masked_times_off_between = inv_between_or_one_masked[:, None] * off_between
+    far_or_one = far.masked_fill(between_mask, 1)
+    inv_far_or_one_masked = torch.reciprocal(far_or_one).masked_fill(between_mask, 0)
+    near_or_one = near.masked_fill(near_adjusted_negative, 1)
     grad_grad_loss = (
-        ((off_near_over_near - inv_far_masked_times_off_far) * grad_grad_anchor).sum(1)
-        + (
-            (inv_between_masked_times_off_between + inv_far_masked_times_off_far)
-            * grad_grad_negative
-        ).sum(1)
-    ).masked_fill(near_adjusted_negative, 0).sum() - (
-        (inv_between_masked_times_off_between + off_near_over_near) * grad_grad_positive
-    ).masked_fill(near_adjusted_negative[:, None], 0).sum()
-    grad_grad_anchor_minus_grad_grad_positive = grad_grad_anchor - grad_grad_positive
-    grad_loss_masked_over_near = grad_loss_masked / near
-    grad_off_near = grad_loss_masked_over_near[:, None] * grad_grad_anchor_minus_grad_grad_positive
-    grad_near = -grad_loss_masked_over_near * (
-        grad_grad_anchor_minus_grad_grad_positive * off_near_over_near
-    ).sum(1)
-    grad_grad_negative_times_grad_loss_masked = grad_loss_masked[:, None] * grad_grad_negative
-    grad_grad_anchor_terms = torch.addcmul(
-        grad_grad_negative_times_grad_loss_masked,
-        grad_loss_masked[:, None],
-        grad_grad_anchor,
-        value=-1,
+        (
+            grad_grad_anchor_scaled_sum
+            * torch.reciprocal(near_or_one).masked_fill(near_adjusted_negative, 0)
+        ).sum()
+        - (
+            grad_grad_anchor_scaled_sum_1
+            * inv_far_or_one_masked.masked_fill(near_adjusted_negative, 0)
+        ).sum()
+        - (
+            grad_grad_negative_scaled_sum
+            * inv_between_or_one_masked.masked_fill(near_adjusted_negative, 0)
+        ).sum()
     )
-    grad_off_far = inv_far_or_one_masked[:, None] * grad_grad_anchor_terms
-    grad_far = -(grad_grad_anchor_terms * off_far).sum(1) * (far_or_one**-2).masked_fill(
-        between_mask, 0
+    grad_off_near = (grad_loss / near_or_one).masked_fill(near_adjusted_negative, 0)[
+        :, None
+    ] * grad_grad_anchor_minus_grad_grad_positive
+    grad_near = -grad_grad_anchor_scaled_sum * (grad_loss * near_or_one**-2).masked_fill(
+        near_adjusted_negative, 0
     )
-    grad_grad_negative_terms = torch.addcmul(
-        grad_grad_negative_times_grad_loss_masked,
-        grad_loss_masked[:, None],
-        grad_grad_positive,
-        value=-1,
-    )
-    grad_off_between = inv_between_or_one_masked[:, None] * grad_grad_negative_terms
-    grad_between = -(grad_grad_negative_terms * off_between).sum(1) * torch.where(
-        between_mask, between_or_one**-2, 0
-    )
+    grad_off_far = (-(grad_loss * inv_far_or_one_masked).masked_fill(near_adjusted_negative, 0))[
+        :, None
+    ] * grad_grad_anchor_minus_grad_grad_negative
+    grad_far = grad_grad_anchor_scaled_sum_1 * (
+        grad_loss * (far_or_one**-2).masked_fill(between_mask, 0)
+    ).masked_fill(near_adjusted_negative, 0)
+    grad_off_between = (
+        -(grad_loss * inv_between_or_one_masked).masked_fill(near_adjusted_negative, 0)
+    )[:, None] * grad_grad_positive_minus_grad_grad_negative
+    grad_between = grad_grad_negative_scaled_sum * (
+        grad_loss * torch.where(between_mask, between_or_one**-2, 0)
+    ).masked_fill(near_adjusted_negative, 0)
     return (
         grad_grad_loss,
         grad_off_near,
@@ -1339,19 +1328,15 @@ def residuals_backward_swap_sum(
         grad_anchor, grad_positive, grad_negative.
     """
     off_near, near, off_far, far, off_between, between, *_ = residuals
-    grad_near_scaled = (grad_near / near)[:, None] * off_near
-    grad_far_scaled = (grad_far / far)[:, None] * off_far
-    grad_anchor = grad_far_scaled + grad_near_scaled
-    grad_anchor = grad_anchor + grad_off_far
-    grad_anchor = grad_anchor + grad_off_near
-    grad_between_scaled = (grad_between / between)[:, None] * off_between
-    grad_positive = grad_between_scaled - grad_near_scaled
-    grad_positive = grad_positive - grad_off_near
-    grad_positive = grad_positive + grad_off_between
-    grad_negative = -grad_between_scaled
-    grad_negative = grad_negative - grad_far_scaled
-    grad_negative = grad_negative - grad_off_between
-    grad_negative = grad_negative - grad_off_far
+    grad_off_between_total = torch.addcmul(
+        grad_off_between, (grad_between / between)[:, None], off_between
+    )
+    grad_off_far_total = torch.addcmul(grad_off_far, (grad_far / far)[:, None], off_far)
+    grad_off_near_total = torch.addcmul(grad_off_near, (grad_near / near)[:, None], off_near)
+    grad_anchor = grad_off_far_total + grad_off_near_total
+    grad_positive = grad_off_between_total - grad_off_near_total
+    grad_negative = -grad_off_between_total
+    grad_negative = grad_negative - grad_off_far_total
     return grad_anchor, grad_positive, grad_negative
 
 
@@ -1580,16 +1565,15 @@ def forward_swap_none(
 def backward_swap_none(grad_loss: Tensor, residuals: SwapNoneResiduals) -> SwapNoneGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_near[n]       = grad_loss[n]*where(near_adjusted[n] < 0, 0, 1)
-        grad_anchor[n,d]   = grad_near[n]
-                             *(off_near[n,d]/near[n]
-                               - off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n])
-        grad_positive[n,d] = -grad_near[n]
-                             *(off_near[n,d]/near[n]
-                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
-        grad_negative[n,d] = grad_near[n]
-                             *(off_far[n,d]*where(between[n] <= far[n], 0, 1)/far[n]
-                               + off_between[n,d]*where(between[n] <= far[n], 1, 0)/between[n])
+        grad_near[n]          = grad_loss[n]*where(near_adjusted[n] < 0, 0, 1)
+        grad_off_between[n,d] = -grad_near[n]*off_between[n,d]*where(between[n] <= far[n], 1, 0)
+                                /between[n]
+        grad_off_far[n,d]     = -grad_near[n]*off_far[n,d]*where(between[n] <= far[n], 0, 1)
+                                /far[n]
+        grad_off_near[n,d]    = grad_near[n]*off_near[n,d]/near[n]
+        grad_anchor[n,d]      = grad_off_far[n,d] + grad_off_near[n,d]
+        grad_positive[n,d]    = grad_off_between[n,d] - grad_off_near[n,d]
+        grad_negative[n,d]    = -grad_off_between[n,d] - grad_off_far[n,d]
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -1609,19 +1593,17 @@ def backward_swap_none(grad_loss: Tensor, residuals: SwapNoneResiduals) -> SwapN
         )
     grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
     between_mask = between <= far
-    inv_far_masked_times_off_far = (
-        torch.reciprocal(far).masked_fill(between_mask, 0)[:, None] * off_far
-    )
-    off_near_over_near = off_near / near[:, None]
-    grad_anchor = off_near_over_near - inv_far_masked_times_off_far
-    grad_anchor = grad_anchor * grad_near[:, None]
-    inv_between_masked_times_off_between = (
-        torch.where(between_mask, torch.reciprocal(between), 0)[:, None] * off_between
-    )
-    grad_positive = inv_between_masked_times_off_between + off_near_over_near
-    grad_positive = grad_positive * (-grad_near)[:, None]
-    grad_negative = inv_between_masked_times_off_between + inv_far_masked_times_off_far
-    grad_negative = grad_negative * grad_near[:, None]
+    grad_off_between = (-(grad_near * torch.where(between_mask, torch.reciprocal(between), 0)))[
+        :, None
+    ] * off_between
+    grad_off_far = (-(grad_near * torch.reciprocal(far).masked_fill(between_mask, 0)))[
+        :, None
+    ] * off_far
+    grad_off_near = (grad_near / near)[:, None] * off_near
+    grad_anchor = grad_off_far + grad_off_near
+    grad_positive = grad_off_between - grad_off_near
+    grad_negative = -grad_off_between
+    grad_negative -= grad_off_far
     return SwapNoneGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -1642,44 +1624,49 @@ def double_backward_swap_none(
     """
     off_near, near, off_far, far, off_between, between, near_adjusted_negative = residuals
     first_grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
-    off_near_over_near = off_near / near[:, None]
-    grad_grad_negative_terms = (grad_grad_negative * off_between).sum(1) - (
-        grad_grad_positive * off_between
-    ).sum(1)
-    grad_grad_anchor_terms = (grad_grad_negative * off_far).sum(1) - (
-        grad_grad_anchor * off_far
-    ).sum(1)
+    off_near_hat = off_near / near[:, None]
+    grad_grad_positive_minus_grad_grad_negative = grad_grad_positive - grad_grad_negative
+    grad_grad_negative_scaled_sum = (grad_grad_positive_minus_grad_grad_negative * off_between).sum(
+        1
+    )
+    grad_grad_anchor_minus_grad_grad_positive = grad_grad_anchor - grad_grad_positive
+    grad_grad_anchor_scaled_sum = (grad_grad_anchor_minus_grad_grad_positive * off_near_hat).sum(1)
+    grad_grad_anchor_minus_grad_grad_negative = grad_grad_anchor - grad_grad_negative
+    grad_grad_anchor_scaled_sum_1 = (grad_grad_anchor_minus_grad_grad_negative * off_far).sum(1)
     between_mask = between <= far
     between_or_one = torch.where(between_mask, between, 1)
     inv_between_or_one_masked = torch.where(between_mask, torch.reciprocal(between_or_one), 0)
     far_or_one = far.masked_fill(between_mask, 1)
     inv_far_or_one_masked = torch.reciprocal(far_or_one).masked_fill(between_mask, 0)
-    grad_grad_positive_dot_off_near_over_near = (grad_grad_positive * off_near_over_near).sum(1)
-    grad_grad_anchor_dot_off_near_over_near = (grad_grad_anchor * off_near_over_near).sum(1)
     grad_grad_loss = torch.addcmul(
         torch.addcmul(
-            grad_grad_anchor_dot_off_near_over_near - grad_grad_positive_dot_off_near_over_near,
-            grad_grad_anchor_terms,
+            grad_grad_anchor_scaled_sum,
+            grad_grad_anchor_scaled_sum_1,
             inv_far_or_one_masked,
+            value=-1,
         ),
-        grad_grad_negative_terms,
+        grad_grad_negative_scaled_sum,
         inv_between_or_one_masked,
+        value=-1,
     ).masked_fill(near_adjusted_negative, 0)
     first_grad_near_over_near = first_grad_near / near
-    grad_off_near = grad_grad_anchor - grad_grad_positive
-    grad_off_near = grad_off_near * first_grad_near_over_near[:, None]
-    grad_near = (
-        grad_grad_positive_dot_off_near_over_near - grad_grad_anchor_dot_off_near_over_near
-    ) * first_grad_near_over_near
-    grad_off_far = grad_grad_negative - grad_grad_anchor
-    grad_off_far = grad_off_far * (first_grad_near * inv_far_or_one_masked)[:, None]
-    grad_far = -(first_grad_near * grad_grad_anchor_terms) * (far_or_one**-2).masked_fill(
-        between_mask, 0
+    grad_off_near = first_grad_near_over_near[:, None] * grad_grad_anchor_minus_grad_grad_positive
+    grad_near = -first_grad_near_over_near * grad_grad_anchor_scaled_sum
+    grad_off_far = (-(first_grad_near * inv_far_or_one_masked))[
+        :, None
+    ] * grad_grad_anchor_minus_grad_grad_negative
+    grad_far = (
+        first_grad_near
+        * grad_grad_anchor_scaled_sum_1
+        * (far_or_one**-2).masked_fill(between_mask, 0)
     )
-    grad_off_between = grad_grad_negative - grad_grad_positive
-    grad_off_between = grad_off_between * (first_grad_near * inv_between_or_one_masked)[:, None]
-    grad_between = -(first_grad_near * grad_grad_negative_terms) * torch.where(
-        between_mask, between_or_one**-2, 0
+    grad_off_between = (-(first_grad_near * inv_between_or_one_masked))[
+        :, None
+    ] * grad_grad_positive_minus_grad_grad_negative
+    grad_between = (
+        first_grad_near
+        * grad_grad_negative_scaled_sum
+        * torch.where(between_mask, between_or_one**-2, 0)
     )
     return (
         grad_grad_loss,
@@ -1707,19 +1694,15 @@ def residuals_backward_swap_none(
         grad_anchor, grad_positive, grad_negative.
     """
     off_near, near, off_far, far, off_between, between, *_ = residuals
-    grad_near_scaled = (grad_near / near)[:, None] * off_near
-    grad_far_scaled = (grad_far / far)[:, None] * off_far
-    grad_anchor = grad_far_scaled + grad_near_scaled
-    grad_anchor = grad_anchor + grad_off_far
-    grad_anchor = grad_anchor + grad_off_near
-    grad_between_scaled = (grad_between / between)[:, None] * off_between
-    grad_positive = grad_between_scaled - grad_near_scaled
-    grad_positive = grad_positive - grad_off_near
-    grad_positive = grad_positive + grad_off_between
-    grad_negative = -grad_between_scaled
-    grad_negative = grad_negative - grad_far_scaled
-    grad_negative = grad_negative - grad_off_between
-    grad_negative = grad_negative - grad_off_far
+    grad_off_between_total = torch.addcmul(
+        grad_off_between, (grad_between / between)[:, None], off_between
+    )
+    grad_off_far_total = torch.addcmul(grad_off_far, (grad_far / far)[:, None], off_far)
+    grad_off_near_total = torch.addcmul(grad_off_near, (grad_near / near)[:, None], off_near)
+    grad_anchor = grad_off_far_total + grad_off_near_total
+    grad_positive = grad_off_between_total - grad_off_near_total
+    grad_negative = -grad_off_between_total
+    grad_negative = grad_negative - grad_off_far_total
     return grad_anchor, grad_positive, grad_negative
 
 
@@ -2470,10 +2453,9 @@ _check_p_1_swap = _check
 class P1SwapResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    near_adjusted_negative: Tensor
-    sign_off_near_minus_sign_off_far_masked: Tensor
-    sign_off_between_masked_scaled: Tensor
-    sign_off_between_masked_adjusted: Tensor
+    sign_off_between_scaled: Tensor
+    sign_off_far_scaled: Tensor
+    sign_off_near_scaled: Tensor
 
 
 class P1SwapGradients(NamedTuple):
@@ -2522,35 +2504,30 @@ def forward_p_1_swap(
     near_adjusted = near - other + margin
     near_adjusted_negative = near_adjusted < 0
     loss = near_adjusted.clamp(min=0).mean()
-    sign_off_far_masked = torch.sign(off_far).masked_fill(between_mask[:, None], 0)
-    sign_off_near = torch.sign(off_near)
-    sign_off_near_minus_sign_off_far_masked = sign_off_near - sign_off_far_masked
-    sign_off_between_masked = torch.where(between_mask[:, None], torch.sign(off_between), 0)
-    sign_off_between_masked_scaled = sign_off_between_masked + sign_off_near
-    sign_off_between_masked_scaled *= torch.where(
-        near_adjusted_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
-    )[:, None]
-    sign_off_between_masked_adjusted = sign_off_between_masked + sign_off_far_masked
-    return loss, P1SwapResiduals(
-        near_adjusted_negative,
-        sign_off_near_minus_sign_off_far_masked,
-        sign_off_between_masked_scaled,
-        sign_off_between_masked_adjusted,
-    )
+    sign_off_between_scaled = torch.where(
+        between_mask, torch.tensor(-1, dtype=anchor.dtype, device=anchor.device), 0
+    ).masked_fill(near_adjusted_negative, 0)[:, None] * torch.sign(off_between)
+    sign_off_far_scaled = torch.where(
+        between_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
+    ).masked_fill(near_adjusted_negative, 0)[:, None] * torch.sign(off_far)
+    sign_off_near_scaled = torch.where(
+        near_adjusted_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), 1
+    )[:, None] * torch.sign(off_near)
+    return loss, P1SwapResiduals(sign_off_between_scaled, sign_off_far_scaled, sign_off_near_scaled)
 
 
 def backward_p_1_swap(grad_loss: Tensor, residuals: P1SwapResiduals) -> P1SwapGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_anchor[n,d]   = grad_loss*where(near_adjusted[n] < 0, 0, 1)
-                             *(sign(off_near[n,d])
-                               - where(between[n] <= far[n], 0, 1)*sign(off_far[n,d]))/N
-        grad_positive[n,d] = -grad_loss*where(near_adjusted[n] < 0, 0, 1)
-                             *(sign(off_near[n,d])
-                               + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))/N
-        grad_negative[n,d] = grad_loss*where(near_adjusted[n] < 0, 0, 1)
-                             *(where(between[n] <= far[n], 0, 1)*sign(off_far[n,d])
-                               + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))/N
+        grad_off_between[n,d] = -grad_loss*where(between[n] <= far[n], 1, 0)
+                                *where(near_adjusted[n] < 0, 0, 1)*sign(off_between[n,d])/N
+        grad_off_far[n,d]     = -grad_loss*where(between[n] <= far[n], 0, 1)
+                                *where(near_adjusted[n] < 0, 0, 1)*sign(off_far[n,d])/N
+        grad_off_near[n,d]    = grad_loss*where(near_adjusted[n] < 0, 0, 1)*sign(off_near[n,d])
+                                /N
+        grad_anchor[n,d]      = grad_off_far[n,d] + grad_off_near[n,d]
+        grad_positive[n,d]    = grad_off_between[n,d] - grad_off_near[n,d]
+        grad_negative[n,d]    = -grad_off_between[n,d] - grad_off_far[n,d]
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -2560,22 +2537,20 @@ def backward_p_1_swap(grad_loss: Tensor, residuals: P1SwapResiduals) -> P1SwapGr
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    (
-        near_adjusted_negative,
-        sign_off_near_minus_sign_off_far_masked,
-        sign_off_between_masked_scaled,
-        sign_off_between_masked_adjusted,
-    ) = residuals
+    sign_off_between_scaled, sign_off_far_scaled, sign_off_near_scaled = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
-    N = sign_off_near_minus_sign_off_far_masked.shape[0]
+    N = sign_off_between_scaled.shape[0]
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_adjusted_negative, 0)
-    grad_anchor = grad_loss_scaled_masked[:, None] * sign_off_near_minus_sign_off_far_masked
-    grad_positive = grad_loss_scaled * sign_off_between_masked_scaled
-    grad_negative = grad_loss_scaled_masked[:, None] * sign_off_between_masked_adjusted
+    grad_off_between = grad_loss_scaled * sign_off_between_scaled
+    grad_off_far = grad_loss_scaled * sign_off_far_scaled
+    grad_off_near = grad_loss_scaled * sign_off_near_scaled
+    grad_anchor = grad_off_far + grad_off_near
+    grad_positive = grad_off_between - grad_off_near
+    grad_negative = -grad_off_between
+    grad_negative -= grad_off_far
     return P1SwapGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -2591,37 +2566,28 @@ def double_backward_p_1_swap(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_sign_off_near_minus_sign_off_far_masked,
-        grad_sign_off_between_masked_scaled, grad_sign_off_between_masked_adjusted.
+        grad_grad_loss, grad_sign_off_between_scaled, grad_sign_off_far_scaled,
+        grad_sign_off_near_scaled.
     """
-    (
-        near_adjusted_negative,
-        sign_off_near_minus_sign_off_far_masked,
-        sign_off_between_masked_scaled,
-        sign_off_between_masked_adjusted,
-    ) = residuals
-    N = sign_off_near_minus_sign_off_far_masked.shape[0]
+    sign_off_between_scaled, sign_off_far_scaled, sign_off_near_scaled = residuals
+    N = sign_off_between_scaled.shape[0]
     grad_loss_scaled = grad_loss / N
-    grad_loss_scaled_masked = grad_loss_scaled.masked_fill(near_adjusted_negative, 0)
+    grad_grad_positive_minus_grad_grad_negative = grad_grad_positive - grad_grad_negative
+    grad_grad_anchor_minus_grad_grad_positive = grad_grad_anchor - grad_grad_positive
+    grad_grad_anchor_minus_grad_grad_negative = grad_grad_anchor - grad_grad_negative
     grad_grad_loss = (
-        (grad_grad_positive * sign_off_between_masked_scaled).sum()
-        + (
-            (grad_grad_anchor * sign_off_near_minus_sign_off_far_masked).sum(1)
-            + (grad_grad_negative * sign_off_between_masked_adjusted).sum(1)
-        )
-        .masked_fill(near_adjusted_negative, 0)
-        .sum()
+        (grad_grad_anchor_minus_grad_grad_negative * sign_off_far_scaled).sum()
+        + (grad_grad_anchor_minus_grad_grad_positive * sign_off_near_scaled).sum()
+        + (grad_grad_positive_minus_grad_grad_negative * sign_off_between_scaled).sum()
     ) / N
-    grad_sign_off_near_minus_sign_off_far_masked = (
-        grad_loss_scaled_masked[:, None] * grad_grad_anchor
-    )
-    grad_sign_off_between_masked_scaled = grad_loss_scaled * grad_grad_positive
-    grad_sign_off_between_masked_adjusted = grad_loss_scaled_masked[:, None] * grad_grad_negative
+    grad_sign_off_between_scaled = grad_loss_scaled * grad_grad_positive_minus_grad_grad_negative
+    grad_sign_off_far_scaled = grad_loss_scaled * grad_grad_anchor_minus_grad_grad_negative
+    grad_sign_off_near_scaled = grad_loss_scaled * grad_grad_anchor_minus_grad_grad_positive
     return (
         grad_grad_loss,
-        grad_sign_off_near_minus_sign_off_far_masked,
-        grad_sign_off_between_masked_scaled,
-        grad_sign_off_between_masked_adjusted,
+        grad_sign_off_between_scaled,
+        grad_sign_off_far_scaled,
+        grad_sign_off_near_scaled,
     )
 
 
@@ -2662,18 +2628,17 @@ class _P1SwapBackwardFunction(torch.autograd.Function):
         residuals = P1SwapResiduals(*saved)
         (
             grad_grad_loss,
-            grad_sign_off_near_minus_sign_off_far_masked,
-            grad_sign_off_between_masked_scaled,
-            grad_sign_off_between_masked_adjusted,
+            grad_sign_off_between_scaled,
+            grad_sign_off_far_scaled,
+            grad_sign_off_near_scaled,
         ) = double_backward_p_1_swap(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
         return (
             grad_grad_loss,
-            None,
-            grad_sign_off_near_minus_sign_off_far_masked,
-            grad_sign_off_between_masked_scaled,
-            grad_sign_off_between_masked_adjusted,
+            grad_sign_off_between_scaled,
+            grad_sign_off_far_scaled,
+            grad_sign_off_near_scaled,
         )
 
 
@@ -2689,32 +2654,17 @@ class _P1SwapFunction(torch.autograd.Function):
         loss, residuals = forward_p_1_swap(anchor, positive, negative, margin=margin, eps=eps)
         return (
             loss,
-            residuals.near_adjusted_negative,
-            residuals.sign_off_near_minus_sign_off_far_masked,
-            residuals.sign_off_between_masked_scaled,
-            residuals.sign_off_between_masked_adjusted,
+            residuals.sign_off_between_scaled,
+            residuals.sign_off_far_scaled,
+            residuals.sign_off_near_scaled,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        (
-            _,
-            near_adjusted_negative,
-            sign_off_near_minus_sign_off_far_masked,
-            sign_off_between_masked_scaled,
-            sign_off_between_masked_adjusted,
-        ) = output
-        ctx.save_for_backward(
-            near_adjusted_negative,
-            sign_off_near_minus_sign_off_far_masked,
-            sign_off_between_masked_scaled,
-            sign_off_between_masked_adjusted,
-        )
+        _, sign_off_between_scaled, sign_off_far_scaled, sign_off_near_scaled = output
+        ctx.save_for_backward(sign_off_between_scaled, sign_off_far_scaled, sign_off_near_scaled)
         ctx.mark_non_differentiable(
-            near_adjusted_negative,
-            sign_off_near_minus_sign_off_far_masked,
-            sign_off_between_masked_scaled,
-            sign_off_between_masked_adjusted,
+            sign_off_between_scaled, sign_off_far_scaled, sign_off_near_scaled
         )
         ctx.set_materialize_grads(False)
 
@@ -2746,10 +2696,9 @@ _check_p_1_swap_sum = _check
 class P1SwapSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    near_adjusted_negative: Tensor
-    sign_off_near_minus_sign_off_far_masked: Tensor
-    dloss_dpositive: Tensor
-    sign_off_between_masked_adjusted: Tensor
+    dloss_doff_between: Tensor
+    dloss_doff_far: Tensor
+    dloss_doff_near: Tensor
 
 
 class P1SwapSumGradients(NamedTuple):
@@ -2798,35 +2747,29 @@ def forward_p_1_swap_sum(
     near_adjusted = near - other + margin
     near_adjusted_negative = near_adjusted < 0
     loss = near_adjusted.clamp(min=0).sum()
-    sign_off_far_masked = torch.sign(off_far).masked_fill(between_mask[:, None], 0)
-    sign_off_near = torch.sign(off_near)
-    sign_off_near_minus_sign_off_far_masked = sign_off_near - sign_off_far_masked
-    sign_off_between_masked = torch.where(between_mask[:, None], torch.sign(off_between), 0)
-    dloss_dpositive = sign_off_between_masked + sign_off_near
-    dloss_dpositive *= torch.where(
-        near_adjusted_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
-    )[:, None]
-    sign_off_between_masked_adjusted = sign_off_between_masked + sign_off_far_masked
-    return loss, P1SwapSumResiduals(
-        near_adjusted_negative,
-        sign_off_near_minus_sign_off_far_masked,
-        dloss_dpositive,
-        sign_off_between_masked_adjusted,
-    )
+    dloss_doff_between = torch.where(
+        between_mask, torch.tensor(-1, dtype=anchor.dtype, device=anchor.device), 0
+    ).masked_fill(near_adjusted_negative, 0)[:, None] * torch.sign(off_between)
+    dloss_doff_far = torch.where(
+        between_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
+    ).masked_fill(near_adjusted_negative, 0)[:, None] * torch.sign(off_far)
+    dloss_doff_near = torch.where(
+        near_adjusted_negative, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), 1
+    )[:, None] * torch.sign(off_near)
+    return loss, P1SwapSumResiduals(dloss_doff_between, dloss_doff_far, dloss_doff_near)
 
 
 def backward_p_1_swap_sum(grad_loss: Tensor, residuals: P1SwapSumResiduals) -> P1SwapSumGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_anchor[n,d]   = grad_loss*where(near_adjusted[n] < 0, 0, 1)
-                             *(sign(off_near[n,d])
-                               - where(between[n] <= far[n], 0, 1)*sign(off_far[n,d]))
-        grad_positive[n,d] = -grad_loss*where(near_adjusted[n] < 0, 0, 1)
-                             *(sign(off_near[n,d])
-                               + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))
-        grad_negative[n,d] = grad_loss*where(near_adjusted[n] < 0, 0, 1)
-                             *(where(between[n] <= far[n], 0, 1)*sign(off_far[n,d])
-                               + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))
+        grad_off_between[n,d] = -grad_loss*where(between[n] <= far[n], 1, 0)
+                                *where(near_adjusted[n] < 0, 0, 1)*sign(off_between[n,d])
+        grad_off_far[n,d]     = -grad_loss*where(between[n] <= far[n], 0, 1)
+                                *where(near_adjusted[n] < 0, 0, 1)*sign(off_far[n,d])
+        grad_off_near[n,d]    = grad_loss*where(near_adjusted[n] < 0, 0, 1)*sign(off_near[n,d])
+        grad_anchor[n,d]      = grad_off_far[n,d] + grad_off_near[n,d]
+        grad_positive[n,d]    = grad_off_between[n,d] - grad_off_near[n,d]
+        grad_negative[n,d]    = -grad_off_between[n,d] - grad_off_far[n,d]
 
     Args:
         grad_loss: the gradient of loss, shape ().
@@ -2836,20 +2779,18 @@ def backward_p_1_swap_sum(grad_loss: Tensor, residuals: P1SwapSumResiduals) -> P
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    (
-        near_adjusted_negative,
-        sign_off_near_minus_sign_off_far_masked,
-        dloss_dpositive,
-        sign_off_between_masked_adjusted,
-    ) = residuals
+    dloss_doff_between, dloss_doff_far, dloss_doff_near = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_loss_masked = grad_loss.masked_fill(near_adjusted_negative, 0)
-    grad_anchor = grad_loss_masked[:, None] * sign_off_near_minus_sign_off_far_masked
-    grad_positive = grad_loss * dloss_dpositive
-    grad_negative = grad_loss_masked[:, None] * sign_off_between_masked_adjusted
+    grad_off_between = grad_loss * dloss_doff_between
+    grad_off_far = grad_loss * dloss_doff_far
+    grad_off_near = grad_loss * dloss_doff_near
+    grad_anchor = grad_off_far + grad_off_near
+    grad_positive = grad_off_between - grad_off_near
+    grad_negative = -grad_off_between
+    grad_negative -= grad_off_far
     return P1SwapSumGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -2865,29 +2806,21 @@ def double_backward_p_1_swap_sum(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_sign_off_near_minus_sign_off_far_masked, grad_dloss_dpositive,
-        grad_sign_off_between_masked_adjusted.
+        grad_grad_loss, grad_dloss_doff_between, grad_dloss_doff_far, grad_dloss_doff_near.
     """
-    (
-        near_adjusted_negative,
-        sign_off_near_minus_sign_off_far_masked,
-        dloss_dpositive,
-        sign_off_between_masked_adjusted,
-    ) = residuals
-    grad_loss_masked = grad_loss.masked_fill(near_adjusted_negative, 0)
-    grad_grad_loss = (dloss_dpositive * grad_grad_positive).sum() + (
-        (grad_grad_anchor * sign_off_near_minus_sign_off_far_masked).sum(1)
-        + (grad_grad_negative * sign_off_between_masked_adjusted).sum(1)
-    ).masked_fill(near_adjusted_negative, 0).sum()
-    grad_sign_off_near_minus_sign_off_far_masked = grad_loss_masked[:, None] * grad_grad_anchor
-    grad_dloss_dpositive = grad_loss * grad_grad_positive
-    grad_sign_off_between_masked_adjusted = grad_loss_masked[:, None] * grad_grad_negative
-    return (
-        grad_grad_loss,
-        grad_sign_off_near_minus_sign_off_far_masked,
-        grad_dloss_dpositive,
-        grad_sign_off_between_masked_adjusted,
+    dloss_doff_between, dloss_doff_far, dloss_doff_near = residuals
+    grad_grad_positive_minus_grad_grad_negative = grad_grad_positive - grad_grad_negative
+    grad_grad_anchor_minus_grad_grad_positive = grad_grad_anchor - grad_grad_positive
+    grad_grad_anchor_minus_grad_grad_negative = grad_grad_anchor - grad_grad_negative
+    grad_grad_loss = (
+        (dloss_doff_between * grad_grad_positive_minus_grad_grad_negative).sum()
+        + (dloss_doff_far * grad_grad_anchor_minus_grad_grad_negative).sum()
+        + (dloss_doff_near * grad_grad_anchor_minus_grad_grad_positive).sum()
     )
+    grad_dloss_doff_between = grad_loss * grad_grad_positive_minus_grad_grad_negative
+    grad_dloss_doff_far = grad_loss * grad_grad_anchor_minus_grad_grad_negative
+    grad_dloss_doff_near = grad_loss * grad_grad_anchor_minus_grad_grad_positive
+    return grad_grad_loss, grad_dloss_doff_between, grad_dloss_doff_far, grad_dloss_doff_near
 
 
 def _value_p_1_swap_sum(
@@ -2925,21 +2858,12 @@ class _P1SwapSumBackwardFunction(torch.autograd.Function):
         grad_grad_anchor, grad_grad_positive, grad_grad_negative = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = P1SwapSumResiduals(*saved)
-        (
-            grad_grad_loss,
-            grad_sign_off_near_minus_sign_off_far_masked,
-            grad_dloss_dpositive,
-            grad_sign_off_between_masked_adjusted,
-        ) = double_backward_p_1_swap_sum(
-            grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
+        grad_grad_loss, grad_dloss_doff_between, grad_dloss_doff_far, grad_dloss_doff_near = (
+            double_backward_p_1_swap_sum(
+                grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
+            )
         )
-        return (
-            grad_grad_loss,
-            None,
-            grad_sign_off_near_minus_sign_off_far_masked,
-            grad_dloss_dpositive,
-            grad_sign_off_between_masked_adjusted,
-        )
+        return grad_grad_loss, grad_dloss_doff_between, grad_dloss_doff_far, grad_dloss_doff_near
 
 
 class _P1SwapSumFunction(torch.autograd.Function):
@@ -2954,33 +2878,16 @@ class _P1SwapSumFunction(torch.autograd.Function):
         loss, residuals = forward_p_1_swap_sum(anchor, positive, negative, margin=margin, eps=eps)
         return (
             loss,
-            residuals.near_adjusted_negative,
-            residuals.sign_off_near_minus_sign_off_far_masked,
-            residuals.dloss_dpositive,
-            residuals.sign_off_between_masked_adjusted,
+            residuals.dloss_doff_between,
+            residuals.dloss_doff_far,
+            residuals.dloss_doff_near,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        (
-            _,
-            near_adjusted_negative,
-            sign_off_near_minus_sign_off_far_masked,
-            dloss_dpositive,
-            sign_off_between_masked_adjusted,
-        ) = output
-        ctx.save_for_backward(
-            near_adjusted_negative,
-            sign_off_near_minus_sign_off_far_masked,
-            dloss_dpositive,
-            sign_off_between_masked_adjusted,
-        )
-        ctx.mark_non_differentiable(
-            near_adjusted_negative,
-            sign_off_near_minus_sign_off_far_masked,
-            dloss_dpositive,
-            sign_off_between_masked_adjusted,
-        )
+        _, dloss_doff_between, dloss_doff_far, dloss_doff_near = output
+        ctx.save_for_backward(dloss_doff_between, dloss_doff_far, dloss_doff_near)
+        ctx.mark_non_differentiable(dloss_doff_between, dloss_doff_far, dloss_doff_near)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -3014,9 +2921,9 @@ class P1SwapNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     near_adjusted_negative: Tensor
-    sign_off_near_minus_sign_off_far_masked: Tensor
-    sign_off_between_masked_terms: Tensor
-    sign_off_between_masked_adjusted: Tensor
+    sign_off_between_scaled: Tensor
+    sign_off_far_scaled: Tensor
+    sign_off_near: Tensor
 
 
 class P1SwapNoneGradients(NamedTuple):
@@ -3065,18 +2972,15 @@ def forward_p_1_swap_none(
     near_adjusted = near - other + margin
     near_adjusted_negative = near_adjusted < 0
     loss = near_adjusted.clamp(min=0)
-    sign_off_far_masked = torch.sign(off_far).masked_fill(between_mask[:, None], 0)
+    sign_off_between_scaled = torch.where(
+        between_mask, torch.tensor(-1, dtype=anchor.dtype, device=anchor.device), 0
+    )[:, None] * torch.sign(off_between)
+    sign_off_far_scaled = torch.where(
+        between_mask, torch.tensor(0, dtype=anchor.dtype, device=anchor.device), -1
+    )[:, None] * torch.sign(off_far)
     sign_off_near = torch.sign(off_near)
-    sign_off_near_minus_sign_off_far_masked = sign_off_near - sign_off_far_masked
-    sign_off_between_masked = torch.where(between_mask[:, None], torch.sign(off_between), 0)
-    sign_off_between_masked_terms = -sign_off_between_masked
-    sign_off_between_masked_terms -= sign_off_near
-    sign_off_between_masked_adjusted = sign_off_between_masked + sign_off_far_masked
     return loss, P1SwapNoneResiduals(
-        near_adjusted_negative,
-        sign_off_near_minus_sign_off_far_masked,
-        sign_off_between_masked_terms,
-        sign_off_between_masked_adjusted,
+        near_adjusted_negative, sign_off_between_scaled, sign_off_far_scaled, sign_off_near
     )
 
 
@@ -3085,16 +2989,15 @@ def backward_p_1_swap_none(
 ) -> P1SwapNoneGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_near[n]       = grad_loss[n]*where(near_adjusted[n] < 0, 0, 1)
-        grad_anchor[n,d]   = grad_near[n]
-                             *(sign(off_near[n,d])
-                               - where(between[n] <= far[n], 0, 1)*sign(off_far[n,d]))
-        grad_positive[n,d] = -grad_near[n]
-                             *(sign(off_near[n,d])
-                               + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))
-        grad_negative[n,d] = grad_near[n]
-                             *(where(between[n] <= far[n], 0, 1)*sign(off_far[n,d])
-                               + where(between[n] <= far[n], 1, 0)*sign(off_between[n,d]))
+        grad_near[n]          = grad_loss[n]*where(near_adjusted[n] < 0, 0, 1)
+        grad_off_between[n,d] = -grad_near[n]*where(between[n] <= far[n], 1, 0)
+                                *sign(off_between[n,d])
+        grad_off_far[n,d]     = -grad_near[n]*where(between[n] <= far[n], 0, 1)
+                                *sign(off_far[n,d])
+        grad_off_near[n,d]    = grad_near[n]*sign(off_near[n,d])
+        grad_anchor[n,d]      = grad_off_far[n,d] + grad_off_near[n,d]
+        grad_positive[n,d]    = grad_off_between[n,d] - grad_off_near[n,d]
+        grad_negative[n,d]    = -grad_off_between[n,d] - grad_off_far[n,d]
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -3104,23 +3007,22 @@ def backward_p_1_swap_none(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    (
-        near_adjusted_negative,
-        sign_off_near_minus_sign_off_far_masked,
-        sign_off_between_masked_terms,
-        sign_off_between_masked_adjusted,
-    ) = residuals
+    near_adjusted_negative, sign_off_between_scaled, sign_off_far_scaled, sign_off_near = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
-    N = sign_off_near_minus_sign_off_far_masked.shape[0]
+    N = sign_off_between_scaled.shape[0]
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
     grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
-    grad_anchor = grad_near[:, None] * sign_off_near_minus_sign_off_far_masked
-    grad_positive = grad_near[:, None] * sign_off_between_masked_terms
-    grad_negative = grad_near[:, None] * sign_off_between_masked_adjusted
+    grad_off_between = grad_near[:, None] * sign_off_between_scaled
+    grad_off_far = grad_near[:, None] * sign_off_far_scaled
+    grad_off_near = grad_near[:, None] * sign_off_near
+    grad_anchor = grad_off_far + grad_off_near
+    grad_positive = grad_off_between - grad_off_near
+    grad_negative = -grad_off_between
+    grad_negative -= grad_off_far
     return P1SwapNoneGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -3136,29 +3038,27 @@ def double_backward_p_1_swap_none(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_sign_off_near_minus_sign_off_far_masked,
-        grad_sign_off_between_masked_terms, grad_sign_off_between_masked_adjusted.
+        grad_grad_loss, grad_sign_off_between_scaled, grad_sign_off_far_scaled,
+        grad_sign_off_near.
     """
-    (
-        near_adjusted_negative,
-        sign_off_near_minus_sign_off_far_masked,
-        sign_off_between_masked_terms,
-        sign_off_between_masked_adjusted,
-    ) = residuals
+    near_adjusted_negative, sign_off_between_scaled, sign_off_far_scaled, sign_off_near = residuals
     grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
+    grad_grad_positive_minus_grad_grad_negative = grad_grad_positive - grad_grad_negative
+    grad_grad_anchor_minus_grad_grad_positive = grad_grad_anchor - grad_grad_positive
+    grad_grad_anchor_minus_grad_grad_negative = grad_grad_anchor - grad_grad_negative
     grad_grad_loss = (
-        (grad_grad_anchor * sign_off_near_minus_sign_off_far_masked).sum(1)
-        + (grad_grad_negative * sign_off_between_masked_adjusted).sum(1)
-        + (grad_grad_positive * sign_off_between_masked_terms).sum(1)
+        (grad_grad_anchor_minus_grad_grad_negative * sign_off_far_scaled).sum(1)
+        + (grad_grad_anchor_minus_grad_grad_positive * sign_off_near).sum(1)
+        + (grad_grad_positive_minus_grad_grad_negative * sign_off_between_scaled).sum(1)
     ).masked_fill(near_adjusted_negative, 0)
-    grad_sign_off_near_minus_sign_off_far_masked = grad_near[:, None] * grad_grad_anchor
-    grad_sign_off_between_masked_terms = grad_near[:, None] * grad_grad_positive
-    grad_sign_off_between_masked_adjusted = grad_near[:, None] * grad_grad_negative
+    grad_sign_off_between_scaled = grad_near[:, None] * grad_grad_positive_minus_grad_grad_negative
+    grad_sign_off_far_scaled = grad_near[:, None] * grad_grad_anchor_minus_grad_grad_negative
+    grad_sign_off_near = grad_near[:, None] * grad_grad_anchor_minus_grad_grad_positive
     return (
         grad_grad_loss,
-        grad_sign_off_near_minus_sign_off_far_masked,
-        grad_sign_off_between_masked_terms,
-        grad_sign_off_between_masked_adjusted,
+        grad_sign_off_between_scaled,
+        grad_sign_off_far_scaled,
+        grad_sign_off_near,
     )
 
 
@@ -3199,18 +3099,18 @@ class _P1SwapNoneBackwardFunction(torch.autograd.Function):
         residuals = P1SwapNoneResiduals(*saved)
         (
             grad_grad_loss,
-            grad_sign_off_near_minus_sign_off_far_masked,
-            grad_sign_off_between_masked_terms,
-            grad_sign_off_between_masked_adjusted,
+            grad_sign_off_between_scaled,
+            grad_sign_off_far_scaled,
+            grad_sign_off_near,
         ) = double_backward_p_1_swap_none(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
         return (
             grad_grad_loss,
             None,
-            grad_sign_off_near_minus_sign_off_far_masked,
-            grad_sign_off_between_masked_terms,
-            grad_sign_off_between_masked_adjusted,
+            grad_sign_off_between_scaled,
+            grad_sign_off_far_scaled,
+            grad_sign_off_near,
         )
 
 
@@ -3227,31 +3127,21 @@ class _P1SwapNoneFunction(torch.autograd.Function):
         return (
             loss,
             residuals.near_adjusted_negative,
-            residuals.sign_off_near_minus_sign_off_far_masked,
-            residuals.sign_off_between_masked_terms,
-            residuals.sign_off_between_masked_adjusted,
+            residuals.sign_off_between_scaled,
+            residuals.sign_off_far_scaled,
+            residuals.sign_off_near,
         )
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        (
-            _,
-            near_adjusted_negative,
-            sign_off_near_minus_sign_off_far_masked,
-            sign_off_between_masked_terms,
-            sign_off_between_masked_adjusted,
-        ) = output
+        _, near_adjusted_negative, sign_off_between_scaled, sign_off_far_scaled, sign_off_near = (
+            output
+        )
         ctx.save_for_backward(
-            near_adjusted_negative,
-            sign_off_near_minus_sign_off_far_masked,
-            sign_off_between_masked_terms,
-            sign_off_between_masked_adjusted,
+            near_adjusted_negative, sign_off_between_scaled, sign_off_far_scaled, sign_off_near
         )
         ctx.mark_non_differentiable(
-            near_adjusted_negative,
-            sign_off_near_minus_sign_off_far_masked,
-            sign_off_between_masked_terms,
-            sign_off_between_masked_adjusted,
+            near_adjusted_negative, sign_off_between_scaled, sign_off_far_scaled, sign_off_near
         )
         ctx.set_materialize_grads(False)
 
@@ -4973,9 +4863,9 @@ class PInfSwapNoneResiduals(NamedTuple):
     between_argmax: Tensor
     near_adjusted_negative: Tensor
     between_mask: Tensor
+    neg_sign_off_between_at_between_argmax: Tensor
+    neg_sign_off_far_at_far_argmax: Tensor
     sign_off_near_at_near_argmax: Tensor
-    sign_off_far_at_far_argmax: Tensor
-    sign_off_between_at_between_argmax_masked: Tensor
     D: int
 
 
@@ -5038,20 +4928,18 @@ def forward_p_inf_swap_none(
     near_adjusted = near - other + margin
     near_adjusted_negative = near_adjusted < 0
     loss = near_adjusted.clamp(min=0)
+    neg_sign_off_between_at_between_argmax = -torch.sign(off_between_at_between_argmax)
+    neg_sign_off_far_at_far_argmax = -torch.sign(off_far_at_far_argmax)
     sign_off_near_at_near_argmax = torch.sign(off_near_at_near_argmax)
-    sign_off_far_at_far_argmax = torch.sign(off_far_at_far_argmax)
-    sign_off_between_at_between_argmax_masked = torch.where(
-        between_mask, torch.sign(off_between_at_between_argmax), 0
-    )
     return loss, PInfSwapNoneResiduals(
         near_argmax,
         far_argmax,
         between_argmax,
         near_adjusted_negative,
         between_mask,
+        neg_sign_off_between_at_between_argmax,
+        neg_sign_off_far_at_far_argmax,
         sign_off_near_at_near_argmax,
-        sign_off_far_at_far_argmax,
-        sign_off_between_at_between_argmax_masked,
         D,
     )
 
@@ -5061,20 +4949,20 @@ def backward_p_inf_swap_none(
 ) -> PInfSwapNoneGradients:
     """Compute the gradients. No argument is written to.
 
-        grad_near[n]       = grad_loss[n]*where(near_adjusted[n] < 0, 0, 1)
-        grad_anchor[n,d]   = grad_near[n]
-                             *(delta(d, near_argmax[n])*sign(off_near_at_near_argmax[n])
-                               - delta(d, far_argmax[n])*where(between[n] <= far[n], 0, 1)
-                               *sign(off_far_at_far_argmax[n]))
-        grad_positive[n,d] = -grad_near[n]
-                             *(delta(d, near_argmax[n])*sign(off_near_at_near_argmax[n])
-                               + delta(d, between_argmax[n])*where(between[n] <= far[n], 1, 0)
-                               *sign(off_between_at_between_argmax[n]))
-        grad_negative[n,d] = grad_near[n]
-                             *(delta(d, between_argmax[n])*where(between[n] <= far[n], 1, 0)
-                               *sign(off_between_at_between_argmax[n])
-                               + delta(d, far_argmax[n])*where(between[n] <= far[n], 0, 1)
-                               *sign(off_far_at_far_argmax[n]))
+        grad_off_between[n,d] = -grad_loss[n]*delta(d, between_argmax[n])
+                                *where(between[n] <= far[n], 1, 0)
+                                *where(near_adjusted[n] < 0, 0, 1)
+                                *sign(off_between_at_between_argmax[n])
+        grad_off_far[n,d]     = -grad_loss[n]*delta(d, far_argmax[n])
+                                *where(between[n] <= far[n], 0, 1)
+                                *where(near_adjusted[n] < 0, 0, 1)
+                                *sign(off_far_at_far_argmax[n])
+        grad_off_near[n,d]    = grad_loss[n]*delta(d, near_argmax[n])
+                                *where(near_adjusted[n] < 0, 0, 1)
+                                *sign(off_near_at_near_argmax[n])
+        grad_anchor[n,d]      = grad_off_far[n,d] + grad_off_near[n,d]
+        grad_positive[n,d]    = grad_off_between[n,d] - grad_off_near[n,d]
+        grad_negative[n,d]    = -grad_off_between[n,d] - grad_off_far[n,d]
 
     Args:
         grad_loss: the gradient of loss, shape (N,).
@@ -5090,9 +4978,9 @@ def backward_p_inf_swap_none(
         between_argmax,
         near_adjusted_negative,
         between_mask,
+        neg_sign_off_between_at_between_argmax,
+        neg_sign_off_far_at_far_argmax,
         sign_off_near_at_near_argmax,
-        sign_off_far_at_far_argmax,
-        sign_off_between_at_between_argmax_masked,
         D,
     ) = residuals
     if not isinstance(grad_loss, Tensor):
@@ -5102,27 +4990,32 @@ def backward_p_inf_swap_none(
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
-    grad_anchor = sign_off_near_at_near_argmax.new_zeros(N, D)
-    grad_anchor.scatter_add_(1, near_argmax[:, None], sign_off_near_at_near_argmax[:, None])
-    grad_anchor = grad_anchor.scatter_add(
-        1, far_argmax[:, None], (-sign_off_far_at_far_argmax).masked_fill(between_mask, 0)[:, None]
+    grad_off_between = grad_loss.new_zeros(N, D)
+    grad_off_between = grad_off_between.scatter_add(
+        1,
+        between_argmax[:, None],
+        torch.where(
+            between_mask, grad_loss * neg_sign_off_between_at_between_argmax, 0
+        ).masked_fill(near_adjusted_negative, 0)[:, None],
     )
-    grad_anchor = grad_anchor * grad_near[:, None]
-    grad_positive = sign_off_between_at_between_argmax_masked.new_zeros(N, D)
-    grad_positive.scatter_add_(
-        1, between_argmax[:, None], sign_off_between_at_between_argmax_masked[:, None]
+    grad_off_far = grad_off_between.new_zeros(N, D)
+    grad_off_far.scatter_add_(
+        1,
+        far_argmax[:, None],
+        (grad_loss * neg_sign_off_far_at_far_argmax)
+        .masked_fill(between_mask, 0)
+        .masked_fill(near_adjusted_negative, 0)[:, None],
     )
-    grad_positive.scatter_add_(1, near_argmax[:, None], sign_off_near_at_near_argmax[:, None])
-    grad_positive = grad_positive * (-grad_near)[:, None]
-    grad_negative = sign_off_between_at_between_argmax_masked.new_zeros(N, D)
-    grad_negative.scatter_add_(
-        1, between_argmax[:, None], sign_off_between_at_between_argmax_masked[:, None]
+    grad_off_near = grad_off_between.new_zeros(N, D)
+    grad_off_near.scatter_add_(
+        1,
+        near_argmax[:, None],
+        (grad_loss * sign_off_near_at_near_argmax).masked_fill(near_adjusted_negative, 0)[:, None],
     )
-    grad_negative.scatter_add_(
-        1, far_argmax[:, None], sign_off_far_at_far_argmax.masked_fill(between_mask, 0)[:, None]
-    )
-    grad_negative = grad_negative * grad_near[:, None]
+    grad_anchor = grad_off_far + grad_off_near
+    grad_positive = grad_off_between - grad_off_near
+    grad_negative = -grad_off_between
+    grad_negative -= grad_off_far
     return PInfSwapNoneGradients(grad_anchor, grad_positive, grad_negative)
 
 
@@ -5138,8 +5031,8 @@ def double_backward_p_inf_swap_none(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_sign_off_near_at_near_argmax, grad_sign_off_far_at_far_argmax,
-        grad_sign_off_between_at_between_argmax_masked.
+        grad_grad_loss, grad_neg_sign_off_between_at_between_argmax,
+        grad_neg_sign_off_far_at_far_argmax, grad_sign_off_near_at_near_argmax.
     """
     (
         near_argmax,
@@ -5147,41 +5040,49 @@ def double_backward_p_inf_swap_none(
         between_argmax,
         near_adjusted_negative,
         between_mask,
+        neg_sign_off_between_at_between_argmax,
+        neg_sign_off_far_at_far_argmax,
         sign_off_near_at_near_argmax,
-        sign_off_far_at_far_argmax,
-        sign_off_between_at_between_argmax_masked,
         *_,
     ) = residuals
-    grad_near = grad_loss.masked_fill(near_adjusted_negative, 0)
-    sign_off_far_at_far_argmax_masked = sign_off_far_at_far_argmax.masked_fill(between_mask, 0)
-    grad_grad_negative_terms = grad_grad_negative.gather(1, between_argmax[:, None]).squeeze(
+    grad_grad_negative_terms = grad_grad_positive.gather(1, between_argmax[:, None]).squeeze(
         1
-    ) - grad_grad_positive.gather(1, between_argmax[:, None]).squeeze(1)
+    ) - grad_grad_negative.gather(1, between_argmax[:, None]).squeeze(1)
     grad_grad_anchor_at_near_argmax_adjusted = grad_grad_anchor.gather(
         1, near_argmax[:, None]
     ).squeeze(1) - grad_grad_positive.gather(1, near_argmax[:, None]).squeeze(1)
-    grad_grad_negative_at_far_argmax_adjusted = grad_grad_negative.gather(
+    grad_grad_anchor_at_far_argmax_adjusted = grad_grad_anchor.gather(
         1, far_argmax[:, None]
-    ).squeeze(1) - grad_grad_anchor.gather(1, far_argmax[:, None]).squeeze(1)
+    ).squeeze(1) - grad_grad_negative.gather(1, far_argmax[:, None]).squeeze(1)
     grad_grad_loss = torch.addcmul(
         torch.addcmul(
-            grad_grad_anchor_at_near_argmax_adjusted * sign_off_near_at_near_argmax,
-            grad_grad_negative_at_far_argmax_adjusted,
-            sign_off_far_at_far_argmax_masked,
+            grad_grad_anchor_at_far_argmax_adjusted
+            * neg_sign_off_far_at_far_argmax.masked_fill(between_mask, 0).masked_fill(
+                near_adjusted_negative, 0
+            ),
+            grad_grad_anchor_at_near_argmax_adjusted,
+            sign_off_near_at_near_argmax.masked_fill(near_adjusted_negative, 0),
         ),
         grad_grad_negative_terms,
-        sign_off_between_at_between_argmax_masked,
+        torch.where(between_mask, neg_sign_off_between_at_between_argmax, 0).masked_fill(
+            near_adjusted_negative, 0
+        ),
+    )
+    grad_neg_sign_off_between_at_between_argmax = grad_grad_negative_terms * torch.where(
+        between_mask, grad_loss, 0
     ).masked_fill(near_adjusted_negative, 0)
-    grad_sign_off_near_at_near_argmax = grad_grad_anchor_at_near_argmax_adjusted * grad_near
-    grad_sign_off_far_at_far_argmax = (
-        grad_grad_negative_at_far_argmax_adjusted * grad_near
-    ).masked_fill(between_mask, 0)
-    grad_sign_off_between_at_between_argmax_masked = grad_grad_negative_terms * grad_near
+    grad_neg_sign_off_far_at_far_argmax = (
+        grad_grad_anchor_at_far_argmax_adjusted
+        * grad_loss.masked_fill(between_mask, 0).masked_fill(near_adjusted_negative, 0)
+    )
+    grad_sign_off_near_at_near_argmax = (
+        grad_grad_anchor_at_near_argmax_adjusted * grad_loss.masked_fill(near_adjusted_negative, 0)
+    )
     return (
         grad_grad_loss,
+        grad_neg_sign_off_between_at_between_argmax,
+        grad_neg_sign_off_far_at_far_argmax,
         grad_sign_off_near_at_near_argmax,
-        grad_sign_off_far_at_far_argmax,
-        grad_sign_off_between_at_between_argmax_masked,
     )
 
 
@@ -5229,9 +5130,9 @@ class _PInfSwapNoneBackwardFunction(torch.autograd.Function):
         residuals = PInfSwapNoneResiduals(*saved, *ctx.numbers)
         (
             grad_grad_loss,
+            grad_neg_sign_off_between_at_between_argmax,
+            grad_neg_sign_off_far_at_far_argmax,
             grad_sign_off_near_at_near_argmax,
-            grad_sign_off_far_at_far_argmax,
-            grad_sign_off_between_at_between_argmax_masked,
         ) = double_backward_p_inf_swap_none(
             grad_grad_anchor, grad_grad_positive, grad_grad_negative, grad_loss, residuals
         )
@@ -5242,9 +5143,9 @@ class _PInfSwapNoneBackwardFunction(torch.autograd.Function):
             None,
             None,
             None,
+            grad_neg_sign_off_between_at_between_argmax,
+            grad_neg_sign_off_far_at_far_argmax,
             grad_sign_off_near_at_near_argmax,
-            grad_sign_off_far_at_far_argmax,
-            grad_sign_off_between_at_between_argmax_masked,
             None,
         )
 
@@ -5268,9 +5169,9 @@ class _PInfSwapNoneFunction(torch.autograd.Function):
             residuals.between_argmax,
             residuals.near_adjusted_negative,
             residuals.between_mask,
+            residuals.neg_sign_off_between_at_between_argmax,
+            residuals.neg_sign_off_far_at_far_argmax,
             residuals.sign_off_near_at_near_argmax,
-            residuals.sign_off_far_at_far_argmax,
-            residuals.sign_off_between_at_between_argmax_masked,
         )
 
     @staticmethod
@@ -5283,9 +5184,9 @@ class _PInfSwapNoneFunction(torch.autograd.Function):
             between_argmax,
             near_adjusted_negative,
             between_mask,
+            neg_sign_off_between_at_between_argmax,
+            neg_sign_off_far_at_far_argmax,
             sign_off_near_at_near_argmax,
-            sign_off_far_at_far_argmax,
-            sign_off_between_at_between_argmax_masked,
         ) = output
         D = anchor.shape[1]
         ctx.save_for_backward(
@@ -5294,9 +5195,9 @@ class _PInfSwapNoneFunction(torch.autograd.Function):
             between_argmax,
             near_adjusted_negative,
             between_mask,
+            neg_sign_off_between_at_between_argmax,
+            neg_sign_off_far_at_far_argmax,
             sign_off_near_at_near_argmax,
-            sign_off_far_at_far_argmax,
-            sign_off_between_at_between_argmax_masked,
         )
         ctx.mark_non_differentiable(
             near_argmax,
@@ -5304,9 +5205,9 @@ class _PInfSwapNoneFunction(torch.autograd.Function):
             between_argmax,
             near_adjusted_negative,
             between_mask,
+            neg_sign_off_between_at_between_argmax,
+            neg_sign_off_far_at_far_argmax,
             sign_off_near_at_near_argmax,
-            sign_off_far_at_far_argmax,
-            sign_off_between_at_between_argmax_masked,
         )
         ctx.set_materialize_grads(False)
         ctx.numbers = (D,)

@@ -199,6 +199,7 @@ class Magnitudes:
     small: set[str] = field(default_factory=set)
     large: set[str] = field(default_factory=set)
     powers: dict[str, set[str]] = field(default_factory=dict)
+    summed: set[str] = field(default_factory=set)
     differences: set[Expr] = field(default_factory=set)
 
     @classmethod
@@ -216,6 +217,8 @@ class Magnitudes:
             for part in Mul.make_args(let.value):
                 if (power := tensor_name(part)) in found.powers:
                     found.powers[power].add(let.name)
+            bodies = (total.body for total in let.value.atoms(Sum))
+            found.summed |= found.powers.keys() & set(map(tensor_name, bodies))
         return found
 
     @property
@@ -233,7 +236,7 @@ class Magnitudes:
         multiples = {e: self.powers.get(tensor_name(e), set()) for e in below}
         lost = [e for e in below if self.vanishes(e) or read & multiples[e] or _is_told_back(e)]
         lost += [e for e in inside if self.vanishes(e) or _is_one_of(e, self.powers.keys())]
-        return len(lost)
+        return len(lost) + len(read & self.summed)
 
     def vanishes(self, expr: Expr) -> bool:
         """Whether it may be rounded to zero: then to divide by it gives nothing back."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from sympy import Add, Basic, Expr, KroneckerDelta, Mul, Pow, default_sort_key
+from sympy import Add, Basic, Expr, Integer, KroneckerDelta, Mul, Pow, default_sort_key, expand_mul
 
 from derive.calculus.differentiate import cotangents_of
 from derive.calculus.normal import normalise
@@ -92,7 +92,7 @@ def _common_parts(definition: Definition, passes: Passes) -> list[Expr]:
     wanted: dict[Expr, Expr] = {}
     for let in passes.backward:
         for part in _parts(let.value):
-            for _, same in with_signs(part):
+            for _, same in _multiples(part):
                 pattern = _pattern(same)[0]
                 if pattern in computed and names_used(part) <= known:
                     wanted[pattern] = computed[pattern]
@@ -110,6 +110,18 @@ def _kept(definition: Definition, passes: Passes) -> float:
 def _pattern(expr: Expr) -> tuple[Expr, tuple[Index, ...]]:
     """A part in normal form with its letters numbered, and those letters."""
     return abstract(normalise(expr)) if isinstance(expr, Add | Mul) else abstract(expr)
+
+
+def _multiples(expr: Any) -> Iterator[tuple[Expr, Any]]:
+    """An expression and, of a sum, what it is a multiple of: its negative, and by each number that
+    a term is multiplied by, as `2*a - 2*b` is of `a - b`."""
+    for sign, same in with_signs(expr):
+        yield Integer(sign), same
+    if isinstance(expr, Add):
+        numbers = {abs(term.as_coeff_Mul()[0]) for term in expr.args} - {1}
+        for number in sorted(numbers):
+            for sign, same in with_signs(expand_mul(expr / number)):
+                yield sign * number, same
 
 
 def _parts(expr: Basic, chosen: bool = False) -> Iterator[Expr]:
@@ -153,10 +165,10 @@ def _named(definition: Definition, passes: Passes, expr: Expr) -> Passes:
     def replaced(value: Any) -> Any:
         if not value.args or is_scalar(value):
             return value
-        for sign, same in with_signs(value):
+        for times, same in _multiples(value):
             found, at = _pattern(same)
             if found == pattern:
-                return sign * Named(tensor, letters).at(at)
+                return times * Named(tensor, letters).at(at)
         return with_args(value, [replaced(a) for a in value.args])
 
     first = next(

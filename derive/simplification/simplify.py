@@ -94,8 +94,19 @@ def simplify(definition: Definition, judge: Judge = indulgent) -> Simplified:
     for names in _besides(best, definition, chain):
         attempt = _Attempt.of(definition, best.extra | names, judge)
         if attempt.is_better(best):
-            return attempt.simplified
+            return _with_fewer(attempt, names, definition, judge).simplified
     return best.simplified
+
+
+def _with_fewer(
+    best: _Attempt, names: frozenset[str], definition: Definition, judge: Judge
+) -> _Attempt:
+    """An attempt without those of some named cotangents without which it is better."""
+    for name in sorted(names) if len(names) > 1 else ():
+        attempt = _Attempt.of(definition, best.extra - {name}, judge)
+        if attempt.is_better(best):
+            best = attempt
+    return best
 
 
 def _besides(best: _Attempt, definition: Definition, chain: Iterable[Let]) -> list[frozenset[str]]:
@@ -111,8 +122,7 @@ def _besides(best: _Attempt, definition: Definition, chain: Iterable[Let]) -> li
     found = [names]
     if choice_repeated(best.simplified.backward):
         found += [frozenset([name]) for name in sorted(names)]
-    if repeated(best.simplified.backward):
-        found.append(accumulating(best.task, definition) - (choosing & rough))
+    found.append(accumulating(best.task, definition) - (choosing & rough))
     return list(dict.fromkeys(some for some in found if some))
 
 
