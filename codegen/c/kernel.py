@@ -339,11 +339,11 @@ class Kernel:
         if spanned:
             clauses.append(f"reduction(+ : {', '.join(g.span for g in spanned)})")
         largest = [g for g in accumulators if g.placed.statement.how is Largest]
-        names = [g.into(printer) for g in largest if index in g.placed.statement.bound]
-        if any("[" in name for name in names):  # an element would mean a section of an array
+        largest = [g for g in largest if index in g.placed.statement.bound]
+        if any(g.in_rows for g in largest):  # an element would mean a section of an array
             return []
-        if names:
-            clauses.append(f"reduction(max : {', '.join(names)})")
+        if largest:
+            clauses.append(f"reduction(max : {', '.join(g.into(printer) for g in largest)})")
         return [" ".join(["#pragma omp simd", *clauses])]
 
     def _afterwards(

@@ -14,6 +14,7 @@ from codegen.torch.arguments import Arguments
 from codegen.torch.checks import checked
 from codegen.torch.described import arguments_described, axes_described, entry, result_described
 from codegen.torch.dispatch import Dispatch
+from codegen.torch.reading import names_in
 from codegen.torch.shapes import layout
 from codegen.torch.signature import handed_on, signature
 from codegen.torch.views import seen
@@ -81,7 +82,7 @@ def public_function(definition: Definition, alone: frozenset[str]) -> PublicFunc
         *Dispatch(definition, arguments, shapes, alone).lines(),
     )
     text = "\n".join(body)
-    called = {name for name in _ADAPTING if f"{name}(" in text}
+    called = names_in(body) & _ADAPTING.keys()
     needs = called.union(*(_ADAPTING[name] for name in called))
     every = definition.interface.arguments
     return PublicFunction(
