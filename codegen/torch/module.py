@@ -246,8 +246,8 @@ def _raised(module: Module) -> list[str]:
         "RuntimeError": "a tensor has the wrong dtype or shape.",
         "IndexError": "an axis is too short for an index in the formulas.",
     }
-    lines = "\n".join(checks(module))
-    return [f"{error}: {why}" for error, why in reasons.items() if f"raise {error}(" in lines]
+    named = names_in(checks(module))
+    return [f"{error}: {why}" for error, why in reasons.items() if error in named]
 
 
 def _option_guard(option: Option) -> list[str]:

@@ -227,8 +227,8 @@ class Tail:
                 yield f"shape = {first}.shape"
             if self._role == "channel" and self._keeps_shape:
                 yield f"last = _channels_last({first})"
-            whole = _DIMS[self._role].format(first=first)
-            yield f"dims = {f'(dim % {first}.dim(),)' if self.arguments.halved else whole}"
+            usual = _DIMS[self._role].format(first=first)
+            yield f"dims = {f'(dim % {first}.dim(),)' if self.arguments.halved else usual}"
             for name in self._whole:
                 yield f"{name} = {name}.movedim(dims, tuple(range(-len(dims), 0)))"
         split = _SPLITS.get(self._role, "-1").format(first=first)
