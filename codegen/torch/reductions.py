@@ -192,23 +192,21 @@ def _contract(left: Value, right: Value, bound: Sequence[Index], scope: Scope) -
 def _matrix_product(
     left: Value, right: Value, batch: list[Index], bound: list[Index], scope: Scope
 ) -> Value | None:
-    """left[batch, l, k] @ right[batch, k, r], where both can be seen that way."""
+    """left[batch, l, k] @ right[batch, k, r]; None where the two cannot be seen that way."""
     rows = [i for i in left.letters if i not in batch and i not in bound]
     columns = [i for i in right.letters if i not in batch and i not in bound]
     if not rows or not columns:
         return None
+    if batch and max(len(rows), len(columns), len(bound)) > 1:
+        return None
     if batch:
-        if len(rows) > 1 or len(columns) > 1 or len(bound) > 1:
-            return None
-        left, right = scope.split(left), scope.split(right)
         lead = tuple((i,) for i in batch)
         row, column, inner = (rows[0],), (columns[0],), (bound[0],)
-        seen = [
-            _as_matrix(v, lead, a, b) for v, a, b in ((left, row, inner), (right, inner, column))
-        ]
-        if seen[0] is None or seen[1] is None:
+        one = _as_matrix(scope.split(left), lead, row, inner)
+        other = _as_matrix(scope.split(right), lead, inner, column)
+        if one is None or other is None:
             return None
-        code = f"{seen[0].at(TIMES)} @ {seen[1].at(ATOM)}"
+        code = f"{one.at(TIMES)} @ {other.at(ATOM)}"
         return Value(code, (*lead, row, column), binds=TIMES, fresh=True)
     bound = [i for i in left.letters if i in bound]
     one = _two_sided(left, tuple(rows), tuple(bound), scope)
