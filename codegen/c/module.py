@@ -20,8 +20,6 @@ from derive.language.expressions import ArgMax, Element, Index, names_used, tens
 from derive.printing.text import broken
 
 _WIDTH = 96
-
-
 _DECLARED = {
     "number": "{type} {name}",
     "read": "const {type} *restrict {name}",

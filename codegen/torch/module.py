@@ -318,7 +318,8 @@ def _size_guard(tensor: Tensor, known: set[str]) -> list[str | Learnt]:
     name, dims = tensor.name, [[i.size.name for i in dim] for dim in storage(tensor)]
     if all(n in known for names in dims for n in names):
         return [*shape_guard(tensor, f"{name}.shape != {shape_text(tensor)}")]
-    wrong, seen = [f"{name}.dim() != {len(dims)}"], list[str]()
+    wrong = [f"{name}.dim() != {len(dims)}"]
+    seen: list[str] = []
     learnt: list[str | Learnt] = []
     for place, names in enumerate(dims):
         unknown = [n for n in names if n not in known]

@@ -76,8 +76,8 @@ class Value:
     `binds` is the precedence of its outermost operator. `fresh` says that nothing else can
     see the tensor, so that `updates`, in order, may still be applied to it;
     `remembered` that autograd, where it watches, looks at the result once more.
-    `pair` holds the two matrices where the value is their product, `reduction` is there where it
-    is one and nothing else.
+    `pair` holds the two matrices where the value is their product, `reduction` what is reduced,
+    and how, where it is a reduction.
     """
 
     code: str
