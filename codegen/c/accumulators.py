@@ -115,11 +115,12 @@ class Accumulator:
         return f"{self.name}_parts"
 
     def target(self, printer: Printer) -> str:
-        """Where the result goes."""
+        """The element or the variable that the result goes to, as C."""
         return self.memory.element(self.name, self.placed.statement.at, printer)
 
     def into(self, printer: Printer) -> str:
-        """What one iteration of the innermost loop adds to, multiplies or replaces."""
+        """The element or the variable that an iteration of the innermost loop adds to, multiplies
+        or replaces, as C."""
         at = [self.placed.statement.at[p] for p in self.places]
         if self.few:
             return self.few_name
@@ -134,7 +135,7 @@ class Accumulator:
         return self.best.name
 
     def added(self, value: Text, printer: Printer) -> list[str]:
-        """The contribution of one value."""
+        """The statement by which one value contributes."""
         into, one = self.into(printer), self.placed.statement
         if one.how is Sum:
             inside = And(*map(_inside, one.at, one.tensor.axes))
@@ -155,7 +156,7 @@ class Accumulator:
     # --- sums ---
 
     def begun(self, printer: Printer) -> Lines:
-        """Before the outermost loop."""
+        """Lines before the outermost loop: what the reduction begins with."""
         if not self.is_sum:
             return self._begun_otherwise(printer)
         if not self.in_rows:
@@ -174,12 +175,12 @@ class Accumulator:
         return self._each([f"{self.total.at(at, printer)} += {rows};"])
 
     def flushed(self, printer: Printer) -> list[str]:
-        """After the innermost loop: what it added up."""
+        """The line after the innermost loop that adds on what it added up."""
         into = self.rows.at(self._own, printer) if self.in_rows else self.total.name
         return [f"{into} += {self.span};"]
 
     def ended(self, printer: Printer) -> list[str]:
-        """After the outermost loop."""
+        """Lines after the outermost loop: the result, where it is not in its place already."""
         if not self.is_sum:
             return self._ended_otherwise(printer)
         if not self.in_rows:
@@ -196,7 +197,7 @@ class Accumulator:
         return Piece(self.parts, WIDE, blocks)
 
     def part_begun(self) -> list[str]:
-        """At the start of a block: a total of its own, or rows of its own."""
+        """Lines at the start of a block: a total of its own, or rows of its own."""
         if not self.in_rows:
             return [f"wide {self.total.name} = 0;"]
         place = f"{self.parts} + block * {self.rows.count}"
@@ -207,7 +208,7 @@ class Accumulator:
         return [] if self.in_rows else [f"{self.parts}[block] = {self.total.name};"]
 
     def parts_added(self, blocks: str, printer: Printer) -> list[str]:
-        """The parts of all blocks, in order."""
+        """Lines that add up the parts of all blocks, in order."""
         each = f"for (int64_t block = 0; block < {blocks}; block++)"
         if not self.in_rows:
             total = self.total.name
@@ -247,7 +248,8 @@ class Accumulator:
         return [f"real {name} = {empty};"]
 
     def _cleared(self, printer: Printer) -> list[str]:
-        """Zeros wherever a sum may put values, at the place where the loops around it are."""
+        """Lines that set to zero whatever a sum may add to, at the place where the loops around it
+        are."""
         if not self._around:
             return self.over(self.memory.array(self.name), "0")
         one = self.placed.statement
@@ -277,7 +279,7 @@ class Accumulator:
         return [f"{declared}{self.target(printer)} = {value};"]
 
     def over(self, array: Array, value: str) -> list[str]:
-        """Every element of an array set to a value."""
+        """Lines that set every element of an array to a value."""
         used = (
             f"{array.tiled}_end - {array.tiled}_tile" if array.extents == ["TILE"] else array.count
         )

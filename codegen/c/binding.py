@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from codegen.c.memory import REAL
 from codegen.c.module import Function, made_by, read_by
 from codegen.c.training import Model
 from codegen.program import Module, Program
@@ -95,8 +96,9 @@ def _training(model: Model, module: Module, function: Function) -> dict[str, Any
 
 def _call(function: Function) -> Call:
     pointers = tuple(p.name for p in function.parameters if p.is_tensor)
-    options = tuple(p.name for p in function.parameters if p.kind == "real ")
-    counted = len(function.parameters) - len(pointers) - len(options) - 1  # threads are the last
+    numbers = [p for p in function.parameters if not p.is_tensor]
+    options = tuple(p.name for p in numbers if p.type == REAL)
+    counted = len(numbers) - len(options) - 1  # threads are the last
     return Call(function.name, pointers, counted, options)
 
 

@@ -83,7 +83,8 @@ class Kernel:
         return lines
 
     def _light(self, here: Path, scope: Scope) -> tuple[Lines, Scope]:
-        """What the node at a place reads of the lets that have no statement, computed first."""
+        """Lines that compute first what the node at a place reads of the lets without a statement,
+        and the scope in which that is known."""
         wanted: dict[Place, None] = {}
 
         def visit(value: Expr) -> None:
@@ -197,7 +198,7 @@ class Kernel:
         index, size = loop.index, loop.index.size.name
         width = f"{index}_width"
         return [
-            Count(width, f"tile_width({size}, {_rows(loop, inside)}, threads)"),
+            Count(width, f"tile_width({size}, {_rows_of(loop, inside)}, threads)"),
             *pragma,
             f"for (int64_t {index}_tile = 0; {index}_tile < {size}; {index}_tile += {width}) {{",
             f"    const int64_t {index}_end = least({index}_tile + {width}, {size});",
@@ -328,7 +329,7 @@ class Kernel:
         spanned: Sequence[Accumulator],
         printer: Printer,
     ) -> Lines:
-        """What lets a compiler use vectors: no iteration of a loop depends on another."""
+        """The pragma by which a compiler uses vectors, if no iteration depends on another."""
         for g in accumulators:
             one = g.placed.statement
             if one.how in (ArgMax, Product):
@@ -339,17 +340,18 @@ class Kernel:
         if spanned:
             clauses.append(f"reduction(+ : {', '.join(g.span for g in spanned)})")
         largest = [g for g in accumulators if g.placed.statement.how is Largest]
-        names = [g.into(printer) for g in largest if index in g.placed.statement.bound]
-        if any("[" in name for name in names):  # an element would mean a section of an array
+        largest = [g for g in largest if index in g.placed.statement.bound]
+        if any(g.in_rows for g in largest):  # an element would mean a section of an array
             return []
-        if names:
-            clauses.append(f"reduction(max : {', '.join(names)})")
+        if largest:
+            clauses.append(f"reduction(max : {', '.join(g.into(printer) for g in largest)})")
         return [" ".join(["#pragma omp simd", *clauses])]
 
     def _afterwards(
         self, inside: Sequence[Placed], scope: Scope, part: tuple[str, str] | None
     ) -> Lines:
-        """What deltas add to a loop's statements; `part` bounds the loop where it is not whole."""
+        """Lines that add to a loop's results what deltas do; `part` bounds the loop where it is not
+        whole."""
         printer = self._printer(scope)
         lines: list[Line] = []
         for one in inside:
@@ -382,14 +384,14 @@ def _is_innermost(loop: Loop) -> bool:
     return not any(isinstance(node, Loop) for node in loop.body)
 
 
-def _rows(tile: Loop, inside: Sequence[Placed]) -> str:
+def _rows_of(tile: Loop, inside: Sequence[Placed]) -> str:
     """How many rows a tile has: as many as the largest element that is read or written in it."""
     widest = max((p.statement.widest for p in inside), key=len)
     return " * ".join(i.size.name for i in widest if i != tile.index) or "1"
 
 
 def _pragma(what: str, inside: Sequence[Placed]) -> Lines:
-    """What lets threads share a loop that has enough to do."""
+    """The pragma by which threads share a loop that has enough to do."""
     widest = max((p.statement for p in inside), key=lambda s: len(s.letters))
     iterations = " * ".join(i.size.name for i in widest.letters)
     return [f"#pragma omp parallel {what} num_threads(threads) if ({iterations} > PARALLEL)"]

@@ -11,7 +11,7 @@ from sympy import KroneckerDelta
 
 from codegen.c.functions import ELEMENTARY, NEEDS
 from codegen.c.kernel import Kernel
-from codegen.c.memory import kind_of
+from codegen.c.memory import PLACE, REAL, kind_of
 from codegen.c.names import spelling
 from codegen.lowering.choices import without_needless
 from codegen.program import Module, Program
@@ -20,22 +20,34 @@ from derive.language.expressions import ArgMax, Element, Index, names_used, tens
 from derive.printing.text import broken
 
 _WIDTH = 96
+_DECLARED = {
+    "number": "{type} {name}",
+    "read": "const {type} *restrict {name}",
+    "written": "{type} *restrict {name}",
+}
+"""How a parameter is declared: a size, an option or a count; a tensor that is read, or written."""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a C function: a tensor that is read or written, a size or an option.
+    """One parameter of a C function.
 
-    `name` is that of the definition, `spelled` what it is called in C.
+    `name` is that of the definition, `spelled` what it is called in C; `type` is that of a number
+    or of a tensor's elements, `use` a key of `_DECLARED`.
     """
 
     name: str
-    kind: str
     spelled: str
+    type: str
+    use: str = "number"
 
     @property
     def is_tensor(self) -> bool:
-        return self.kind.endswith("*restrict ")
+        return self.use != "number"
+
+    @property
+    def declared(self) -> str:
+        return _DECLARED[self.use].format(type=self.type, name=self.spelled)
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,7 @@ class Function:
     def params(self) -> str:
         indent = " " * len(f"int {self.name}(")
         # A type and its name stay together.
-        text = ", ".join((p.kind + p.spelled).replace(" ", "\0") for p in self.parameters)
+        text = ", ".join(p.declared.replace(" ", "\0") for p in self.parameters)
         return filled(text, indent, _WIDTH - len(indent)).replace("\0", " ")
 
 
@@ -65,15 +77,15 @@ def function(program: Program) -> Function:
     named, spelled = renaming.program(program), renaming.names
     read = read_by(program)
     made = [tensor for tensor in made_by(program) if tensor not in read]
-    kinds = [
-        *((t.name, f"const {kind_of(t)} *restrict ") for t in read),
-        *((t.name, f"{kind_of(t)} *restrict ") for t in made),
-        *((name, "int64_t ") for name in program.axes),
-        *((o.name, "real ") for o in (*program.options, *program.unpacked.options)),
+    rows = [
+        *((t.name, kind_of(t), "read") for t in read),
+        *((t.name, kind_of(t), "written") for t in made),
+        *((name, PLACE, "number") for name in program.axes),
+        *((o.name, REAL, "number") for o in (*program.options, *program.unpacked.options)),
     ]
     parameters = (
-        *(Parameter(name, kind, spelled.get(name, name)) for name, kind in kinds),
-        Parameter("threads", "int ", "threads"),
+        *(Parameter(name, spelled.get(name, name), kind, use) for name, kind, use in rows),
+        Parameter("threads", "threads", "int"),
     )
     lines = [*guards(named), *Kernel.of(named).lines()]
     says = f"{', '.join(t.name for t in made)} from {', '.join(t.name for t in read)}."

@@ -90,13 +90,13 @@ def steps(model: Model, module: Module, joint: Function) -> Function:
     given = {t.name for t in module.inputs}
     rest = [p for p in joint.parameters if not p.is_tensor]
     parameters = (
-        *(_mutable(p, model) for p in joint.parameters if p.name in given),
-        Parameter("samples", f"const {PLACE} *restrict ", "samples"),
-        Parameter("losses", f"{REAL} *restrict ", "losses"),
-        Parameter("rows", f"{PLACE} ", "rows"),
-        Parameter("count", f"{PLACE} ", "count"),
+        *(_used(p, model) for p in joint.parameters if p.name in given),
+        Parameter("samples", "samples", PLACE, "read"),
+        Parameter("losses", "losses", REAL, "written"),
+        Parameter("rows", "rows", PLACE),
+        Parameter("count", "count", PLACE),
         *rest[:-1],
-        Parameter("rate", f"{REAL} ", "rate"),
+        Parameter("rate", "rate", REAL),
         rest[-1],
     )
     says = (
@@ -107,8 +107,7 @@ def steps(model: Model, module: Module, joint: Function) -> Function:
     return Function("steps", filled(says), parameters, lines)
 
 
-def _mutable(parameter: Parameter, model: Model) -> Parameter:
-    """A parameter of the model is written to; data are not."""
-    if parameter.name in {t.name for t in model.data}:
-        return parameter
-    return replace(parameter, kind=parameter.kind.removeprefix("const "))
+def _used(parameter: Parameter, model: Model) -> Parameter:
+    """An input as it is used in training: a parameter of the model is written to, data are not."""
+    is_data = parameter.name in {t.name for t in model.data}
+    return parameter if is_data else replace(parameter, use="written")

@@ -103,14 +103,14 @@ class Kept:
 
     @cached_property
     def _told(self) -> frozenset[str]:
-        """What the forward pass made and what is kept tells."""
+        """The names of what the forward pass made whose values can be told from what is kept."""
         kept = [let for name, let in self._made.items() if name in self.read]
         return frozenset().union(*map(_told_tensors, kept)) & self._made.keys()
 
 
 @lru_cache(maxsize=1000)
 def _read_by_derivative(let: Let, tensor: Tensor) -> frozenset[str] | None:
-    """The names that the derivative of a let by a tensor reads; nothing where it is zero."""
+    """The names that the derivative of a let by a tensor reads; None where it is zero."""
     if isinstance(let.value, Boolean):
         return None
     let = replace(let, value=spelled_out(let.value))

@@ -73,7 +73,8 @@ class Parts:
         return self.walk(value)
 
     def derivative(self, cotangent: Expr) -> str:
-        """What the factor of an output's cotangent in an input's gradient is called, if it is."""
+        """The name for the factor of an output's cotangent in an input's gradient, "" for that of
+        another cotangent or in another let."""
         of, by = map(primal_name, (tensor_name(cotangent), self.let.name))
         named = is_cotangent(self.let.name) and by in self.primal
         return f"d{of}_d{by}" if named and tensor_name(cotangent) in self.seeds else ""
@@ -82,7 +83,8 @@ class Parts:
         return bool(names_used(expr) & self.varying)
 
     def factor(self, expr: Expr, cotangent: Expr) -> Expr | None:
-        """What multiplies a cotangent in an expression that is linear in it, or nothing."""
+        """What multiplies a cotangent in an expression that is linear in it; None where that cannot
+        be told."""
         if expr == cotangent:
             return S.One
         if isinstance(expr, Mul):
@@ -118,7 +120,8 @@ class Parts:
         return expr.func(*args)
 
     def named(self, expr: Any, name: str = "") -> Any:
-        """What a part is called, if naming it saves work."""
+        """The element that a part is read by, a let added for it; the part itself where naming it
+        would save no work."""
         if is_atomic(expr) or is_number(expr) or expr.has(KroneckerDelta, ArgMax):
             return expr
         if not _elements(expr):
@@ -147,7 +150,8 @@ def _apart(args: Iterable[Any], holds: Any) -> tuple[list[Any], list[Any]]:
 
 
 def _zero(factor: Any) -> tuple[bool, Any] | None:
-    """For a factor that is 1 or 0: whether its condition lets pass, and that condition.
+    """Of a factor that is 1 or 0, whether it is 1 under a condition, or 0, and that condition; None
+    of any other.
 
     A condition is not negated: for what is not a number, that would not be its opposite.
     """
@@ -159,7 +163,8 @@ def _zero(factor: Any) -> tuple[bool, Any] | None:
 
 
 def _condition(factor: Any, passed: bool) -> Any:
-    """When a factor is 1, or when it is 0; nothing where it may be another number."""
+    """The condition under which a factor is 1, where that is to be `passed`, else under which it is
+    0; None where it may be another number."""
     if factor in (0, 1):
         return S.true if bool(factor) == passed else S.false
     if not isinstance(factor, Where):

@@ -8,7 +8,6 @@ rounding, for each that is written.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -141,18 +140,10 @@ def _means(scale: Any, factors: list[Any], scope: Scope) -> tuple[Any, list[Any]
 def emit_mean(mean: _Mean, scope: Scope, emit: Emit) -> Value:
     """The mean of a sum's body; where the sum is a contraction, the sum divided by its count."""
     value = emit(mean.sum, scope)
-    if value.total and re.search(r"\.sum\([^.]*\)$", value.code):
-        return replace(
-            value,
-            code=_as_mean(value.code),
-            keepdim=_as_mean(value.keepdim),
-        )
+    if value.reduction is not None and value.reduction.function == "sum":
+        reduction = replace(value.reduction, function="mean")
+        return replace(value, code=reduction.code(), reduction=reduction)
     return scaled(value, 1 / count_of(mean.sum.indices), scope)
-
-
-def _as_mean(code: str) -> str:
-    head, _, tail = code.rpartition(".sum(")
-    return f"{head}.mean({tail}" if head else ""
 
 
 def _masked(deltas: Sequence[Any], rest: Any, scope: Scope, emit: Emit) -> Value:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from codegen.program import Module, Program
+from codegen.torch.reading import names_in
 from codegen.torch.statements import sizes
 from derive.language.cotangents import cotangent_name, primal_name
 
@@ -27,7 +27,7 @@ def autograd(module: Module) -> dict[str, Any]:
     lines = sizes(
         [a.size.name for a in module.residuals.sizes], module.inputs, axes, module.extents
     )
-    read = {*saved, *numbers, *re.findall(r"\w+", " ".join(lines))}
+    read = {*saved, *numbers, *names_in(lines)}
     shown = {*saved, *(outputs if len(outputs) > 1 else ())}
     seeds = [t.name for t in module.seeds]
     more = _way_on(module.residuals_backward, made)

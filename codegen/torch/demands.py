@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-import re
 import textwrap
 from collections.abc import Iterator
 
 from codegen.torch.arguments import Arguments
+from codegen.torch.reading import names_read, renamed
 from derive.language.interface import Argument
 
 
@@ -23,7 +23,7 @@ def demanded_of(argument: Argument, arguments: Arguments) -> Iterator[str]:
             case _:
                 parts = [tree]
         for part in map(ast.unparse, parts):
-            if _names(part) in ({name}, *({tensor} for tensor in argument.tensors)):
+            if names_read(part) in ({name}, *({tensor} for tensor in argument.tensors)):
                 yield words.get(part, part)
 
 
@@ -31,13 +31,13 @@ def demanded(operation: str, arguments: Arguments, sized: bool = False) -> Itera
     """Conditions that must hold, those that read the size of an axis apart from the others."""
     roles = arguments.interface.roles
     for condition, error in arguments.interface.demands:
-        read = _names(condition)
+        read = names_read(condition)
         if any(axis.size.name in read for axis, _ in roles) != sized:
             continue
         tensors = _compared(condition) & set(arguments.tensors)
-        for name in sorted(read & set(arguments.tensors)):
-            condition = re.sub(rf"\b{name}\b", arguments.variable(name), condition)
-        said, condition = condition, re.sub(r"\binf\b", "math.inf", condition)
+        variables = {name: arguments.variable(name) for name in read & set(arguments.tensors)}
+        said = renamed(condition, variables)
+        condition = renamed(said, {"inf": "math.inf"})
         if tensors:
             yield f"if not _everywhere({condition}):"
             yield f'    raise {error}("{operation} wants {said} everywhere")'
@@ -55,10 +55,6 @@ def demanded(operation: str, arguments: Arguments, sized: bool = False) -> Itera
         for place, one in enumerate(got):
             yield f'        f"{"" if place else "got "}{one}{", " if one != got[-1] else ""}"'
         yield "    )"
-
-
-def _names(condition: str) -> set[str]:
-    return {node.id for node in ast.walk(ast.parse(condition)) if isinstance(node, ast.Name)}
 
 
 def _measured(condition: str) -> set[str]:

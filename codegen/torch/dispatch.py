@@ -43,7 +43,7 @@ class Dispatch:
     # --- the variant that is meant ---
 
     def _choose(self) -> Iterator[str]:
-        choices, variants = self._interface.choices, self._interface.variants
+        choices = self._interface.choices
         pairs = self._interface.pairs  # asked for too, though their partner tells: checkers need it
         subjects = [*map(self._selector, choices), *(self.arguments.variable(n) for n, _ in pairs)]
         yield f"match {', '.join(subjects)}:"
@@ -51,12 +51,24 @@ class Dispatch:
             patterns = [*case.patterns.values(), *(case.patterns[other] for _, other in pairs)]
             yield f"    case {', '.join(patterns)}{case.guard}:"
             yield from (f"        {line}" for line in case.body)
-        if any(all(value is OTHERWISE for value in variant.values) for variant in variants):
-            return
-        if [choice.kind for choice in choices] == ["given"] and not pairs:
-            return
-        yield "    case _:"
-        yield from (f"        {line}" for line in self._unknown())
+        if not self._is_complete:
+            yield "    case _:"
+            yield from (f"        {line}" for line in self._unknown())
+
+    @property
+    def _is_complete(self) -> bool:
+        """Whether a variant is called whatever is given."""
+        interface = self._interface
+        if len(interface.variants) == 1:
+            return True
+        if any(all(value is OTHERWISE for value in v.values) for v in interface.variants):
+            return True
+        return [choice.kind for choice in interface.choices] == ["given"] and not interface.pairs
+
+    @property
+    def refused(self) -> list[Choice]:
+        """The choices whose argument is refused where its value is none of a variant's."""
+        return [] if self._is_complete else list(filter(_is_closed, self._interface.choices))
 
     def _cases(self) -> list[_Case]:
         """A case for each variant; one for two that are called alike, a tensor given or not."""
@@ -91,12 +103,11 @@ class Dispatch:
     def _unknown(self) -> Iterator[str]:
         """Refuse a value that no variant is for; of tensors and flags every combination has one."""
         choices = self._interface.choices
-        closed = [choice for choice in choices if _is_closed(choice)]
-        if not closed:
+        if not self.refused:
             names = ", ".join(choice.name for choice in choices)
             yield f'raise ValueError("{self.definition.name} is not defined for this {names}")'
             return
-        *others, last = closed
+        *others, last = self.refused
         for choice in others:
             yield f"if {choice.name} not in {choice.values!r}:"
             yield from (f"    {line}" for line in _refusing(choice))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from codegen.lowering.unused_axes import narrowed
 from codegen.program import Module, Program, Residuals
 from codegen.torch.autograd import autograd, targets
 from codegen.torch.names import camel
+from codegen.torch.reading import names_in
 from codegen.torch.scalars import scalar
 from codegen.torch.statements import sizes, sizes_in, statements, storage
 from derive.language.cotangents import cotangent_name
@@ -70,14 +70,11 @@ def _not_differentiated(program: Program) -> Program:
 
 def _unpacked(function: Function, residuals: Residuals) -> str:
     """The line that takes what a function reads out of the residuals."""
-    used = [name for name in residuals.names if _reads(function.body, name)]
+    read = names_in(function.body)
+    used = [name for name in residuals.names if name in read]
     if len(used) == 1:
         return f"{used[0]} = residuals.{used[0]}"
     return f"{targets(residuals.names, used)} = residuals" if used else ""
-
-
-def _reads(lines: Sequence[str], name: str) -> bool:
-    return any(re.search(rf"(?<![\w.]){name}\b", line) for line in lines)
 
 
 def interface(module: Module) -> dict[str, Any]:
@@ -214,17 +211,31 @@ def function(
 # --- checks of arguments ---
 
 
+@dataclass(frozen=True)
+class Learnt:
+    """A size, and the expression that reads it off the shape of a tensor."""
+
+    size: str
+    read: str
+
+
 def checks(module: Module) -> list[str]:
     """Lines that refuse a tensor of another dtype or shape, naming it, what was got and wanted."""
     inputs = module.inputs
-    lines: list[str] = []
+    found: list[str | Learnt] = []
     first = next((t.name for t in inputs if not t.integer), "")
     known: set[str] = set()
     for tensor in inputs:
-        lines += _dtype_guard(tensor, first)
-        lines += _size_guard(tensor, known)
-    lines += [*_literal_guards(module), *_window_guards(module)]
-    return [line for place, line in enumerate(lines) if not _is_idle(line, lines[place + 1 :])]
+        found += _dtype_guard(tensor, first)
+        found += _size_guard(tensor, known)
+    found += [*_literal_guards(module), *_window_guards(module)]
+    lines: list[str] = []
+    for line in reversed(found):
+        if isinstance(line, str):
+            lines.insert(0, line)
+        elif line.size in names_in(lines):  # else no line after it asks for the size
+            lines.insert(0, f"{line.size} = {line.read}")
+    return lines
 
 
 def _raised(module: Module) -> list[str]:
@@ -235,8 +246,8 @@ def _raised(module: Module) -> list[str]:
         "RuntimeError": "a tensor has the wrong dtype or shape.",
         "IndexError": "an axis is too short for an index in the formulas.",
     }
-    lines = "\n".join(checks(module))
-    return [f"{error}: {why}" for error, why in reasons.items() if f"raise {error}(" in lines]
+    named = names_in(checks(module))
+    return [f"{error}: {why}" for error, why in reasons.items() if error in named]
 
 
 def _option_guard(option: Option) -> list[str]:
@@ -274,7 +285,7 @@ def _window_guards(module: Module) -> list[str]:
         have = scalar(size).text
         for least in leasts:
             wanted = scalar(least).text
-            told = wanted if wanted.isdigit() else f"{wanted} = {{{wanted}}}"
+            told = wanted if least.is_Integer else f"{wanted} = {{{wanted}}}"
             lines += [
                 f"if {have} < {wanted}:",
                 f'    raise RuntimeError(f"{have} must be at least {told}, got {{{have}}}")',
@@ -301,12 +312,15 @@ def _dtype_guard(tensor: Tensor, first: str) -> list[str]:
     ]
 
 
-def _size_guard(tensor: Tensor, known: set[str]) -> list[str]:
-    """Compare each dimension whose size is known, and learn the others."""
+def _size_guard(tensor: Tensor, known: set[str]) -> list[str | Learnt]:
+    """Lines that compare each dimension whose size is `known`, and learn the others; the sizes
+    that are learnt are known from here on."""
     name, dims = tensor.name, [[i.size.name for i in dim] for dim in storage(tensor)]
     if all(n in known for names in dims for n in names):
-        return shape_guard(tensor, f"{name}.shape != {shape_text(tensor)}")
-    wrong, seen, learnt = [f"{name}.dim() != {len(dims)}"], [], []
+        return [*shape_guard(tensor, f"{name}.shape != {shape_text(tensor)}")]
+    wrong = [f"{name}.dim() != {len(dims)}"]
+    seen: list[str] = []
+    learnt: list[str | Learnt] = []
     for place, names in enumerate(dims):
         unknown = [n for n in names if n not in known]
         here = f"{name}.shape[{place}]"
@@ -318,11 +332,11 @@ def _size_guard(tensor: Tensor, known: set[str]) -> list[str]:
         elif not unknown:
             learnt += shape_guard(tensor, f"{here} != {product}", names)
         elif len(names) == 1:
-            learnt.append(f"{names[0]} = {here}")
+            learnt.append(Learnt(names[0], here))
         elif len(unknown) == 1:
             product = f"({product})" if len(others) > 1 else product
             learnt += shape_guard(tensor, f"{here} % {product}", others)
-            learnt.append(f"{unknown[0]} = {here} // {product}")
+            learnt.append(Learnt(unknown[0], f"{here} // {product}"))
         known.update(unknown if len(unknown) == 1 else [])
     return [*shape_guard(tensor, " or ".join(wrong), seen), *learnt]
 
@@ -348,11 +362,3 @@ def shape_guard(tensor: Tensor, wrong: str, known: Iterable[str] | None = None) 
         f'        f"got {{[*{name}.shape]}}"',
         "    )",
     ]
-
-
-def _is_idle(line: str, later: Sequence[str]) -> bool:
-    """Whether a line reads a size that no later line asks for."""
-    found = re.match(r"(\w+) = ", line)
-    return found is not None and not any(
-        re.search(rf"(?<![\w.]){found[1]}\b", other.split("must have")[0]) for other in later
-    )

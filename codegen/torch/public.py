@@ -14,6 +14,7 @@ from codegen.torch.arguments import Arguments
 from codegen.torch.checks import checked
 from codegen.torch.described import arguments_described, axes_described, entry, result_described
 from codegen.torch.dispatch import Dispatch
+from codegen.torch.reading import names_in
 from codegen.torch.shapes import layout
 from codegen.torch.signature import handed_on, signature
 from codegen.torch.views import seen
@@ -75,20 +76,25 @@ def public_function(definition: Definition, alone: frozenset[str]) -> PublicFunc
     assert definition.interface is not None
     arguments = Arguments(definition.interface)
     shapes = layout(arguments)
+    dispatch = Dispatch(definition, arguments, shapes, alone)
     body = (
         *checked(definition.name, arguments),
         *seen(definition.name, arguments, shapes),
-        *Dispatch(definition, arguments, shapes, alone).lines(),
+        *dispatch.lines(),
     )
-    text = "\n".join(body)
-    called = {name for name in _ADAPTING if f"{name}(" in text}
+    named = names_in(body)
+    called = named & _ADAPTING.keys()
     needs = called.union(*(_ADAPTING[name] for name in called))
+    refusing = {error for _, error in definition.interface.demands}
+    refusing |= {choice.unknown for choice in dispatch.refused}
+    if "ValueError" in named or "_shaped" in needs:
+        refusing.add("ValueError")
     every = definition.interface.arguments
     return PublicFunction(
         signature(arguments),
         body,
         frozenset(needs),
-        tuple(_raises(arguments, text, needs)),
+        tuple(_raises(refusing, needs)),
         tuple(a.name for a in every if a.tensors and not arguments.is_mask(a)),
         tuple(handed_on(arguments)),
         tuple(axes_described(arguments)),
@@ -97,13 +103,9 @@ def public_function(definition: Definition, alone: frozenset[str]) -> PublicFunc
     )
 
 
-def _raises(arguments: Arguments, body: str, needs: set[str]) -> Iterator[str]:
-    """Lines for each error that the function raises, itself or by what it needs."""
-    interface = arguments.interface
-    refusing = {error for _, error in interface.demands}
-    refusing |= {c.unknown for c in interface.choices if f"{c.name} must be one of" in body}
-    if "raise ValueError" in body or "_shaped" in needs:
-        refusing.add("ValueError")
+def _raises(refusing: set[str], needs: set[str]) -> Iterator[str]:
+    """Lines for each error that the function raises: those by which it is `refusing` a value or a
+    shape, and those of the small functions that it needs."""
     reasons = {
         "TypeError": "an argument has the wrong type",
         "RuntimeError": "a tensor has the wrong dtype or shape",

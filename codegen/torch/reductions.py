@@ -18,6 +18,7 @@ from codegen.torch.values import (
     ATOM,
     TIMES,
     Letters,
+    Reduction,
     Value,
     letters_of,
     permute,
@@ -191,33 +192,30 @@ def _contract(left: Value, right: Value, bound: Sequence[Index], scope: Scope) -
 def _matrix_product(
     left: Value, right: Value, batch: list[Index], bound: list[Index], scope: Scope
 ) -> Value | None:
-    """left[batch, l, k] @ right[batch, k, r], where both can be seen that way."""
+    """left[batch, l, k] @ right[batch, k, r]; None where the two cannot be seen that way."""
     rows = [i for i in left.letters if i not in batch and i not in bound]
     columns = [i for i in right.letters if i not in batch and i not in bound]
     if not rows or not columns:
         return None
+    if batch and max(len(rows), len(columns), len(bound)) > 1:
+        return None
     if batch:
-        if len(rows) > 1 or len(columns) > 1 or len(bound) > 1:
-            return None
-        left, right = scope.split(left), scope.split(right)
         lead = tuple((i,) for i in batch)
         row, column, inner = (rows[0],), (columns[0],), (bound[0],)
-        seen = [
-            _as_matrix(v, lead, a, b) for v, a, b in ((left, row, inner), (right, inner, column))
-        ]
-        if seen[0] is None or seen[1] is None:
+        one = _as_matrix(scope.split(left), lead, row, inner)
+        other = _as_matrix(scope.split(right), lead, inner, column)
+        if one is None or other is None:
             return None
-        code = f"{seen[0].at(TIMES)} @ {seen[1].at(ATOM)}"
+        code = f"{one.at(TIMES)} @ {other.at(ATOM)}"
         return Value(code, (*lead, row, column), binds=TIMES, fresh=True)
     bound = [i for i in left.letters if i in bound]
     one = _two_sided(left, tuple(rows), tuple(bound), scope)
     other = _two_sided(right, tuple(bound), tuple(columns), scope)
-    many = _many_rows(left, tuple(bound)) if one is None or "reshape" in one.code else None
     if other is None:
         return None
-    if many is not None and not other.code.endswith(")"):
-        code = f"{many.at(TIMES)} @ {other.at(ATOM)}"
-        return Value(code, (*many.dims[:-1], other.dims[1]), binds=TIMES, fresh=True)
+    if _has_many_rows(left, tuple(bound)) and not other.code.endswith(")"):
+        code = f"{left.at(TIMES)} @ {other.at(ATOM)}"
+        return Value(code, (*left.dims[:-1], other.dims[1]), binds=TIMES, fresh=True)
     if one is None:
         return None
     code = f"{one.at(TIMES)} @ {other.at(ATOM)}"
@@ -251,9 +249,9 @@ def _two_sided(value: Value, rows: Letters, columns: Letters, scope: Scope) -> V
     return None
 
 
-def _many_rows(value: Value, bound: Letters) -> Value | None:
-    """A tensor with more than one dimension of rows and the contracted one last."""
-    return value if len(value.dims) > 2 and value.dims[-1] == bound else None
+def _has_many_rows(value: Value, bound: Letters) -> bool:
+    """Whether a tensor has more than one dimension of rows, and the contracted one last."""
+    return len(value.dims) > 2 and value.dims[-1] == bound
 
 
 def _einsum(values: Sequence[Value], out: Sequence[Index], scope: Scope) -> Value:
@@ -282,19 +280,11 @@ def reduced(function: str, value: Value, bound: Iterable[Index], scope: Scope) -
     dims = tuple(dim for place, dim in enumerate(value.dims) if place not in places)
     kept = tuple(() if place in places else dim for place, dim in enumerate(value.dims))
     where = str(places[0]) if len(places) == 1 else f"({', '.join(map(str, places))})"
-    method = not function.startswith("torch.")
-    head = f"{value.at(ATOM)}.{function}(" if method else f"{function}({value.text}, "
-    if not dims and method:
-        return Value(f"{head})", (), fresh=True, total=function == "sum")
-    return Value(
-        f"{head}{where})",
-        dims,
-        fresh=True,
-        remembered=function != "sum",
-        keepdim=f"{head}{where}, keepdim=True)",
-        kept=kept,
-        total=function == "sum",
-    )
+    if not dims and function == "sum":  # of all dimensions, which need not be said
+        where = ""
+    reduction = Reduction(function, value, where, kept)
+    code, remembered = reduction.code(), function != "sum"
+    return Value(code, dims, fresh=True, remembered=remembered, reduction=reduction)
 
 
 def product(expr: Any, scope: Scope, emit: Emit) -> Value:
@@ -311,7 +301,7 @@ def product(expr: Any, scope: Scope, emit: Emit) -> Value:
         if len(value.dims) == 1:
             return Value(f"{value.at(ATOM)}.prod()", (), fresh=True)
         value = reduced("prod", value, [letter], scope)
-    return replace(value, keepdim="") if len(bound) > 1 else value
+    return replace(value, reduction=None) if len(bound) > 1 else value
 
 
 def argmax(expr: Any, scope: Scope, emit: Emit) -> Value:

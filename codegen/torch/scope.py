@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,12 +9,13 @@ from typing import Any
 from sympy import Expr
 
 from codegen.program import CodegenError
+from codegen.torch.reading import names_read
 from codegen.torch.values import ATOM, Value, split
 from derive.language.definition import Tensor
 from derive.language.expressions import Axis, Index, names_used
 
-_NAME = r"(?<![\w.])[A-Za-z_]\w*\b(?!=[^=]|\.(?:dtype|device|shape)\b)"
-"""A name in Python source that is neither an attribute nor a keyword, and read as a tensor."""
+_NO_BATCH = ("dtype", "device", "shape")
+"""What a tensor may be asked for that a batch of it has no part in."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Scope:
         return not self.differentiable or self._origins(*others) <= self._origins(value)
 
     def _origins(self, *values: Value) -> set[str]:
-        names = {name for value in values for name in re.findall(_NAME, value.text)}
+        names = set().union(*(names_read(value.text, but_for=_NO_BATCH) for value in values))
         return set().union(*(self.origins.get(name, ()) for name in names))
 
     def like_for(self, *read: Any) -> str:

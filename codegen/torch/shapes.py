@@ -6,8 +6,7 @@ that name the sizes, an expression for each input, and one for the result.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -19,6 +18,28 @@ from derive.language.definition import Tensor
 Roles = tuple[str | None, ...]
 
 
+@dataclass(frozen=True)
+class Wide:
+    """The tensor that a variable holds, in a dtype wide enough, or as an index inside its axis.
+
+    It is an expression: what is put `around` the variable, or around a check of its shape.
+    """
+
+    variable: str
+    around: Callable[[str], str]
+
+    def __str__(self) -> str:
+        return self.around(self.variable)
+
+    def shaped(self, shape: str) -> str:
+        """The tensor, which must have a shape."""
+        return self.around(f'_shaped("{self.variable}", {self.variable}, {shape})')
+
+    def ranked(self, rank: int) -> str:
+        """The tensor, which must have a rank."""
+        return self.around(f'_ranked("{self.variable}", {self.variable}, {rank})')
+
+
 class Layout(Protocol):
     """A way of seeing tensors of any rank as tensors over a definition's axes."""
 
@@ -28,8 +49,8 @@ class Layout(Protocol):
         """Lines that check the shapes and name their parts."""
         ...
 
-    def seen(self, tensor: Tensor, wide: str) -> str:
-        """An input over the definition's axes; `wide` is it as given, in a dtype wide enough."""
+    def seen(self, tensor: Tensor, wide: Wide) -> str:
+        """An input over the definition's axes; `wide` is it as it was given."""
         ...
 
     def size(self, role: str) -> str:
@@ -63,12 +84,12 @@ class Elements:
             return
         yield f"shape = _broadcast({', '.join(f'{name}={name}' for name in names)})"
 
-    def seen(self, tensor: Tensor, wide: str) -> str:
+    def seen(self, tensor: Tensor, wide: Wide) -> str:
         if "elements" not in self.arguments.roles_of(tensor):
-            return wide
+            return str(wide)
         if len(self._spread) == 1:
             return f"_flattened({wide}, last)"
-        return f"_flat({self.arguments.variable(tensor.name)}, shape, dtype)"
+        return f"_flat({wide.variable}, shape, dtype)"
 
     def size(self, role: str) -> str:
         return "math.prod(shape)"
@@ -95,7 +116,7 @@ class Rows:
         yield from refusal("RuntimeError", first, "the first dimension of {[*shape]}")
         yield "rows, columns = math.prod(shape[:1]), math.prod(shape[1:])"
 
-    def seen(self, tensor: Tensor, wide: str) -> str:
+    def seen(self, tensor: Tensor, wide: Wide) -> str:
         return f"{wide}.expand(shape).reshape(rows, columns)"
 
     def size(self, role: str) -> str:
@@ -122,17 +143,16 @@ class Channels:
         tensors = self.arguments.tensors.values()
         return [t for t in tensors if "batch" in self.arguments.roles_of(t)]
 
-    def seen(self, tensor: Tensor, wide: str) -> str:
+    def seen(self, tensor: Tensor, wide: Wide) -> str:
         match self.arguments.roles_of(tensor):
             case ("batch", "channel", "spatial"):
-                if self.arguments.variable(tensor.name) != self.arguments.primary:
-                    wide = _shaped(self.arguments.variable(tensor.name), wide, "shape")
-                return f"{wide}.reshape(batch, channels, positions)"
+                first = wide.variable == self.arguments.primary
+                given = str(wide) if first else wide.shaped("shape")
+                return f"{given}.reshape(batch, channels, positions)"
             case ("batch", "spatial"):
-                wide = _shaped(self.arguments.variable(tensor.name), wide, "outer")
-                return f"{wide}.reshape(batch, positions)"
+                return f"{wide.shaped('outer')}.reshape(batch, positions)"
             case _:
-                return _shaped(self.arguments.variable(tensor.name), wide, "(channels,)")
+                return wide.shaped("(channels,)")
 
     def size(self, role: str) -> str:
         return _CHANNELS[role]
@@ -158,11 +178,10 @@ class Groups:
         yield "batch, channels, positions = _channels(shape)"
         yield "within = channels // num_groups"
 
-    def seen(self, tensor: Tensor, wide: str) -> str:
+    def seen(self, tensor: Tensor, wide: Wide) -> str:
         if "batch" in self.arguments.roles_of(tensor):
             return f"{wide}.reshape(batch, num_groups, within, positions)"
-        wide = _shaped(self.arguments.variable(tensor.name), wide, "(channels,)")
-        return f"{wide}.reshape(num_groups, within)"
+        return f"{wide.shaped('(channels,)')}.reshape(num_groups, within)"
 
     def size(self, role: str) -> str:
         return _CHANNELS[role]
@@ -208,8 +227,8 @@ class Tail:
                 yield f"shape = {first}.shape"
             if self._role == "channel" and self._keeps_shape:
                 yield f"last = _channels_last({first})"
-            whole = _DIMS[self._role].format(first=first)
-            yield f"dims = {f'(dim % {first}.dim(),)' if self.arguments.halved else whole}"
+            usual = _DIMS[self._role].format(first=first)
+            yield f"dims = {f'(dim % {first}.dim(),)' if self.arguments.halved else usual}"
             for name in self._whole:
                 yield f"{name} = {name}.movedim(dims, tuple(range(-len(dims), 0)))"
         split = _SPLITS.get(self._role, "-1").format(first=first)
@@ -228,28 +247,28 @@ class Tail:
         axes = [d.tensors[name].axes for d in definitions for name in d.outputs]
         return ("rest", self._role) in map(self.arguments.roles_over, axes)
 
-    def seen(self, tensor: Tensor, wide: str) -> str:
-        roles, name = self.arguments.roles_of(tensor), self.arguments.variable(tensor.name)
+    def seen(self, tensor: Tensor, wide: Wide) -> str:
+        roles, name = self.arguments.roles_of(tensor), wide.variable
         match roles:
             case ("rest", "last") if name not in self._whole:
-                given = _shaped(name, wide, f"(*rest, *{name}.shape[-1:])")
+                given = wide.shaped(f"(*rest, *{name}.shape[-1:])")
                 return f"{given}.reshape(math.prod(rest), {name}.shape[-1])"
             case ("rest", _) if name not in self._whole:
-                moved = _shaped(name, wide, "shape")
+                moved = wide.shaped("shape")
                 back = "movedim(dims, tuple(range(-len(dims), 0)))"
                 return f"{moved}.{back}.reshape(math.prod(rest), math.prod(tail))"
             case ("rest", _):
                 return f"{wide}.reshape(math.prod(rest), math.prod(tail))"
             case ("rest",) if tensor.integer:
-                return f"{_shaped(name, wide, 'rest')}.reshape(-1)"
+                return f"{wide.shaped('rest')}.reshape(-1)"
             case ("rest",):
                 return f"_flat({name}, rest, dtype)"
             case ("channel",) if dict(self.arguments.interface.given).get(tensor.name) == "shared":
                 return f"{wide}.reshape(-1).expand(math.prod(tail))"
             case ("features" | "channel",):
-                return f"{_shaped(name, wide, 'tail')}.reshape(-1)"
+                return f"{wide.shaped('tail')}.reshape(-1)"
             case _:
-                return ranked(name, wide, len(roles))
+                return wide.ranked(len(roles))
 
     def size(self, role: str) -> str:
         return f"math.prod({'rest' if role == 'rest' else 'tail'})"
@@ -323,16 +342,6 @@ def _one_of(shapes: Mapping[Roles, str], output: str, roles: Roles) -> str:
             f"returned in a caller's shape; got ({', '.join(map(str, roles))})"
         )
     return shapes[roles]
-
-
-def _shaped(name: str, wide: str, shape: str) -> str:
-    """A tensor that must have a shape, as an expression."""
-    return re.sub(rf"(?<!\")\b{name}\b", f'_shaped("{name}", {name}, {shape})', wide, count=1)
-
-
-def ranked(name: str, wide: str, rank: int) -> str:
-    """A tensor that must have a rank, as an expression."""
-    return re.sub(rf"\b{name}\b", f'_ranked("{name}", {name}, {rank})', wide, count=1)
 
 
 def refusal(error: str, name: str, wanted: str) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,10 +10,11 @@ from sympy.logic.boolalg import And, Boolean, Not, Or
 
 from codegen.program import CodegenError, Program
 from codegen.torch.expressions import emit
+from codegen.torch.reading import names_in
 from codegen.torch.scalars import scalar
 from codegen.torch.scope import Scope
 from codegen.torch.values import ATOM, Dims, Value, conform, extent, shape
-from derive.language.definition import Tensor
+from derive.language.definition import Let, Tensor
 from derive.language.expressions import Axis, Element, Where, names_used
 
 
@@ -42,41 +42,18 @@ def statements(program: Program, before: Mapping[str, frozenset[str]]) -> list[s
 
     `before` says which parameters what it unpacks was computed from.
     """
-    given = (*program.params, *program.unpacked.tensors)
     masks = _masks(program)
-    values = {
-        t.name: Value(t.name, storage(t), integer=t.integer, boolean=t.name in masks) for t in given
-    }
-    like = next((t.name for t in given if not t.integer), given[0].name)
-    literal, differentiable = program.literal, program.differentiable
-    origins = program.origins(before)
-    scope = Scope(
-        program.tensors,
-        values,
-        like,
-        origins,
-        literal=literal,
-        differentiable=differentiable,
-        order_of_program=program.order,
-        extents=dict(program.extents),
-    )
+    scope = _opening(program, before, masks)
     lines: list[str] = []
-    borrowed = {t.name for t in given}
+    borrowed = {*scope.values}
     results = {tensor.name for _, tensor in program.results}
-    returned = {*program.saved.names, *results}
     forward = program.differentiable and not program.unpacked.names
     for let in program.lets:
-        value = emit(let.value, scope.ordered(*let.tensor.indices))
-        as_it_is = let.tensor.integer or isinstance(let.value, Boolean) or let.name in masks
-        value = value if as_it_is else scope.real(value)
-        value = conform(value, storage(let.tensor), scope.size)
-        if value.scalar and not value.dims:
-            value = _filled(value, let.tensor if let.name in returned else None, scope)
-        if let.name in returned and len(value.letters) < len(let.tensor.indices):
-            value = _expanded(value, let.tensor, scope)
+        handed_on = let.name in program.handed_on
+        value = _stored(let, handed_on, masks, scope)
         seen = not value.fresh and bool(names_used(let.value) & borrowed)
         # Autograd tells tensors apart, and a view of an argument is no result of its own.
-        if let.name in returned and (value.text in returned or seen):
+        if handed_on and (value.text in program.handed_on or seen):
             value = Value(f"{value.at(ATOM)}.clone()", value.dims, fresh=True)
         elif seen:
             borrowed.add(let.name)
@@ -86,6 +63,37 @@ def statements(program: Program, before: Mapping[str, frozenset[str]]) -> list[s
         bound = Value(let.name, value.dims, integer=let.tensor.integer, boolean=value.boolean)
         scope = scope.binding(let.name, bound)
     return lines
+
+
+def _opening(program: Program, before: Mapping[str, frozenset[str]], masks: set[str]) -> Scope:
+    """What is known before the first let: the tensors that the program is given."""
+    given = (*program.params, *program.unpacked.tensors)
+    values = {
+        t.name: Value(t.name, storage(t), integer=t.integer, boolean=t.name in masks) for t in given
+    }
+    return Scope(
+        program.tensors,
+        values,
+        like=next((t.name for t in given if not t.integer), given[0].name),
+        origins=program.origins(before),
+        literal=program.literal,
+        differentiable=program.differentiable,
+        order_of_program=program.order,
+        extents=dict(program.extents),
+    )
+
+
+def _stored(let: Let, handed_on: bool, masks: set[str], scope: Scope) -> Value:
+    """The value of a let in the dimensions that it is stored in, in all of them where it is handed
+    on."""
+    value = emit(let.value, scope.ordered(*let.tensor.indices))
+    as_it_is = let.tensor.integer or isinstance(let.value, Boolean) or let.name in masks
+    value = conform(value if as_it_is else scope.real(value), storage(let.tensor), scope.size)
+    if value.scalar and not value.dims:
+        value = _filled(value, let.tensor if handed_on else None, scope)
+    if handed_on and len(value.letters) < len(let.tensor.indices):
+        value = _expanded(value, let.tensor, scope)
+    return value
 
 
 def _anew(value: Value) -> Value:
@@ -134,10 +142,10 @@ def sizes(
     Raises:
         CodegenError: no tensor shows a size that is used.
     """
-    text = "\n".join(lines)
+    read = names_in(lines)
     tensors = sorted(tensors, key=lambda t: -len({d for d in storage(t) if len(d) == 1}))
     found = sizes_in(tensors, axes)
-    wanted = [name for name in axes if re.search(rf"(?<![\w.]){name}\b", text)]
+    wanted = [name for name in axes if name in read]
     computed: list[str] = []
     for axis, length in reversed([*(extents or {}).items()]):
         name = axis.size.name

@@ -52,15 +52,32 @@ class Update:
 
 
 @dataclass(frozen=True)
+class Reduction:
+    """An operand reduced by one of its methods, or by a function of torch's, over the dimensions
+    that `where` says, or over all. It has the layout `kept` where those stay, at size one."""
+
+    function: str
+    operand: Value
+    where: str
+    kept: Dims
+
+    def code(self, keepdim: bool = False) -> str:
+        arguments = [self.where] if self.where else []
+        arguments += ["keepdim=True"] if keepdim else []
+        if self.function.startswith("torch."):
+            return f"{self.function}({', '.join([self.operand.text, *arguments])})"
+        return f"{self.operand.at(ATOM)}.{self.function}({', '.join(arguments)})"
+
+
+@dataclass(frozen=True)
 class Value:
     """Source text of a tensor.
 
     `binds` is the precedence of its outermost operator. `fresh` says that nothing else can
     see the tensor, so that `updates`, in order, may still be applied to it;
     `remembered` that autograd, where it watches, looks at the result once more.
-    `keepdim` is the text that leaves summed dimensions at size one, and `kept` its dims.
-    `pair` holds the two matrices where the value is their product, `total` says that it is
-    a plain sum.
+    `pair` holds the two matrices where the value is their product, `reduction` what is reduced,
+    and how, where it is a reduction.
     """
 
     code: str
@@ -72,10 +89,8 @@ class Value:
     integer: bool = False
     scalar: bool = False
     updates: tuple[Update, ...] = ()
-    keepdim: str = ""
-    kept: Dims = ()
     pair: tuple[str, str] | None = None
-    total: bool = False
+    reduction: Reduction | None = None
 
     @property
     def letters(self) -> Letters:
@@ -111,7 +126,7 @@ class Value:
 
     def then(self, update: Update) -> Value:
         """The value after one more update."""
-        return replace(self, updates=(*self.updates, update), keepdim="", pair=None, total=False)
+        return replace(self, updates=(*self.updates, update), pair=None, reduction=None)
 
 
 def call(function: str, *arguments: Value) -> Value:
@@ -214,9 +229,10 @@ def broadcast(value: Value, layout: Dims) -> Value:
         wanted = wanted[1:]
     if value.dims == wanted:
         return value
-    fits = len(value.kept) <= len(layout)  # else there would be dimensions more than in the layout
-    if value.keepdim and fits and _without_leading(value.kept) == wanted:
-        return replace(value, code=value.keepdim, dims=wanted, binds=ATOM, keepdim="", pair=None)
+    if (reduction := value.reduction) is not None:
+        fits = len(reduction.kept) <= len(layout)  # else it would have dimensions more
+        if fits and _without_leading(reduction.kept) == wanted:
+            return replace(value, code=reduction.code(keepdim=True), dims=wanted, reduction=None)
     value = permute(value, present)
     if value.dims == wanted:
         return value

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from codegen.torch.arguments import Arguments
 from codegen.torch.demands import demanded
-from codegen.torch.shapes import Layout
+from codegen.torch.reading import names_in
+from codegen.torch.shapes import Layout, Wide
 from derive.language.definition import Tensor
 
 
@@ -48,18 +48,32 @@ def _where_given(tensor: Tensor, arguments: Arguments, layout: Layout) -> Iterat
 
 def view(tensor: Tensor, arguments: Arguments, layout: Layout) -> str:
     """A tensor over the axes of the definition, as an expression of the variable that holds it."""
-    name = arguments.variable(tensor.name)
     if tensor.name in arguments.masks:
         return tensor.name
-    if tensor.integer:
-        return layout.seen(tensor, _as_index(tensor.name, name, arguments))
-    given = name
-    alike = arguments.alike if len(arguments.alike) > 1 or arguments.real_or_integer else []
+    around = _as_index(tensor, arguments) if tensor.integer else _as_real(tensor, arguments)
+    return layout.seen(tensor, Wide(arguments.variable(tensor.name), around))
+
+
+def _as_real(tensor: Tensor, arguments: Arguments) -> Callable[[str], str]:
+    """What makes real numbers wide enough, and of one dtype where they may be of several."""
+    name = arguments.variable(tensor.name)
     if "inplace" in arguments.conventional and name == arguments.primary:
-        given = f"{name}.clone() if inplace else {name}"
-    elif name in (*arguments.real_or_integer, *alike):
-        given = f"{name}.to(dtype)"
-    return layout.seen(tensor, f"_wide({given})")
+        return lambda given: f"_wide({given}.clone() if inplace else {name})"
+    alike = arguments.alike if len(arguments.alike) > 1 or arguments.real_or_integer else []
+    if name in (*arguments.real_or_integer, *alike):
+        return lambda given: f"_wide({given}.to(dtype))"
+    return lambda given: f"_wide({given})"
+
+
+def _as_index(tensor: Tensor, arguments: Arguments) -> Callable[[str], str]:
+    """What refuses integers that are an index, where they are outside the axis that they index."""
+    if tensor.name not in arguments.indexed:
+        return lambda given: given
+    home, place = arguments.indexed[tensor.name]
+    role = arguments.roles_of(home)[place]
+    shown = f"{arguments.variable(home.name)}.shape[{place}]"
+    size = shown if role is None else "math.prod(tail)"
+    return lambda given: f'_indices("{arguments.variable(tensor.name)}", {given}, {size})'
 
 
 def _dtype(arguments: Arguments) -> str:
@@ -75,22 +89,11 @@ def _dtype(arguments: Arguments) -> str:
 
 def _sized(operation: str, arguments: Arguments, layout: Layout) -> Iterator[str]:
     """Lines for conditions on the sizes of axes."""
-    lines = list(demanded(operation, arguments, sized=True))
+    asked = names_in(condition for condition, _ in arguments.interface.demands)
     for axis, role in arguments.interface.roles:
-        if any(re.search(rf"\b{axis.size.name}\b", line) for line in lines):
+        if axis.size.name in asked:
             yield f"{axis.size.name} = {layout.size(role)}"
-    yield from lines
-
-
-def _as_index(name: str, variable: str, arguments: Arguments) -> str:
-    """Integers that are an index, if they are inside the axis that they index."""
-    if name not in arguments.indexed:
-        return variable
-    home, place = arguments.indexed[name]
-    role = arguments.roles_of(home)[place]
-    shown = f"{arguments.variable(home.name)}.shape[{place}]"
-    size = shown if role is None else "math.prod(tail)"
-    return f'_indices("{variable}", {variable}, {size})'
+    yield from demanded(operation, arguments, sized=True)
 
 
 def _mask(mask: str, beside: Tensor, arguments: Arguments, layout: Layout) -> Iterator[str]:
@@ -105,5 +108,7 @@ def _mask(mask: str, beside: Tensor, arguments: Arguments, layout: Layout) -> It
     yield f"{mask} = None"
     yield f"if {given}:"
     yield f"    counted = {integers} != {left_out}"
-    yield f"    {mask} = {layout.seen(beside, 'counted')}.to({dtype})"
+    # The integers are held against the shape that they must have where they are seen themselves.
+    seen = layout.seen(beside, Wide(integers, lambda _: "counted"))
+    yield f"    {mask} = {seen}.to({dtype})"
     yield f"    {integers} = {integers}.masked_fill(~counted, 0)"
