@@ -174,6 +174,17 @@ def windows_in(
                 yield Window.of(index, element.tensor_name, axis, largest)
 
 
+def moved_in(value: Basic) -> Iterator[tuple[str, int, str]]:
+    """Where a value reads at an index computed from a letter: the name of the tensor, the place of
+    the dimension and the name of the letter. A letter alone may stand there too, whatever axis is
+    its own: `x[t]` beside `x[t + 1]`."""
+    for element in value.atoms(Element):
+        for place, index in enumerate(element.indices):
+            if isinstance(index, Affine) and not isinstance(index.place, Index):
+                for letter in free_indices(index.place):
+                    yield element.tensor_name, place, letter.name
+
+
 def extents(windows: Iterable[Window], given: Set[Axis]) -> dict[Axis, Expr]:
     """The sizes of the axes that are not `given`, in terms of others, in the order in which one is
     read along them."""
@@ -216,9 +227,16 @@ def needs(windows: Sequence[Window], given: Set[Axis]) -> dict[Axis, list[Expr]]
         if len(own) == 1:
             least = least.xreplace({own[0].size: S.One})
         if least != 1 and expand(window.axis.size - least).is_nonnegative is not True:
-            several = found.setdefault(window.axis, [])
-            several += [] if least in several else [least]
-    return found
+            found.setdefault(window.axis, []).append(least)
+    return {axis: [*_largest(leasts)] for axis, leasts in found.items()}
+
+
+def _largest(leasts: Iterable[Expr]) -> Iterator[Expr]:
+    """Of sizes that are all needed those that another one does not decide."""
+    distinct = [*dict.fromkeys(leasts)]
+    for least in distinct:
+        if not any(expand(other - least).is_positive for other in distinct):
+            yield least
 
 
 def fitted(

@@ -12,6 +12,7 @@ from derive.derivation import derive
 from derive.files import load_definitions
 from derive.language.definition import Definition
 from derive.language.expressions import Axis
+from derive.language.windows import needs
 from derive.notation.grammar import TextError
 from derive.notation.reading import read
 from derive.printing.text import text
@@ -20,8 +21,8 @@ from derive.printing.writing import definition_text
 WINDOWS = load_definitions(Path(__file__).parents[1] / "definitions" / "windows.grad")
 
 
-def one(source: str) -> Definition:
-    (definition,) = read(source, lambda name: WINDOWS[name]).values()
+def one(source: str, **others: Definition) -> Definition:
+    (definition,) = read(source, lambda name: {**WINDOWS, **others}[name]).values()
     return definition
 
 
@@ -99,6 +100,39 @@ def test_a_letter_of_an_input_is_not_taken_for_a_place_on_another_axis() -> None
     x = op.input("x", n, c)
     with pytest.raises(DefinitionError, match="index 'c' of axis 'c' is used on axis 'n'"):
         op.let("y", [n, c], x[c, n])
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "d[t,b] = r[t,b] + v[t+1,b] - v[t,b]",
+        "d[t,b] = r[t,b] + v[t+1,b] - v[t+0,b]",
+        "now[t,b] = v[t,b]\nd[t,b] = r[t,b] + v[t+1,b] - now[t,b]",
+    ],
+)
+def test_a_letter_stands_alone_where_it_is_moved_along_the_same_axis(lines: str) -> None:
+    definition = one(f"inputs r[t,b], v[s,b]\n{lines}")
+    assert "delta(s, t+1)" in gradients(definition)["grad_v"]
+    used = one("inputs a[t,b], w[s,b]\nuse td(r = a, v = w)\ny[t,b] = d[t,b]**2", td=definition)
+    assert needs(used.windows, used.given_axes) == {Axis("s"): [Axis("t").size + 1]}
+
+
+def test_the_same_is_so_in_python_from_the_line_on_that_moves_it() -> None:
+    op = define("td", "How much a value was wrong.")
+    t, s = op.axes("t s")
+    r, v = op.input("r", t), op.input("v", s)
+    d = op.let("d", [t], r[t] + v[t + 1] - v[t])
+    later = op.let("later", [t], d[t] * v[t])
+    assert op.build(later).fitted({Axis("t"): 4, Axis("s"): 2})[Axis("s")] == 5
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["d[t,b] = r[t,b] - v[t,b]", "d[t,b] = r[t,b] - v[t+0,b]", "d[s] = v[s+1,s]"],
+)
+def test_a_letter_that_is_not_moved_there_is_a_mistake(line: str) -> None:
+    with pytest.raises(TextError, match=r"'(t|s)'"):
+        one(f"inputs r[t,b], v[s,b]\n{line}")
 
 
 def test_a_definition_that_is_used_brings_its_axes_with_it() -> None:
