@@ -233,7 +233,7 @@ class Scope:
                 f"{window.place} {where} may be as small as {window.least}; what lies outside "
                 f"is left out by a choice, {guard}"
             )
-        known = all(i.axis in self.given for i in window.scales)
+        known = all(i.axis in {*self.given, window.axis} for i in window.scales)
         room = expand(window.axis.size - 1 - window.most)
         if known and room != 0 and room.is_nonpositive:
             raise self._error(

@@ -12,7 +12,7 @@ from derive.derivation import derive
 from derive.files import load_definitions
 from derive.language.definition import Definition
 from derive.language.expressions import Axis
-from derive.language.windows import needs
+from derive.language.sizes import agreements, needs
 from derive.notation.grammar import TextError
 from derive.notation.reading import read
 from derive.printing.text import text
@@ -52,7 +52,7 @@ def test_a_maximum_over_a_window_sends_its_gradient_to_one_place() -> None:
         ("inputs x[s]\ny = sum_i((x[i+2] - x[i+1] - x[i])**2)", {"i": 8}),
         ("inputs x[s]\ny[t] = x[2*t] + x[2*t+1]", {"t": 5}),
         ("inputs x[s], w[k]\nh[u] = sum_k(w[k]*x[u+k])\ny[t] = h[t+1] - h[t]", {"u": 8, "t": 7}),
-        ("inputs x[s], z[r]\ny[t] = x[t+1]*z[t+2]", {"t": 5}),
+        ("inputs x[s], z[r]\ny[t] = x[t+4]*z[t+1]", {"t": 6}),
         ("inputs x[s], w[k], z[t]\ny[t] = z[t]*sum_k(w[k]*x[t+k])", {}),
     ],
 )
@@ -68,6 +68,28 @@ def test_an_axis_that_no_input_has_is_as_long_as_what_is_read_along_it_allows(
     assert {axis.name: known[axis.size] for axis in definition.extents} == sizes
 
 
+@pytest.mark.parametrize(
+    ("source", "wanted"),
+    [
+        ("inputs x[s], z[r]\ny[t] = x[t+1]*z[t+2]", {"t": ["S - 1", "R - 2"]}),
+        ("inputs x[s], z[r]\ny[t] = x[t+1]*x[t]*z[t]", {"t": ["S - 1", "R"]}),
+        ("inputs x[s]\nh[u] = x[u+1]\ny[t] = h[t+1]*x[t]", {}),
+        ("inputs x[s], z[r]\nh[u] = x[u+1]*z[u]\ny[t] = h[t+1]*z[t]", {"u": ["S - 1", "R"]}),
+        ("inputs x[s], z[t]\ny[t] = x[t+1]*z[t]", {}),
+    ],
+)
+def test_along_axes_that_do_not_decide_each_other_an_axis_has_one_length(
+    source: str, wanted: dict[str, list[str]]
+) -> None:
+    definition = one(source)
+    found = agreements(definition.windows, definition.given_axes)
+    assert {a.name: [str(e.size) for e in found[a]] for a in found} == wanted
+    fitted = definition.fitted(dict(zip(definition.axes, (3, 7, 4, 5), strict=False)))
+    known = {axis.size: Integer(size) for axis, size in fitted.items()}
+    for several in found.values():
+        assert len({extent.size.xreplace(known) for extent in several}) == 1
+
+
 def test_sizes_are_fitted_so_that_every_window_lies_on_its_axis() -> None:
     definition = one("inputs x[s], w[k]\ny[t] = sum_k(w[k]*x[t+k])")
     fitted = definition.fitted(dict.fromkeys(definition.axes, 4))
@@ -78,6 +100,7 @@ def test_sizes_are_fitted_so_that_every_window_lies_on_its_axis() -> None:
     ("line", "told"),
     [
         ("y[s] = x[s+1]", "may be as large as S"),
+        ("h[u] = x[u+1]; y = sum_u(h[u+1])", "may be as large as U"),
         ("y[t] = x[t-1]", "left out by a choice, where(..., x[t - 1], 0)"),
         ("y = sum_{s,k}(x[s*k]*w[k])", "an index is a letter, a number"),
         ("y = sum_s(x[s/2])", "an index is a letter, a number"),
