@@ -27,7 +27,8 @@ from sympy import Expr
 
 from derive.language.definition import Let, Option, Tensor
 from derive.language.expressions import Axis, Binder, Index, Parameter, names_used
-from derive.language.windows import Window, extents
+from derive.language.sizes import extents
+from derive.language.windows import Window
 
 
 class CodegenError(ValueError):

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sympy import Expr
+
 from codegen.lowering.bounds import bounded
 from codegen.lowering.choices import without_needless
 from codegen.lowering.sharing import named_once
@@ -19,7 +21,7 @@ from codegen.torch.scalars import scalar
 from codegen.torch.statements import sizes, sizes_in, statements, storage
 from derive.language.cotangents import cotangent_name
 from derive.language.definition import Option, Tensor
-from derive.language.windows import needs
+from derive.language.sizes import agreements, needs
 from derive.verification.points import least_sizes
 
 
@@ -275,14 +277,12 @@ def _literal_guards(module: Module) -> list[str]:
 
 
 def _window_guards(module: Module) -> list[str]:
-    """Lines that refuse an axis which is too short for what is read along it."""
+    """Lines that refuse an axis which is too short for what is read along it, and axes that allow
+    different lengths of one that no input has."""
     given = {axis for tensor in module.inputs for axis in tensor.axes}
     lines: list[str] = []
     for axis, leasts in needs(module.windows, given).items():
-        size: Any = axis.size
-        for shorter, extent in reversed([*module.extents.items()]):
-            size = size.xreplace({shorter.size: extent})
-        have = scalar(size).text
+        have = _in_given(axis.size, module)
         for least in leasts:
             wanted = scalar(least).text
             told = wanted if least.is_Integer else f"{wanted} = {{{wanted}}}"
@@ -290,7 +290,28 @@ def _window_guards(module: Module) -> list[str]:
                 f"if {have} < {wanted}:",
                 f'    raise RuntimeError(f"{have} must be at least {told}, got {{{have}}}")',
             ]
+    for axis, several in agreements(module.windows, given).items():
+        sizes = [_in_given(extent.size, module) for extent in several]
+        names = " and ".join(dict.fromkeys(name for one in several for name in one.tensors))
+        told = [
+            f"{size} = {{{size}}} by {' and '.join(extent.tensors)}"
+            for size, extent in zip(sizes, several, strict=True)
+        ]
+        lines += [
+            f"if not {' == '.join(sizes)}:" if len(sizes) > 2 else f"if {' != '.join(sizes)}:",
+            "    raise RuntimeError(",
+            f'        f"{names} must agree on {axis.size.name}, "',
+            f'        f"got {", ".join(told)}"',
+            "    )",
+        ]
     return lines
+
+
+def _in_given(size: Expr, module: Module) -> str:
+    """A size in terms of those that the inputs have."""
+    for shorter, extent in reversed([*module.extents.items()]):
+        size = size.xreplace({shorter.size: extent})
+    return scalar(size).text
 
 
 def _dtype_guard(tensor: Tensor, first: str) -> list[str]:

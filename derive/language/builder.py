@@ -14,12 +14,14 @@ from derive.language.checks import (
     check_facts,
     check_identifier,
     check_letters,
+    check_moved,
     check_sizes,
 )
 from derive.language.composition import (
     Letters,
     check_call,
     match_axes,
+    moved_by,
     option_values,
     translate,
 )
@@ -50,7 +52,7 @@ from derive.language.masked import as_masked, is_masked, without_masks
 from derive.language.maxima import parted
 from derive.language.signature import Calling
 from derive.language.substitute import substitute
-from derive.language.windows import with_guards
+from derive.language.windows import moved_in, with_guards
 
 
 def define(name: str, summary: str) -> Builder:
@@ -114,6 +116,9 @@ class Builder:
         self._masked: dict[str, Let] = {}
         self._calls: list[Call] = []
         self._calling = Calling(name)
+        self.moved: set[tuple[str, int, str]] = set()
+        """Where letters are read along axes of others: by the lets so far, and, as a text is read
+        as a whole, by those to come; see `derive.language.windows.moved_in`."""
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
@@ -375,6 +380,7 @@ class Builder:
         values = option_values(where, callee, {**own, **options})
         tensors = dict(inputs)
         letters = Letters.of(axes, self._axes)
+        self.moved |= moved_by(callee, {n: t.name for n, t in inputs.items()} | names, letters)
         for let in callee.lets:
             name = names.get(let.name, let.name)
             dims = letters.dims(let.tensor.dims)
@@ -423,6 +429,7 @@ class Builder:
             source=self.source,
         )
         check_sizes(definition)
+        check_moved(definition)
         calling = self._calling
         if calling.arguments is None:
             return replace(
@@ -507,7 +514,9 @@ class Builder:
     def _check_value(self, name: str, tensor: Tensor, value: Expr) -> None:
         given = {axis for tensor in self._inputs.values() for axis in tensor.axes}
         largest = {let.name: let.value for let in self._lets.values() if let.tensor.integer}
-        Scope(name, self._tensors, self._options, self._axes, given, largest).check(value)
+        self.moved |= set(moved_in(value))
+        scope = Scope(name, self._tensors, self._options, self._axes, given, largest, self.moved)
+        scope.check(value)
         missing = free_indices(value) - set(tensor.indices)
         if missing:
             index = min(missing, key=lambda i: i.name)

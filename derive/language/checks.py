@@ -6,7 +6,7 @@ import keyword
 import re
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from sympy import And, Basic, Expr, Integer, KroneckerDelta, Not, Or, S, Symbol, expand
 from sympy.core.function import AppliedUndef
@@ -25,7 +25,7 @@ from derive.language.expressions import (
     tensor_name,
 )
 from derive.language.functions import is_supported, supported_names
-from derive.language.windows import Window
+from derive.language.windows import Window, moved_in
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
 OF_EMITTED_CODE = frozenset(
@@ -129,6 +129,31 @@ def check_sizes(definition: Definition) -> None:
             )
 
 
+def check_moved(definition: Definition) -> None:
+    """Raise where a letter is read along another axis for what no line then does: `v[t + 0]` is
+    `v[t]`, and is read so beside `v[t + 1]` alone."""
+    moved = {read for let in definition.lets for read in moved_in(let.value)}
+    for let in definition.lets:
+        for element in let.value.atoms(Element):
+            tensor = definition.tensors[element.tensor_name]
+            for place, (used, own) in enumerate(zip(element.indices, tensor.indices, strict=True)):
+                letter = used.place if isinstance(used, Affine) else used
+                if not is_of_another(letter, own, definition.given_axes):
+                    continue
+                if (tensor.name, place, letter.name) not in moved:
+                    where = f"on axis {own.axis.name!r} of {tensor!r}: {element}"
+                    raise DefinitionError(f"let {let.name!r}: {_of_another(letter, where)}")
+
+
+def is_of_another(letter: Any, own: Index, given: Set[Axis]) -> TypeGuard[Index]:
+    """Whether an index is a letter over the axis of another input than the dimension is of."""
+    return isinstance(letter, Index) and letter.axis in given - {own.axis}
+
+
+def _of_another(letter: Index, where: str) -> str:
+    return f"index {letter.name!r} of axis {letter.axis.name!r} is used {where}"
+
+
 def indices(number: int) -> str:
     """`1 index`, `2 indices`."""
     return f"{number} {'index' if number == 1 else 'indices'}"
@@ -149,6 +174,8 @@ class Scope:
     """The axes that inputs have."""
     largest: Mapping[str, Expr]
     """By the names of the tensors that hold them, places at which something is largest."""
+    moved: Set[tuple[str, int, str]]
+    """Where letters are read along axes of others, as `derive.language.windows.moved_in` has it."""
 
     def check(self, expr: Basic) -> None:
         """Walk the value: names known, indices on their own axes, functions supported."""
@@ -172,16 +199,16 @@ class Scope:
             raise self._error(
                 f"{tensor!r} takes {indices(len(tensor.indices))}, got {len(expr.indices)}: {expr}"
             )
-        for used, declared in zip(expr.indices, tensor.indices, strict=True):
+        pairs = zip(expr.indices, tensor.indices, strict=True)
+        for place, (used, declared) in enumerate(pairs):
             where = f"on axis {declared.axis.name!r} of {tensor!r}"
             letter = used.place if isinstance(used, Affine) else used
-            if isinstance(letter, Index) and letter.axis in self.given - {declared.axis}:
-                raise self._error(
-                    f"index {letter.name!r} of axis {letter.axis.name!r} is used {where}: {expr}"
-                )
+            key = (tensor.name, place, str(letter))
+            if is_of_another(letter, declared, self.given) and key not in self.moved:
+                raise self._error(_of_another(letter, f"{where}: {expr}"))
             if isinstance(used, Affine):
-                for place in used.place.atoms(ArgMax):
-                    self.check(place)
+                for largest in used.place.atoms(ArgMax):
+                    self.check(largest)
                 window = Window.of(used, tensor.name, declared.axis, self.largest)
                 self._check_window(window, where)
                 continue
@@ -206,7 +233,7 @@ class Scope:
                 f"{window.place} {where} may be as small as {window.least}; what lies outside "
                 f"is left out by a choice, {guard}"
             )
-        known = all(i.axis in self.given for i in window.scales)
+        known = all(i.axis in {*self.given, window.axis} for i in window.scales)
         room = expand(window.axis.size - 1 - window.most)
         if known and room != 0 and room.is_nonpositive:
             raise self._error(

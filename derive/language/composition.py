@@ -10,6 +10,7 @@ from sympy import Basic, Expr, Symbol, sympify
 
 from derive.language.definition import Definition, DefinitionError, Dim, Tensor
 from derive.language.expressions import Axis, Element, Index, fresh_names
+from derive.language.windows import moved_in
 
 
 def check_call(
@@ -116,6 +117,16 @@ class Letters:
             tuple(map(self.letter, dim)) if isinstance(dim, tuple) else self.letter(dim)
             for dim in dims
         )
+
+
+def moved_by(
+    callee: Definition, names: Mapping[str, str], letters: Letters
+) -> set[tuple[str, int, str]]:
+    """Where the callee reads letters along axes of others, by the caller's `names`, its own where
+    there is none; see `derive.language.windows.moved_in`."""
+    spelt = {i.name: letters.letter(i).name for let in callee.lets for i in let.value.atoms(Index)}
+    reads = (read for let in callee.lets for read in moved_in(let.value))
+    return {(names.get(name, name), place, spelt[letter]) for name, place, letter in reads}
 
 
 def translate(

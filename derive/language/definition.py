@@ -32,7 +32,8 @@ from derive.language.expressions import (
 )
 from derive.language.interface import Interface
 from derive.language.shown import Shown
-from derive.language.windows import Window, extents, fitted, windows_in
+from derive.language.sizes import extents, fitted
+from derive.language.windows import Window, windows_in
 
 
 class DefinitionError(ValueError):
@@ -285,7 +286,7 @@ class Definition(Shown):
         return extents(self.windows, self.given_axes)
 
     def fitted(self, sizes: Mapping[Axis, int]) -> dict[Axis, int]:
-        """Sizes at which all that is read lies on its axis; see `derive.language.windows`."""
+        """Sizes at which all that is read lies on its axis; see `derive.language.sizes`."""
         return fitted(self.windows, self.given_axes, sizes)
 
     @property

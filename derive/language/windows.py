@@ -7,7 +7,7 @@ such as `x[t - 1]`, is read in a choice that leaves it out there: `where(t > 0, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,9 +19,7 @@ from sympy import (
     Expr,
     Ge,
     Gt,
-    Integer,
     Lt,
-    Min,
     S,
     Symbol,
     default_sort_key,
@@ -174,68 +172,12 @@ def windows_in(
                 yield Window.of(index, element.tensor_name, axis, largest)
 
 
-def extents(windows: Iterable[Window], given: Set[Axis]) -> dict[Axis, Expr]:
-    """The sizes of the axes that are not `given`, in terms of others, in the order in which one is
-    read along them."""
-    along: dict[Axis, list[tuple[Window, Index]]] = {}
-    for window in windows:
-        free = [i for i in window.scales if i.axis not in given]
-        if len(free) == 1 and not window.guarded and window.scales[free[0]].is_positive:
-            along.setdefault(free[0].axis, []).append((window, free[0]))
-    return {axis: Min(*(w.longest(i) for w, i in _tightest(read))) for axis, read in along.items()}
-
-
-def _tightest(read: Sequence[tuple[Window, Index]]) -> Iterator[tuple[Window, Index]]:
-    """Of windows along letters over one axis those that another one's room does not decide."""
-    for place, (window, letter) in enumerate(read):
-        alike = [
-            (w, i)
-            for w, i in read
-            if w.axis == window.axis and w.scales[i] == window.scales[letter]
-        ]
-        less = [window.room(letter) - w.room(i) for w, i in alike]
-        before = [
-            (w, i) for w, i in read[:place] if (w, i) in alike and w.room(i) == window.room(letter)
-        ]
-        if not before and all(not room.is_positive for room in less):
-            yield window, letter
-
-
-def needs(windows: Sequence[Window], given: Set[Axis]) -> dict[Axis, list[Expr]]:
-    """What axes have to be as long as, at least, in terms of other sizes: one step along each axis
-    that is not `given` is to be possible."""
-    found: dict[Axis, list[Expr]] = {}
-    free = extents(windows, given)
-    for window in windows:
-        if window.guarded:
-            if window.axis not in {i.axis for i in window.scales}:
-                found.setdefault(window.axis, [S.One])  # what is not chosen is looked up as well
-            continue
-        own = [i.axis for i in window.scales if i.axis in free]
-        least = expand(window.most + 1)
-        if len(own) == 1:
-            least = least.xreplace({own[0].size: S.One})
-        if least != 1 and expand(window.axis.size - least).is_nonnegative is not True:
-            several = found.setdefault(window.axis, [])
-            several += [] if least in several else [least]
-    return found
-
-
-def fitted(
-    windows: Sequence[Window], given: Set[Axis], sizes: Mapping[Axis, int]
-) -> dict[Axis, int]:
-    """Sizes at which what is read at computed indices lies on its axis: the axis is made longer
-    where it has to be, and those that are not `given` are as long as they can be."""
-    windows = [w for w in windows if {w.axis, *(i.axis for i in w.scales)} <= sizes.keys()]
-    free = extents(windows, given)
-    fit = dict(sizes) | {axis: max(sizes[axis], 1) for axis in free}
-    for window in reversed(windows):
-        if not window.guarded:
-            fit[window.axis] = max(fit[window.axis], int(_at(window.most, fit)) + 1)
-    for axis, extent in free.items():
-        fit[axis] = int(_at(extent, fit))
-    return fit
-
-
-def _at(size: Expr, sizes: Mapping[Axis, int]) -> Expr:
-    return size.xreplace({axis.size: Integer(n) for axis, n in sizes.items()})
+def moved_in(value: Basic) -> Iterator[tuple[str, int, str]]:
+    """Where a value reads at an index computed from a letter: the name of the tensor, the place of
+    the dimension and the name of the letter. A letter alone may stand there too, whatever axis is
+    its own: `x[t]` beside `x[t + 1]`."""
+    for element in value.atoms(Element):
+        for place, index in enumerate(element.indices):
+            if isinstance(index, Affine) and not isinstance(index.place, Index):
+                for letter in free_indices(index.place):
+                    yield element.tensor_name, place, letter.name

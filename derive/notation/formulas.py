@@ -19,7 +19,7 @@ from lark import Token, Tree
 from sympy import Add, Basic, Expr, Float, Mul, Pow, Rational
 from sympy.logic.boolalg import Boolean
 
-from derive.language.checks import COMPUTED, indices
+from derive.language.checks import COMPUTED, indices, is_of_another
 from derive.language.definition import DefinitionError, Tensor
 from derive.language.expressions import (
     Affine,
@@ -45,7 +45,8 @@ class Names:
     """What the names in a text stand for, so far.
 
     `given` are the axes of inputs, `later` the names that some line makes; `declared` says that the
-    inputs are declared.
+    inputs are declared; `moved` has where letters are read along axes of others, as
+    `derive.language.windows.moved_in` has it.
     """
 
     text: str
@@ -56,6 +57,7 @@ class Names:
     given: set[Axis] = field(default_factory=set)
     later: set[str] = field(default_factory=set)
     declared: bool = False
+    moved: set[tuple[str, int, str]] = field(default_factory=set)
 
     def letter(self, name: str) -> Index | None:
         """The letter of that name: a second one over some axis, or an axis's own."""
@@ -247,9 +249,11 @@ def _element(node: Tree[Token], names: Names) -> Expr:
     if len(given) != len(tensor.indices):
         names.fail(node, f"{tensor!r} takes {indices(len(tensor.indices))}, got {len(given)}")
     values = [value(index, names) for index in given]
-    for index, found, letter in zip(given, values, tensor.indices, strict=True):
+    triples = zip(given, values, tensor.indices, strict=True)
+    for at, (index, found, letter) in enumerate(triples):
         axis = letter.axis
-        if isinstance(found, Index) and found.axis != axis and found.axis in names.given:
+        foreign = is_of_another(found, letter, names.given)
+        if foreign and (tensor.name, at, found.name) not in names.moved:
             problem = f"{found.name!r} runs over axis {found.axis.name!r}, and {tensor!r}"
             hint = f"; for a second letter over it, a line: letters {found.name} over {axis.name}"
             names.fail(index, f"{problem} has axis {axis.name!r} here{hint}")

@@ -123,6 +123,7 @@ class _Reader:
                 declare(line)
         if not self.names.declared:
             self._infer_inputs()
+        self.names.moved = self.builder.moved = self._moved()
         for line in self.lines:
             if line.data == "let":
                 self._let(line)
@@ -271,6 +272,17 @@ class _Reader:
             if all(letters) and len(set(letters)) == len(letters):
                 dims = [self._letter(letter, element) for letter in letters]
                 self._input(str(name), dims, element, integer=name in integers)
+
+    def _moved(self) -> set[tuple[str, int, str]]:
+        """Where some line reads at an index that is computed: the tensor, the place, each name."""
+        elements = (element for line in self.lines for element, _ in _elements(line))
+        return {
+            (str(element.children[0]), place, name)
+            for element in elements
+            for place, index in enumerate(element.children[1:])
+            if not _plain_letter(index)
+            for name in _names_in(index)
+        }
 
     def _learn_letters(self, line: Line) -> None:
         """A new letter runs over the axis at which some tensor has it; one of an index that is

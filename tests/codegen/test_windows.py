@@ -84,7 +84,7 @@ def test_values_and_two_orders_of_gradients_are_those_of_pytorch(
 
 
 @pytest.mark.parametrize("target", ["torch", "c"])
-@pytest.mark.parametrize("name", ["layers", "before", "gated"])
+@pytest.mark.parametrize("name", ["layers", "before", "gated", "residual", "temporal"])
 def test_they_are_proven_like_any_other(name: str, target: str, c_compiler: None) -> None:
     assert all(row.passed for row in check(WINDOWS[name], compile(WINDOWS[name], target)))
 
@@ -114,6 +114,19 @@ def test_an_axis_that_is_too_short_for_a_window_is_refused_with_both_lengths(
     x, w, b = torch.randn(2, 3, 2), torch.randn(4, 3, 3), torch.randn(4)
     with pytest.raises(RuntimeError, match="S must be at least K = 3, got 2"):
         conv1d(x, w, b)
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+def test_axes_that_allow_different_lengths_of_another_one_are_refused(
+    target: str, c_compiler: None
+) -> None:
+    residual = compile(WINDOWS["residual"], target).residual
+    u, rows = torch.arange(25.0).reshape(5, 5), torch.zeros(3, 3)
+    assert residual(u, rows).item() == 0
+    for longer in (torch.zeros(9, 3), torch.zeros(2, 3)):
+        told = f"src and u must agree on I, got P = {len(longer)} by src, H - 2 = 3 by u"
+        with pytest.raises(RuntimeError, match=told):
+            residual(u, longer)
 
 
 @pytest.mark.parametrize("target", ["torch", "c"])

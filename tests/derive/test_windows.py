@@ -12,6 +12,7 @@ from derive.derivation import derive
 from derive.files import load_definitions
 from derive.language.definition import Definition
 from derive.language.expressions import Axis
+from derive.language.sizes import agreements, needs
 from derive.notation.grammar import TextError
 from derive.notation.reading import read
 from derive.printing.text import text
@@ -20,8 +21,8 @@ from derive.printing.writing import definition_text
 WINDOWS = load_definitions(Path(__file__).parents[1] / "definitions" / "windows.grad")
 
 
-def one(source: str) -> Definition:
-    (definition,) = read(source, lambda name: WINDOWS[name]).values()
+def one(source: str, **others: Definition) -> Definition:
+    (definition,) = read(source, lambda name: {**WINDOWS, **others}[name]).values()
     return definition
 
 
@@ -51,7 +52,7 @@ def test_a_maximum_over_a_window_sends_its_gradient_to_one_place() -> None:
         ("inputs x[s]\ny = sum_i((x[i+2] - x[i+1] - x[i])**2)", {"i": 8}),
         ("inputs x[s]\ny[t] = x[2*t] + x[2*t+1]", {"t": 5}),
         ("inputs x[s], w[k]\nh[u] = sum_k(w[k]*x[u+k])\ny[t] = h[t+1] - h[t]", {"u": 8, "t": 7}),
-        ("inputs x[s], z[r]\ny[t] = x[t+1]*z[t+2]", {"t": 5}),
+        ("inputs x[s], z[r]\ny[t] = x[t+4]*z[t+1]", {"t": 6}),
         ("inputs x[s], w[k], z[t]\ny[t] = z[t]*sum_k(w[k]*x[t+k])", {}),
     ],
 )
@@ -67,6 +68,28 @@ def test_an_axis_that_no_input_has_is_as_long_as_what_is_read_along_it_allows(
     assert {axis.name: known[axis.size] for axis in definition.extents} == sizes
 
 
+@pytest.mark.parametrize(
+    ("source", "wanted"),
+    [
+        ("inputs x[s], z[r]\ny[t] = x[t+1]*z[t+2]", {"t": ["S - 1", "R - 2"]}),
+        ("inputs x[s], z[r]\ny[t] = x[t+1]*x[t]*z[t]", {"t": ["S - 1", "R"]}),
+        ("inputs x[s]\nh[u] = x[u+1]\ny[t] = h[t+1]*x[t]", {}),
+        ("inputs x[s], z[r]\nh[u] = x[u+1]*z[u]\ny[t] = h[t+1]*z[t]", {"u": ["S - 1", "R"]}),
+        ("inputs x[s], z[t]\ny[t] = x[t+1]*z[t]", {}),
+    ],
+)
+def test_along_axes_that_do_not_decide_each_other_an_axis_has_one_length(
+    source: str, wanted: dict[str, list[str]]
+) -> None:
+    definition = one(source)
+    found = agreements(definition.windows, definition.given_axes)
+    assert {a.name: [str(e.size) for e in found[a]] for a in found} == wanted
+    fitted = definition.fitted(dict(zip(definition.axes, (3, 7, 4, 5), strict=False)))
+    known = {axis.size: Integer(size) for axis, size in fitted.items()}
+    for several in found.values():
+        assert len({extent.size.xreplace(known) for extent in several}) == 1
+
+
 def test_sizes_are_fitted_so_that_every_window_lies_on_its_axis() -> None:
     definition = one("inputs x[s], w[k]\ny[t] = sum_k(w[k]*x[t+k])")
     fitted = definition.fitted(dict.fromkeys(definition.axes, 4))
@@ -77,6 +100,7 @@ def test_sizes_are_fitted_so_that_every_window_lies_on_its_axis() -> None:
     ("line", "told"),
     [
         ("y[s] = x[s+1]", "may be as large as S"),
+        ("h[u] = x[u+1]; y = sum_u(h[u+1])", "may be as large as U"),
         ("y[t] = x[t-1]", "left out by a choice, where(..., x[t - 1], 0)"),
         ("y = sum_{s,k}(x[s*k]*w[k])", "an index is a letter, a number"),
         ("y = sum_s(x[s/2])", "an index is a letter, a number"),
@@ -99,6 +123,39 @@ def test_a_letter_of_an_input_is_not_taken_for_a_place_on_another_axis() -> None
     x = op.input("x", n, c)
     with pytest.raises(DefinitionError, match="index 'c' of axis 'c' is used on axis 'n'"):
         op.let("y", [n, c], x[c, n])
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "d[t,b] = r[t,b] + v[t+1,b] - v[t,b]",
+        "d[t,b] = r[t,b] + v[t+1,b] - v[t+0,b]",
+        "now[t,b] = v[t,b]\nd[t,b] = r[t,b] + v[t+1,b] - now[t,b]",
+    ],
+)
+def test_a_letter_stands_alone_where_it_is_moved_along_the_same_axis(lines: str) -> None:
+    definition = one(f"inputs r[t,b], v[s,b]\n{lines}")
+    assert "delta(s, t+1)" in gradients(definition)["grad_v"]
+    used = one("inputs a[t,b], w[s,b]\nuse td(r = a, v = w)\ny[t,b] = d[t,b]**2", td=definition)
+    assert needs(used.windows, used.given_axes) == {Axis("s"): [Axis("t").size + 1]}
+
+
+def test_the_same_is_so_in_python_from_the_line_on_that_moves_it() -> None:
+    op = define("td", "How much a value was wrong.")
+    t, s = op.axes("t s")
+    r, v = op.input("r", t), op.input("v", s)
+    d = op.let("d", [t], r[t] + v[t + 1] - v[t])
+    later = op.let("later", [t], d[t] * v[t])
+    assert op.build(later).fitted({Axis("t"): 4, Axis("s"): 2})[Axis("s")] == 5
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["d[t,b] = r[t,b] - v[t,b]", "d[t,b] = r[t,b] - v[t+0,b]", "d[s] = v[s+1,s]"],
+)
+def test_a_letter_that_is_not_moved_there_is_a_mistake(line: str) -> None:
+    with pytest.raises(TextError, match=r"'(t|s)'"):
+        one(f"inputs r[t,b], v[s,b]\n{line}")
 
 
 def test_a_definition_that_is_used_brings_its_axes_with_it() -> None:
