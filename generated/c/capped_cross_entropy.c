@@ -12,9 +12,8 @@
  *
  * The gradients, given grad_loss:
  *
- *     grad_logits[n,k] = grad_loss
- *                        *(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_scaled_logits[n,k]**2)
- *                          - delta(k, target[n])*(1 - tanh_scaled_logits[n,target[n]]**2))/N
+ *     grad_capped[n,k] = grad_loss*(p[n,k]*(1 + 2*z_loss*z[n]) - delta(k, target[n]))/N
+ *     grad_logits[n,k] = grad_capped[n,k]*(1 - tanh_scaled_logits[n,k]**2)
  *
  * Tensors are contiguous, and integers have 64 bits. A function returns 0 on success, 1 if it
  * cannot get the memory that it works in, 1 + k if its k-th argument holds an index that is out of
@@ -41,6 +40,8 @@ typedef float real;
 typedef double wide; /* long sums are accumulated in it */
 
 enum {
+    LINE = 512,        /* elements that are written at once past the caches */
+    PAST = 1 << 22,    /* as many elements are larger than the caches */
     BLOCK = 256,       /* rows whose sums are gathered together */
     SPAN = 4096,       /* elements whose sums are gathered together */
     PARALLEL = 1 << 15 /* as many elements are worth a second thread */
@@ -50,6 +51,34 @@ enum {
 #define ROOM(count, type) (((count) * (int64_t)sizeof(type) / 64 + 1) * 64)
 
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+#if defined __GNUC__ && defined __AVX__
+/* Whether so many elements are written past the caches, which could not hold them. */
+static inline int past_caches(int64_t elements) { return elements >= PAST; }
+
+/* Write elements past the caches. They are visible to other threads once this one has locked or
+ * unlocked something, which it does before any other reads them. */
+static inline void stream(real *restrict to, const real *restrict from, int64_t count) {
+#ifdef __AVX512F__
+    enum { WHOLE = 64, LANES = WHOLE / sizeof(real) };
+#else
+    enum { WHOLE = 32, LANES = WHOLE / sizeof(real) };
+#endif
+    typedef real Vector __attribute__((vector_size(WHOLE), aligned(sizeof(real)), may_alias));
+    int64_t i = 0;
+    for (; i < count && (uintptr_t)(to + i) % WHOLE != 0; i++)
+        to[i] = from[i];
+    for (; i + LANES <= count; i += LANES)
+        __asm__("vmovntps %1, %0"
+                : "=m"(*(Vector *)(to + i))
+                : "v"(*(const Vector *)(from + i)));
+    for (; i < count; i++)
+        to[i] = from[i];
+}
+#else
+static inline int past_caches(int64_t elements) { return 0; }
+static inline void stream(real *to, const real *from, int64_t count) {}
+#endif
 /* a * b + c, rounded once where the processor does both at once. Only here: if the compiler fused
  * others as it likes, equal terms would no longer cancel. */
 static inline real fused(real a, real b, real c) {
@@ -317,36 +346,32 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
-    char *const workspace = aligned_alloc(64, ROOM(threads * K, real));
-    if (workspace == NULL)
-        return 1;
-    real *const restrict tanh_scaled_logits_of_threads = (real *)workspace;
+    const int grad_logits_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        real *const restrict tanh_scaled_logits = tanh_scaled_logits_of_threads +
-                omp_get_thread_num() * K;
         /* tanh_scaled_logits[n,k] = tanh(logits[n,k]/cap) */
         /* capped_exp[n,k] = exp(capped_shifted[n,k]) */
-        #pragma omp simd
-        for (int64_t k = 0; k < K; k++) {
-            tanh_scaled_logits[k] = vector_tanh((1 / cap) * logits[n * K + k]);
-            const real capped = cap * tanh_scaled_logits[k];
-            const real capped_shifted = capped - capped_max[n];
-            grad_logits[n * K + k] = vector_exp(capped_shifted);
+        /* grad_logits[n,k] = grad_capped[n,k]*(1 - tanh_scaled_logits[n,k]**2) */
+        for (int64_t k_line = 0; k_line < K; k_line += LINE) {
+            const int64_t k_stop = least(k_line + LINE, K);
+            real grad_logits_line[LINE];
+            real *const grad_logits_here = grad_logits_past ? grad_logits_line :
+                    &grad_logits[n * K + k_line];
+            #pragma omp simd
+            for (int64_t k = k_line; k < k_stop; k++) {
+                const real tanh_scaled_logits = vector_tanh((1 / cap) * logits[n * K + k]);
+                const real capped = cap * tanh_scaled_logits;
+                const real capped_shifted = capped - capped_max[n];
+                const real capped_exp = vector_exp(capped_shifted);
+                const real p = (1 / capped_sum_exp_1[n]) * capped_exp;
+                const real grad_capped = (grad_loss[0] / N) * ((2 * z[n] * z_loss + 1) * p - (k ==
+                        target[n]));
+                grad_logits_here[k - k_line] = (1 - square(tanh_scaled_logits)) * grad_capped;
+            }
+            if (grad_logits_past)
+                stream(&grad_logits[n * K + k_line], grad_logits_line, k_stop - k_line);
         }
-        /* grad_logits[n,k] = grad_loss*p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_scaled_logits[n,k]**2)
-                              /N */
-        #pragma omp simd
-        for (int64_t k = 0; k < K; k++) {
-            const real p = (1 / capped_sum_exp_1[n]) * grad_logits[n * K + k];
-            grad_logits[n * K + k] = (grad_loss[0] * (2 * z[n] * z_loss + 1) / N) * (1 -
-                    square(tanh_scaled_logits[k])) * p;
-        }
-        /* grad_logits[n,target[n]] += grad_loss*(tanh_scaled_logits[n,target[n]]**2 - 1)/N */
-        grad_logits[n * K + target[n]] += grad_loss[0] * (square(tanh_scaled_logits[target[n]]) - 1)
-                / N;
     }
-    free(workspace);
     return 0;
 }
 
@@ -406,15 +431,14 @@ int value_and_grad(const real *restrict logits, const int64_t *restrict target,
             const real capped_sum_exp_1 = capped_sum_exp_1_total;
             const real z = vector_log(capped_sum_exp) + capped_shift;
             z_adjusted_sum_total += square(z) * z_loss + z - tanh_scaled_logits[target[n]] * cap;
-            /* grad_logits[n,k] = p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_scaled_logits[n,k]**2)/N */
+            /* grad_logits[n,k] = grad_capped[n,k]*(1 - tanh_scaled_logits[n,k]**2) */
             #pragma omp simd
             for (int64_t k = 0; k < K; k++) {
                 const real p = (1 / capped_sum_exp_1) * grad_logits[n * K + k];
-                grad_logits[n * K + k] = ((2 * z * z_loss + 1) / N) * (1 -
-                        square(tanh_scaled_logits[k])) * p;
+                const real grad_capped = (1 / (real)N) * ((2 * z * z_loss + 1) * p - (k ==
+                        target[n]));
+                grad_logits[n * K + k] = (1 - square(tanh_scaled_logits[k])) * grad_capped;
             }
-            /* grad_logits[n,target[n]] += (tanh_scaled_logits[n,target[n]]**2 - 1)/N */
-            grad_logits[n * K + target[n]] += (square(tanh_scaled_logits[target[n]]) - 1) / N;
         }
         z_adjusted_sum_parts[block] = z_adjusted_sum_total;
     }
@@ -508,36 +532,32 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
-    char *const workspace = aligned_alloc(64, ROOM(threads * K, real));
-    if (workspace == NULL)
-        return 1;
-    real *const restrict tanh_scaled_logits_of_threads = (real *)workspace;
+    const int grad_logits_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        real *const restrict tanh_scaled_logits = tanh_scaled_logits_of_threads +
-                omp_get_thread_num() * K;
         /* tanh_scaled_logits[n,k] = tanh(logits[n,k]/cap) */
         /* capped_exp[n,k] = exp(capped_shifted[n,k]) */
-        #pragma omp simd
-        for (int64_t k = 0; k < K; k++) {
-            tanh_scaled_logits[k] = vector_tanh((1 / cap) * logits[n * K + k]);
-            const real capped = cap * tanh_scaled_logits[k];
-            const real capped_shifted = capped - capped_max[n];
-            grad_logits[n * K + k] = vector_exp(capped_shifted);
+        /* grad_logits[n,k] = grad_capped[n,k]*(1 - tanh_scaled_logits[n,k]**2) */
+        for (int64_t k_line = 0; k_line < K; k_line += LINE) {
+            const int64_t k_stop = least(k_line + LINE, K);
+            real grad_logits_line[LINE];
+            real *const grad_logits_here = grad_logits_past ? grad_logits_line :
+                    &grad_logits[n * K + k_line];
+            #pragma omp simd
+            for (int64_t k = k_line; k < k_stop; k++) {
+                const real tanh_scaled_logits = vector_tanh((1 / cap) * logits[n * K + k]);
+                const real capped = cap * tanh_scaled_logits;
+                const real capped_shifted = capped - capped_max[n];
+                const real capped_exp = vector_exp(capped_shifted);
+                const real p = (1 / capped_sum_exp_1[n]) * capped_exp;
+                const real grad_capped = grad_loss[0] * ((2 * z[n] * z_loss + 1) * p - (k ==
+                        target[n]));
+                grad_logits_here[k - k_line] = (1 - square(tanh_scaled_logits)) * grad_capped;
+            }
+            if (grad_logits_past)
+                stream(&grad_logits[n * K + k_line], grad_logits_line, k_stop - k_line);
         }
-        /* grad_logits[n,k] = grad_loss*p[n,k]*(1 + 2*z_loss*z[n])
-                              *(1 - tanh_scaled_logits[n,k]**2) */
-        #pragma omp simd
-        for (int64_t k = 0; k < K; k++) {
-            const real p = (1 / capped_sum_exp_1[n]) * grad_logits[n * K + k];
-            grad_logits[n * K + k] = (grad_loss[0] * (2 * z[n] * z_loss + 1)) * (1 -
-                    square(tanh_scaled_logits[k])) * p;
-        }
-        /* grad_logits[n,target[n]] += grad_loss*(tanh_scaled_logits[n,target[n]]**2 - 1) */
-        grad_logits[n * K + target[n]] += grad_loss[0] * (square(tanh_scaled_logits[target[n]]) -
-                1);
     }
-    free(workspace);
     return 0;
 }
 
@@ -609,36 +629,32 @@ int backward(const real *restrict grad_loss, const real *restrict logits,
     for (int64_t i = 0; i < N; i++)
         if (target[i] < 0 || target[i] >= K)
             return 4;
-    char *const workspace = aligned_alloc(64, ROOM(threads * K, real));
-    if (workspace == NULL)
-        return 1;
-    real *const restrict tanh_scaled_logits_of_threads = (real *)workspace;
+    const int grad_logits_past = past_caches(N * K);
     #pragma omp parallel for num_threads(threads) if (N * K > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        real *const restrict tanh_scaled_logits = tanh_scaled_logits_of_threads +
-                omp_get_thread_num() * K;
         /* tanh_scaled_logits[n,k] = tanh(logits[n,k]/cap) */
         /* capped_exp[n,k] = exp(capped_shifted[n,k]) */
-        #pragma omp simd
-        for (int64_t k = 0; k < K; k++) {
-            tanh_scaled_logits[k] = vector_tanh((1 / cap) * logits[n * K + k]);
-            const real capped = cap * tanh_scaled_logits[k];
-            const real capped_shifted = capped - capped_max[n];
-            grad_logits[n * K + k] = vector_exp(capped_shifted);
+        /* grad_logits[n,k] = grad_capped[n,k]*(1 - tanh_scaled_logits[n,k]**2) */
+        for (int64_t k_line = 0; k_line < K; k_line += LINE) {
+            const int64_t k_stop = least(k_line + LINE, K);
+            real grad_logits_line[LINE];
+            real *const grad_logits_here = grad_logits_past ? grad_logits_line :
+                    &grad_logits[n * K + k_line];
+            #pragma omp simd
+            for (int64_t k = k_line; k < k_stop; k++) {
+                const real tanh_scaled_logits = vector_tanh((1 / cap) * logits[n * K + k]);
+                const real capped = cap * tanh_scaled_logits;
+                const real capped_shifted = capped - capped_max[n];
+                const real capped_exp = vector_exp(capped_shifted);
+                const real p = (1 / capped_sum_exp_1[n]) * capped_exp;
+                const real grad_capped = grad_loss[n] * ((2 * z[n] * z_loss + 1) * p - (k ==
+                        target[n]));
+                grad_logits_here[k - k_line] = (1 - square(tanh_scaled_logits)) * grad_capped;
+            }
+            if (grad_logits_past)
+                stream(&grad_logits[n * K + k_line], grad_logits_line, k_stop - k_line);
         }
-        /* grad_logits[n,k] = grad_loss[n]*p[n,k]*(1 + 2*z_loss*z[n])
-                              *(1 - tanh_scaled_logits[n,k]**2) */
-        #pragma omp simd
-        for (int64_t k = 0; k < K; k++) {
-            const real p = (1 / capped_sum_exp_1[n]) * grad_logits[n * K + k];
-            grad_logits[n * K + k] = ((2 * z[n] * z_loss + 1) * grad_loss[n]) * (1 -
-                    square(tanh_scaled_logits[k])) * p;
-        }
-        /* grad_logits[n,target[n]] += grad_loss[n]*(tanh_scaled_logits[n,target[n]]**2 - 1) */
-        grad_logits[n * K + target[n]] += (square(tanh_scaled_logits[target[n]]) - 1) *
-                grad_loss[n];
     }
-    free(workspace);
     return 0;
 }
 

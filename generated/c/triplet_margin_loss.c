@@ -488,21 +488,14 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
              real eps, int threads) {
     const int grad_anchor_past = past_caches(N * D);
     const int grad_positive_past = past_caches(N * D);
-    const int grad_negative_past = past_caches(N * D);
     const real grad_loss_scaled = grad_loss[0] / N;
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real between_mask = between[n] <= far[n];
         const real near_adjusted_negative = near_adjusted[n] < 0;
-        const real grad_loss_scaled_masked = near_adjusted_negative ? 0 : grad_loss_scaled;
-        /* grad_anchor[n,d] = grad_loss_scaled_masked[n]
-                              *(off_near_over_near[n,d] - inv_far_masked_times_off_far[n,d]) */
-        /* grad_positive[n,d] = where(near_adjusted_negative[n], 0, -grad_loss_scaled)
-                                *(inv_between_masked_times_off_between[n,d]
-                                  + off_near_over_near[n,d]) */
-        /* grad_negative[n,d] = grad_loss_scaled_masked[n]
-                                *(inv_between_masked_times_off_between[n,d]
-                                  + inv_far_masked_times_off_far[n,d]) */
+        const real between_mask = between[n] <= far[n];
+        /* grad_anchor[n,d] = grad_off_far[n,d] + grad_off_near[n,d] */
+        /* grad_positive[n,d] = grad_off_between[n,d] - grad_off_near[n,d] */
+        /* grad_negative[n,d] = -grad_off_between[n,d] - grad_off_far[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
             real grad_anchor_line[LINE];
@@ -511,31 +504,25 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
             real grad_positive_line[LINE];
             real *const grad_positive_here = grad_positive_past ? grad_positive_line :
                     &grad_positive[n * D + d_line];
-            real grad_negative_line[LINE];
-            real *const grad_negative_here = grad_negative_past ? grad_negative_line :
-                    &grad_negative[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
                 const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
-                const real inv_far_masked_times_off_far = (between_mask ? 0 : 1 / far[n]) * off_far;
+                const real grad_off_far = choose(near_adjusted_negative, 0, -grad_loss_scaled *
+                        (between_mask ? 0 : 1 / far[n])) * off_far;
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
-                const real off_near_over_near = (1 / near[n]) * off_near;
-                grad_anchor_here[d - d_line] = grad_loss_scaled_masked * (off_near_over_near -
-                        inv_far_masked_times_off_far);
+                const real grad_off_near = (near_adjusted_negative ? 0 : grad_loss_scaled / near[n])
+                        * off_near;
+                grad_anchor_here[d - d_line] = grad_off_far + grad_off_near;
                 const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
-                const real inv_between_masked_times_off_between = (between_mask ? 1 / between[n] :
-                        0) * off_between;
-                grad_positive_here[d - d_line] = (near_adjusted_negative ? 0 : -grad_loss_scaled) *
-                        (inv_between_masked_times_off_between + off_near_over_near);
-                grad_negative_here[d - d_line] = grad_loss_scaled_masked *
-                        (inv_between_masked_times_off_between + inv_far_masked_times_off_far);
+                const real grad_off_between = choose(near_adjusted_negative, 0, -grad_loss_scaled *
+                        (between_mask ? 1 / between[n] : 0)) * off_between;
+                grad_positive_here[d - d_line] = grad_off_between - grad_off_near;
+                grad_negative[n * D + d] = -grad_off_between - grad_off_far;
             }
             if (grad_anchor_past)
                 stream(&grad_anchor[n * D + d_line], grad_anchor_line, d_stop - d_line);
             if (grad_positive_past)
                 stream(&grad_positive[n * D + d_line], grad_positive_line, d_stop - d_line);
-            if (grad_negative_past)
-                stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
         }
     }
     return 0;
@@ -615,20 +602,13 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
              real eps, int threads) {
     const int grad_anchor_past = past_caches(N * D);
     const int grad_positive_past = past_caches(N * D);
-    const int grad_negative_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real between_mask = between[n] <= far[n];
         const real near_adjusted_negative = near_adjusted[n] < 0;
-        const real grad_loss_masked = near_adjusted_negative ? 0 : grad_loss[0];
-        /* grad_anchor[n,d] = grad_loss_masked[n]
-                              *(off_near_over_near[n,d] - inv_far_masked_times_off_far[n,d]) */
-        /* grad_positive[n,d] = where(near_adjusted_negative[n], 0, -grad_loss)
-                                *(inv_between_masked_times_off_between[n,d]
-                                  + off_near_over_near[n,d]) */
-        /* grad_negative[n,d] = grad_loss_masked[n]
-                                *(inv_between_masked_times_off_between[n,d]
-                                  + inv_far_masked_times_off_far[n,d]) */
+        const real between_mask = between[n] <= far[n];
+        /* grad_anchor[n,d] = grad_off_far[n,d] + grad_off_near[n,d] */
+        /* grad_positive[n,d] = grad_off_between[n,d] - grad_off_near[n,d] */
+        /* grad_negative[n,d] = -grad_off_between[n,d] - grad_off_far[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
             real grad_anchor_line[LINE];
@@ -637,31 +617,25 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
             real grad_positive_line[LINE];
             real *const grad_positive_here = grad_positive_past ? grad_positive_line :
                     &grad_positive[n * D + d_line];
-            real grad_negative_line[LINE];
-            real *const grad_negative_here = grad_negative_past ? grad_negative_line :
-                    &grad_negative[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
                 const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
-                const real inv_far_masked_times_off_far = (between_mask ? 0 : 1 / far[n]) * off_far;
+                const real grad_off_far = choose(near_adjusted_negative, 0, -grad_loss[0] *
+                        (between_mask ? 0 : 1 / far[n])) * off_far;
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
-                const real off_near_over_near = (1 / near[n]) * off_near;
-                grad_anchor_here[d - d_line] = grad_loss_masked * (off_near_over_near -
-                        inv_far_masked_times_off_far);
+                const real grad_off_near = (near_adjusted_negative ? 0 : grad_loss[0] / near[n]) *
+                        off_near;
+                grad_anchor_here[d - d_line] = grad_off_far + grad_off_near;
                 const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
-                const real inv_between_masked_times_off_between = (between_mask ? 1 / between[n] :
-                        0) * off_between;
-                grad_positive_here[d - d_line] = (near_adjusted_negative ? 0 : -grad_loss[0]) *
-                        (inv_between_masked_times_off_between + off_near_over_near);
-                grad_negative_here[d - d_line] = grad_loss_masked *
-                        (inv_between_masked_times_off_between + inv_far_masked_times_off_far);
+                const real grad_off_between = choose(near_adjusted_negative, 0, -grad_loss[0] *
+                        (between_mask ? 1 / between[n] : 0)) * off_between;
+                grad_positive_here[d - d_line] = grad_off_between - grad_off_near;
+                grad_negative[n * D + d] = -grad_off_between - grad_off_far;
             }
             if (grad_anchor_past)
                 stream(&grad_anchor[n * D + d_line], grad_anchor_line, d_stop - d_line);
             if (grad_positive_past)
                 stream(&grad_positive[n * D + d_line], grad_positive_line, d_stop - d_line);
-            if (grad_negative_past)
-                stream(&grad_negative[n * D + d_line], grad_negative_line, d_stop - d_line);
         }
     }
     return 0;
@@ -730,14 +704,9 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     for (int64_t n = 0; n < N; n++) {
         const real grad_near = near_adjusted[n] < 0 ? 0 : grad_loss[n];
         const real between_mask = between[n] <= far[n];
-        /* grad_anchor[n,d] = grad_near[n]
-                              *(off_near_over_near[n,d] - inv_far_masked_times_off_far[n,d]) */
-        /* grad_positive[n,d] = -grad_near[n]
-                                *(inv_between_masked_times_off_between[n,d]
-                                  + off_near_over_near[n,d]) */
-        /* grad_negative[n,d] = grad_near[n]
-                                *(inv_between_masked_times_off_between[n,d]
-                                  + inv_far_masked_times_off_far[n,d]) */
+        /* grad_anchor[n,d] = grad_off_far[n,d] + grad_off_near[n,d] */
+        /* grad_positive[n,d] = grad_off_between[n,d] - grad_off_near[n,d] */
+        /* grad_negative[n,d] = -grad_off_between[n,d] - grad_off_far[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
             real grad_anchor_line[LINE];
@@ -752,18 +721,15 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
                 const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
-                const real inv_far_masked_times_off_far = (between_mask ? 0 : 1 / far[n]) * off_far;
+                const real grad_off_far = -(grad_near * (between_mask ? 0 : 1 / far[n])) * off_far;
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
-                const real off_near_over_near = (1 / near[n]) * off_near;
-                grad_anchor_here[d - d_line] = grad_near * (off_near_over_near -
-                        inv_far_masked_times_off_far);
+                const real grad_off_near = (grad_near / near[n]) * off_near;
+                grad_anchor_here[d - d_line] = grad_off_far + grad_off_near;
                 const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
-                const real inv_between_masked_times_off_between = (between_mask ? 1 / between[n] :
-                        0) * off_between;
-                grad_positive_here[d - d_line] = -grad_near * (inv_between_masked_times_off_between
-                        + off_near_over_near);
-                grad_negative_here[d - d_line] = grad_near * (inv_between_masked_times_off_between +
-                        inv_far_masked_times_off_far);
+                const real grad_off_between = -(grad_near * (between_mask ? 1 / between[n] : 0)) *
+                        off_between;
+                grad_positive_here[d - d_line] = grad_off_between - grad_off_near;
+                grad_negative_here[d - d_line] = -grad_off_between - grad_off_far;
             }
             if (grad_anchor_past)
                 stream(&grad_anchor[n * D + d_line], grad_anchor_line, d_stop - d_line);
@@ -1104,14 +1070,10 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
         const real near_adjusted_negative = near_adjusted[n] < 0;
-        const real grad_loss_scaled_masked = near_adjusted_negative ? 0 : grad_loss_scaled;
         const real between_mask = between[n] <= far[n];
-        /* grad_anchor[n,d] = grad_loss_scaled_masked[n]
-                              *(sign_off_near[n,d] - sign_off_far_masked[n,d]) */
-        /* grad_positive[n,d] = where(near_adjusted_negative[n], 0, -grad_loss_scaled)
-                                *(sign_off_between_masked[n,d] + sign_off_near[n,d]) */
-        /* grad_negative[n,d] = grad_loss_scaled_masked[n]
-                                *(sign_off_between_masked[n,d] + sign_off_far_masked[n,d]) */
+        /* grad_anchor[n,d] = grad_off_far[n,d] + grad_off_near[n,d] */
+        /* grad_positive[n,d] = grad_off_between[n,d] - grad_off_near[n,d] */
+        /* grad_negative[n,d] = -grad_off_between[n,d] - grad_off_far[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
             real grad_anchor_line[LINE];
@@ -1126,17 +1088,17 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
                 const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
-                const real sign_off_far_masked = between_mask ? 0 : sign(off_far);
+                const real grad_off_far = choose(near_adjusted_negative, 0, between_mask ? 0 :
+                        -grad_loss_scaled) * sign(off_far);
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
-                const real sign_off_near = sign(off_near);
-                grad_anchor_here[d - d_line] = grad_loss_scaled_masked * (sign_off_near -
-                        sign_off_far_masked);
+                const real grad_off_near = (near_adjusted_negative ? 0 : grad_loss_scaled) *
+                        sign(off_near);
+                grad_anchor_here[d - d_line] = grad_off_far + grad_off_near;
                 const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
-                const real sign_off_between_masked = between_mask ? sign(off_between) : 0;
-                grad_positive_here[d - d_line] = (near_adjusted_negative ? 0 : -grad_loss_scaled) *
-                        (sign_off_between_masked + sign_off_near);
-                grad_negative_here[d - d_line] = grad_loss_scaled_masked * (sign_off_between_masked
-                        + sign_off_far_masked);
+                const real grad_off_between = choose(near_adjusted_negative, 0, between_mask ?
+                        -grad_loss_scaled : 0) * sign(off_between);
+                grad_positive_here[d - d_line] = grad_off_between - grad_off_near;
+                grad_negative_here[d - d_line] = -grad_off_between - grad_off_far;
             }
             if (grad_anchor_past)
                 stream(&grad_anchor[n * D + d_line], grad_anchor_line, d_stop - d_line);
@@ -1223,14 +1185,11 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     const int grad_negative_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real between_mask = between[n] <= far[n];
         const real near_adjusted_negative = near_adjusted[n] < 0;
-        const real grad_loss_masked = near_adjusted_negative ? 0 : grad_loss[0];
-        /* grad_anchor[n,d] = grad_loss_masked[n]*(sign_off_near[n,d] - sign_off_far_masked[n,d]) */
-        /* grad_positive[n,d] = where(near_adjusted_negative[n], 0, -grad_loss)
-                                *(sign_off_between_masked[n,d] + sign_off_near[n,d]) */
-        /* grad_negative[n,d] = grad_loss_masked[n]
-                                *(sign_off_between_masked[n,d] + sign_off_far_masked[n,d]) */
+        const real between_mask = between[n] <= far[n];
+        /* grad_anchor[n,d] = grad_off_far[n,d] + grad_off_near[n,d] */
+        /* grad_positive[n,d] = grad_off_between[n,d] - grad_off_near[n,d] */
+        /* grad_negative[n,d] = -grad_off_between[n,d] - grad_off_far[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
             real grad_anchor_line[LINE];
@@ -1245,17 +1204,17 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
                 const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
-                const real sign_off_far_masked = between_mask ? 0 : sign(off_far);
+                const real grad_off_far = choose(near_adjusted_negative, 0, between_mask ? 0 :
+                        -grad_loss[0]) * sign(off_far);
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
-                const real sign_off_near = sign(off_near);
-                grad_anchor_here[d - d_line] = grad_loss_masked * (sign_off_near -
-                        sign_off_far_masked);
+                const real grad_off_near = (near_adjusted_negative ? 0 : grad_loss[0]) *
+                        sign(off_near);
+                grad_anchor_here[d - d_line] = grad_off_far + grad_off_near;
                 const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
-                const real sign_off_between_masked = between_mask ? sign(off_between) : 0;
-                grad_positive_here[d - d_line] = (near_adjusted_negative ? 0 : -grad_loss[0]) *
-                        (sign_off_between_masked + sign_off_near);
-                grad_negative_here[d - d_line] = grad_loss_masked * (sign_off_between_masked +
-                        sign_off_far_masked);
+                const real grad_off_between = choose(near_adjusted_negative, 0, between_mask ?
+                        -grad_loss[0] : 0) * sign(off_between);
+                grad_positive_here[d - d_line] = grad_off_between - grad_off_near;
+                grad_negative_here[d - d_line] = -grad_off_between - grad_off_far;
             }
             if (grad_anchor_past)
                 stream(&grad_anchor[n * D + d_line], grad_anchor_line, d_stop - d_line);
@@ -1328,10 +1287,9 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
     for (int64_t n = 0; n < N; n++) {
         const real grad_near = near_adjusted[n] < 0 ? 0 : grad_loss[n];
         const real between_mask = between[n] <= far[n];
-        /* grad_anchor[n,d] = grad_near[n]*(sign_off_near[n,d] - sign_off_far_masked[n,d]) */
-        /* grad_positive[n,d] = -grad_near[n]*(sign_off_between_masked[n,d] + sign_off_near[n,d]) */
-        /* grad_negative[n,d] = grad_near[n]
-                                *(sign_off_between_masked[n,d] + sign_off_far_masked[n,d]) */
+        /* grad_anchor[n,d] = grad_off_far[n,d] + grad_off_near[n,d] */
+        /* grad_positive[n,d] = grad_off_between[n,d] - grad_off_near[n,d] */
+        /* grad_negative[n,d] = -grad_off_between[n,d] - grad_off_far[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
             real grad_anchor_line[LINE];
@@ -1346,16 +1304,14 @@ int backward(const real *restrict grad_loss, const real *restrict anchor,
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
                 const real off_far = anchor[n * D + d] - negative[n * D + d] + eps;
-                const real sign_off_far_masked = between_mask ? 0 : sign(off_far);
+                const real grad_off_far = (between_mask ? 0 : -grad_near) * sign(off_far);
                 const real off_near = anchor[n * D + d] - positive[n * D + d] + eps;
-                const real sign_off_near = sign(off_near);
-                grad_anchor_here[d - d_line] = grad_near * (sign_off_near - sign_off_far_masked);
+                const real grad_off_near = grad_near * sign(off_near);
+                grad_anchor_here[d - d_line] = grad_off_far + grad_off_near;
                 const real off_between = positive[n * D + d] - negative[n * D + d] + eps;
-                const real sign_off_between_masked = between_mask ? sign(off_between) : 0;
-                grad_positive_here[d - d_line] = -grad_near * (sign_off_between_masked +
-                        sign_off_near);
-                grad_negative_here[d - d_line] = grad_near * (sign_off_between_masked +
-                        sign_off_far_masked);
+                const real grad_off_between = (between_mask ? -grad_near : 0) * sign(off_between);
+                grad_positive_here[d - d_line] = grad_off_between - grad_off_near;
+                grad_negative_here[d - d_line] = -grad_off_between - grad_off_far;
             }
             if (grad_anchor_past)
                 stream(&grad_anchor[n * D + d_line], grad_anchor_line, d_stop - d_line);
@@ -2079,25 +2035,11 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
     const int grad_negative_past = past_caches(N * D);
     #pragma omp parallel for num_threads(threads) if (N * D > PARALLEL)
     for (int64_t n = 0; n < N; n++) {
-        const real grad_near = near_adjusted[n] < 0 ? 0 : grad_loss[n];
+        const real near_adjusted_negative = near_adjusted[n] < 0;
         const real between_mask = between[n] <= far[n];
-        const real sign_off_near_at_near_argmax = sign(off_near_at_near_argmax[n]);
-        const real sign_off_far_at_far_argmax = sign(off_far_at_far_argmax[n]);
-        const real sign_off_between_at_between_argmax_masked = between_mask ?
-                sign(off_between_at_between_argmax[n]) : 0;
-        /* grad_anchor[n,d] = grad_near[n]
-                              *(sign_off_near_at_near_argmax[n]*delta(d, near_argmax[n])
-                                + delta(d, far_argmax[n])
-                                *where(between_mask[n], 0, -sign_off_far_at_far_argmax[n])) */
-        /* grad_positive[n,d] = -grad_near[n]
-                                *(sign_off_between_at_between_argmax_masked[n]
-                                  *delta(d, between_argmax[n])
-                                  + sign_off_near_at_near_argmax[n]*delta(d, near_argmax[n])) */
-        /* grad_negative[n,d] = grad_near[n]
-                                *(sign_off_between_at_between_argmax_masked[n]
-                                  *delta(d, between_argmax[n])
-                                  + delta(d, far_argmax[n])
-                                  *where(between_mask[n], 0, sign_off_far_at_far_argmax[n])) */
+        /* grad_anchor[n,d] = grad_off_far[n,d] + grad_off_near[n,d] */
+        /* grad_positive[n,d] = grad_off_between[n,d] - grad_off_near[n,d] */
+        /* grad_negative[n,d] = -grad_off_between[n,d] - grad_off_far[n,d] */
         for (int64_t d_line = 0; d_line < D; d_line += LINE) {
             const int64_t d_stop = least(d_line + LINE, D);
             real grad_anchor_line[LINE];
@@ -2111,15 +2053,16 @@ int backward(const real *restrict grad_loss, const int64_t *restrict near_argmax
                     &grad_negative[n * D + d_line];
             #pragma omp simd
             for (int64_t d = d_line; d < d_stop; d++) {
-                grad_anchor_here[d - d_line] = grad_near * ((between_mask ? 0 :
-                        -sign_off_far_at_far_argmax) * (d == far_argmax[n]) +
-                        sign_off_near_at_near_argmax * (d == near_argmax[n]));
-                grad_positive_here[d - d_line] = -grad_near *
-                        (sign_off_between_at_between_argmax_masked * (d == between_argmax[n]) +
-                        sign_off_near_at_near_argmax * (d == near_argmax[n]));
-                grad_negative_here[d - d_line] = grad_near *
-                        (sign_off_between_at_between_argmax_masked * (d == between_argmax[n]) +
-                        (between_mask ? 0 : sign_off_far_at_far_argmax) * (d == far_argmax[n]));
+                const real grad_off_far = choose(near_adjusted_negative, 0, between_mask ? 0 :
+                        -grad_loss[n] * sign(off_far_at_far_argmax[n])) * (d == far_argmax[n]);
+                const real grad_off_near = (near_adjusted_negative ? 0 : grad_loss[n] *
+                        sign(off_near_at_near_argmax[n])) * (d == near_argmax[n]);
+                grad_anchor_here[d - d_line] = grad_off_far + grad_off_near;
+                const real grad_off_between = choose(near_adjusted_negative, 0, between_mask ?
+                        -grad_loss[n] * sign(off_between_at_between_argmax[n]) : 0) * (d ==
+                        between_argmax[n]);
+                grad_positive_here[d - d_line] = grad_off_between - grad_off_near;
+                grad_negative_here[d - d_line] = -grad_off_between - grad_off_far;
             }
             if (grad_anchor_past)
                 stream(&grad_anchor[n * D + d_line], grad_anchor_line, d_stop - d_line);
