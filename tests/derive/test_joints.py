@@ -147,3 +147,43 @@ def test_scores_that_are_read_twice_have_a_gradient_of_their_own() -> None:
     found = gradients(COSINE)
     assert found["grad_s"] == "p[t,u]*(grad_p[t,u] - sum_u(grad_p[t,u]*p[t,u]))"
     assert "grad_p" not in found["grad_q"] + found["grad_k"]
+
+
+SHANNON = """
+inputs a[n,k], b[n,k]
+p[n,k] = exp(a[n,k])/sum_k(exp(a[n,k]))
+q[n,k] = exp(b[n,k])/sum_k(exp(b[n,k]))
+m[n,k] = (p[n,k] + q[n,k])/2
+loss = mean_n(sum_k(p[n,k]*log(p[n,k]/m[n,k]) + q[n,k]*log(q[n,k]/m[n,k])))/2
+"""
+
+
+def test_what_several_lets_send_to_a_softmax_has_a_name_where_that_is_shorter() -> None:
+    found = gradients(SHANNON)
+    assert found["grad_p"] == "grad_loss*log_inner[n,k]/(2*N)"
+    assert found["grad_a"] == "p[n,k]*(grad_p[n,k] - sum_k(grad_p[n,k]*p[n,k]))"
+
+
+MIXED = """
+inputs a[n,k], b[n,k], g[n], y[n] (integer)
+w[n] = 1/(1 + exp(-g[n]))
+p[n,k] = exp(a[n,k])/sum_k(exp(a[n,k]))
+q[n,k] = exp(b[n,k])/sum_k(exp(b[n,k]))
+loss = -mean_n(log(w[n]*p[n,y[n]] + (1 - w[n])*q[n,y[n]]))
+"""
+
+
+def test_softmaxes_that_are_mixed_are_not_taken_apart_into_exponentials() -> None:
+    assert {t.name for t in derived(MIXED).residuals()} == {"y", "w", "p", "q"}
+
+
+PREFERRED = """
+options beta = 0.1 (positive)
+inputs pc[n], pr[n], rc[n], rr[n]
+loss = mean_n((pc[n] - pr[n] - rc[n] + rr[n] - 1/(2*beta))**2)
+"""
+
+
+def test_a_multiple_of_what_is_squared_is_written_in_it() -> None:
+    (residual,) = derived(PREFERRED).residuals()
+    assert gradients(PREFERRED)["grad_pc"] == f"2*grad_loss*{residual.name}[n]/N"
