@@ -118,29 +118,35 @@ def double_backward(
     """
     safe, x_minus_target = residuals
     (N,) = safe.shape
-    grad_loss_over_safe = grad_loss / safe
+    grad_grad_x_total = grad_grad_x - grad_grad_target
+    inv_safe_squared = safe**-2
     x_minus_target_squared = x_minus_target**2
-    grad_grad_target_terms = torch.addcmul(
-        (1 - x_minus_target_squared / safe) * grad_grad_var / N,
-        grad_grad_x - grad_grad_target,
-        x_minus_target,
-        value=2 / (N or torch.nan),
+    grad_grad_loss = (
+        torch.sub(
+            torch.add(
+                (grad_grad_x_total * x_minus_target / safe).sum(),
+                (grad_grad_var / safe).sum(),
+                alpha=0.5,
+            ),
+            (grad_grad_var * inv_safe_squared * x_minus_target_squared).sum(),
+            alpha=0.5,
+        )
+        / N
     )
-    grad_grad_loss = (grad_grad_target_terms / safe).sum() / 2
-    grad_loss_over_safe_scaled = grad_loss_over_safe / N
+    grad_loss_scaled = grad_loss / N
     grad_safe = (
-        safe**-2
-        / 2
+        grad_loss_scaled
         * torch.addcmul(
-            grad_grad_var * grad_loss_over_safe_scaled * x_minus_target_squared,
-            grad_loss,
-            grad_grad_target_terms,
+            (x_minus_target_squared / safe - 0.5) * grad_grad_var,
+            grad_grad_x_total,
+            x_minus_target,
             value=-1,
         )
+        * inv_safe_squared
     )
     grad_x_minus_target = (
-        grad_grad_x - grad_grad_target - grad_grad_var * x_minus_target / safe
-    ) * grad_loss_over_safe_scaled
+        grad_loss_scaled * (grad_grad_x_total - grad_grad_var * x_minus_target / safe) / safe
+    )
     return grad_grad_loss, grad_safe, grad_x_minus_target
 
 
@@ -335,26 +341,27 @@ def double_backward_sum(
     """
     safe, x_minus_target = residuals
     grad_loss_over_safe = grad_loss / safe
+    grad_grad_x_total = grad_grad_x - grad_grad_target
     x_minus_target_squared = x_minus_target**2
-    grad_grad_target_terms = torch.addcmul(
+    grad_grad_var_terms = torch.addcmul(
         (1 - x_minus_target_squared / safe) * grad_grad_var,
-        grad_grad_x - grad_grad_target,
+        grad_grad_x_total,
         x_minus_target,
         value=2,
     )
-    grad_grad_loss = (grad_grad_target_terms / safe).sum() / 2
+    grad_grad_loss = (grad_grad_var_terms / safe).sum() / 2
     grad_safe = (
         safe**-2
         / 2
         * torch.addcmul(
             grad_grad_var * grad_loss_over_safe * x_minus_target_squared,
             grad_loss,
-            grad_grad_target_terms,
+            grad_grad_var_terms,
             value=-1,
         )
     )
     grad_x_minus_target = (
-        grad_grad_x - grad_grad_target - grad_grad_var * x_minus_target / safe
+        grad_grad_x_total - grad_grad_var * x_minus_target / safe
     ) * grad_loss_over_safe
     return grad_grad_loss, grad_safe, grad_x_minus_target
 
@@ -531,23 +538,29 @@ def double_backward_none(
     """
     safe, x_minus_target = residuals
     grad_loss_over_safe = grad_loss / safe
-    grad_grad_var_scaled = grad_grad_var * x_minus_target / safe
-    grad_grad_var_scaled_1 = grad_grad_var / 2
+    grad_grad_x_total = grad_grad_x - grad_grad_target
+    x_minus_target_squared_over_safe = x_minus_target**2 / safe
+    grad_grad_x_total_times_x_minus_target = grad_grad_x_total * x_minus_target
     grad_grad_loss = (
         torch.addcmul(
-            grad_grad_var_scaled_1,
-            torch.sub(grad_grad_x - grad_grad_target, grad_grad_var_scaled, alpha=0.5),
-            x_minus_target,
+            grad_grad_x_total_times_x_minus_target,
+            1 - x_minus_target_squared_over_safe,
+            grad_grad_var,
+            value=0.5,
         )
         / safe
     )
-    grad_grad_target_adjusted = grad_grad_target - grad_grad_x + grad_grad_var_scaled
     grad_safe = (
-        (grad_grad_target_adjusted * x_minus_target - grad_grad_var_scaled_1)
+        (
+            (x_minus_target_squared_over_safe - 0.5) * grad_grad_var
+            - grad_grad_x_total_times_x_minus_target
+        )
         * grad_loss_over_safe
         / safe
     )
-    grad_x_minus_target = -grad_grad_target_adjusted * grad_loss_over_safe
+    grad_x_minus_target = (
+        grad_grad_x_total - grad_grad_var * x_minus_target / safe
+    ) * grad_loss_over_safe
     return grad_grad_loss, grad_safe, grad_x_minus_target
 
 
@@ -724,29 +737,35 @@ def double_backward_full(
     """
     safe, x_minus_target = residuals
     (N,) = safe.shape
-    grad_loss_over_safe = grad_loss / safe
+    grad_grad_x_total = grad_grad_x - grad_grad_target
+    inv_safe_squared = safe**-2
     x_minus_target_squared = x_minus_target**2
-    grad_grad_target_terms = torch.addcmul(
-        (1 - x_minus_target_squared / safe) * grad_grad_var / N,
-        grad_grad_x - grad_grad_target,
-        x_minus_target,
-        value=2 / (N or torch.nan),
+    grad_grad_loss = (
+        torch.sub(
+            torch.add(
+                (grad_grad_x_total * x_minus_target / safe).sum(),
+                (grad_grad_var / safe).sum(),
+                alpha=0.5,
+            ),
+            (grad_grad_var * inv_safe_squared * x_minus_target_squared).sum(),
+            alpha=0.5,
+        )
+        / N
     )
-    grad_grad_loss = (grad_grad_target_terms / safe).sum() / 2
-    grad_loss_over_safe_scaled = grad_loss_over_safe / N
+    grad_loss_scaled = grad_loss / N
     grad_safe = (
-        safe**-2
-        / 2
+        grad_loss_scaled
         * torch.addcmul(
-            grad_grad_var * grad_loss_over_safe_scaled * x_minus_target_squared,
-            grad_loss,
-            grad_grad_target_terms,
+            (x_minus_target_squared / safe - 0.5) * grad_grad_var,
+            grad_grad_x_total,
+            x_minus_target,
             value=-1,
         )
+        * inv_safe_squared
     )
     grad_x_minus_target = (
-        grad_grad_x - grad_grad_target - grad_grad_var * x_minus_target / safe
-    ) * grad_loss_over_safe_scaled
+        grad_loss_scaled * (grad_grad_x_total - grad_grad_var * x_minus_target / safe) / safe
+    )
     return grad_grad_loss, grad_safe, grad_x_minus_target
 
 
@@ -922,26 +941,27 @@ def double_backward_full_sum(
     """
     safe, x_minus_target = residuals
     grad_loss_over_safe = grad_loss / safe
+    grad_grad_x_total = grad_grad_x - grad_grad_target
     x_minus_target_squared = x_minus_target**2
-    grad_grad_target_terms = torch.addcmul(
+    grad_grad_var_terms = torch.addcmul(
         (1 - x_minus_target_squared / safe) * grad_grad_var,
-        grad_grad_x - grad_grad_target,
+        grad_grad_x_total,
         x_minus_target,
         value=2,
     )
-    grad_grad_loss = (grad_grad_target_terms / safe).sum() / 2
+    grad_grad_loss = (grad_grad_var_terms / safe).sum() / 2
     grad_safe = (
         safe**-2
         / 2
         * torch.addcmul(
             grad_grad_var * grad_loss_over_safe * x_minus_target_squared,
             grad_loss,
-            grad_grad_target_terms,
+            grad_grad_var_terms,
             value=-1,
         )
     )
     grad_x_minus_target = (
-        grad_grad_x - grad_grad_target - grad_grad_var * x_minus_target / safe
+        grad_grad_x_total - grad_grad_var * x_minus_target / safe
     ) * grad_loss_over_safe
     return grad_grad_loss, grad_safe, grad_x_minus_target
 
@@ -1122,23 +1142,29 @@ def double_backward_full_none(
     """
     safe, x_minus_target = residuals
     grad_loss_over_safe = grad_loss / safe
-    grad_grad_var_scaled = grad_grad_var * x_minus_target / safe
-    grad_grad_var_scaled_1 = grad_grad_var / 2
+    grad_grad_x_total = grad_grad_x - grad_grad_target
+    x_minus_target_squared_over_safe = x_minus_target**2 / safe
+    grad_grad_x_total_times_x_minus_target = grad_grad_x_total * x_minus_target
     grad_grad_loss = (
         torch.addcmul(
-            grad_grad_var_scaled_1,
-            torch.sub(grad_grad_x - grad_grad_target, grad_grad_var_scaled, alpha=0.5),
-            x_minus_target,
+            grad_grad_x_total_times_x_minus_target,
+            1 - x_minus_target_squared_over_safe,
+            grad_grad_var,
+            value=0.5,
         )
         / safe
     )
-    grad_grad_target_adjusted = grad_grad_target - grad_grad_x + grad_grad_var_scaled
     grad_safe = (
-        (grad_grad_target_adjusted * x_minus_target - grad_grad_var_scaled_1)
+        (
+            (x_minus_target_squared_over_safe - 0.5) * grad_grad_var
+            - grad_grad_x_total_times_x_minus_target
+        )
         * grad_loss_over_safe
         / safe
     )
-    grad_x_minus_target = -grad_grad_target_adjusted * grad_loss_over_safe
+    grad_x_minus_target = (
+        grad_grad_x_total - grad_grad_var * x_minus_target / safe
+    ) * grad_loss_over_safe
     return grad_grad_loss, grad_safe, grad_x_minus_target
 
 

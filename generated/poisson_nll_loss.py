@@ -591,9 +591,9 @@ _check_full = _check
 class FullResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    x: Tensor
     target: Tensor
-    rate_minus_target: Tensor
+    rate: Tensor
+    target_terms: Tensor
 
 
 class FullGradients(NamedTuple):
@@ -624,14 +624,16 @@ def forward_full(x: Tensor, target: Tensor) -> tuple[Tensor, FullResiduals]:
     _check_full(x, target)
     rate = torch.exp(x)
     short = torch.addcmul(rate, x, target, value=-1)
+    target_high = target > 1
+    log_target = torch.log(target)
     each = short + torch.where(
-        target > 1,
-        torch.add(target * torch.log(target), torch.log(2 * torch.pi * target), alpha=0.5) - target,
+        target_high,
+        torch.add(log_target * target, torch.log(2 * torch.pi * target), alpha=0.5) - target,
         0,
     )
     loss = each.mean()
-    rate_minus_target = rate - target
-    return loss, FullResiduals(x, target, rate_minus_target)
+    target_terms = torch.where(target_high, 0.5 / target + log_target, 0) - x
+    return loss, FullResiduals(target, rate, target_terms)
 
 
 def backward_full(grad_loss: Tensor, residuals: FullResiduals) -> FullGradients:
@@ -649,17 +651,15 @@ def backward_full(grad_loss: Tensor, residuals: FullResiduals) -> FullGradients:
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    x, target, rate_minus_target = residuals
+    target, rate, target_terms = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
-    (N,) = x.shape
+    (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_x = grad_loss_scaled * rate_minus_target
-    grad_target = grad_loss_scaled * (
-        torch.where(target > 1, 0.5 / target + torch.log(target), 0) - x
-    )
+    grad_x = grad_loss_scaled * (rate - target)
+    grad_target = grad_loss_scaled * target_terms
     return FullGradients(grad_x, grad_target)
 
 
@@ -671,40 +671,36 @@ def double_backward_full(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_x, grad_target, grad_rate_minus_target.
+        grad_grad_loss, grad_target, grad_rate, grad_target_terms.
     """
-    x, target, rate_minus_target = residuals
-    (N,) = x.shape
+    target, rate, target_terms = residuals
+    (N,) = target.shape
     grad_loss_scaled = grad_loss / N
-    target_high = target > 1
-    target_or_one = torch.where(target_high, target, 1)
-    target_terms = torch.where(target_high, 0.5 / target_or_one + torch.log(target_or_one), 0) - x
+    rate_minus_target = rate - target
     grad_grad_loss = (
         (grad_grad_target * target_terms).sum() + (grad_grad_x * rate_minus_target).sum()
     ) / N
-    grad_grad_target_times_grad_loss_scaled = grad_loss_scaled * grad_grad_target
-    grad_x = -grad_grad_target_times_grad_loss_scaled
-    grad_target = (
-        grad_grad_target_times_grad_loss_scaled
-        / 2
-        * torch.where(target_high, 2 / target_or_one - target_or_one**-2, 0)
-    )
-    grad_rate_minus_target = grad_loss_scaled * grad_grad_x
-    return grad_grad_loss, grad_x, grad_target, grad_rate_minus_target
+    grad_rate = grad_loss_scaled * grad_grad_x
+    grad_target = -grad_rate
+    grad_target_terms = grad_loss_scaled * grad_grad_target
+    return grad_grad_loss, grad_target, grad_rate, grad_target_terms
 
 
 def residuals_backward_full(
-    grad_rate_minus_target: Tensor, residuals: FullResiduals
+    grad_rate: Tensor, grad_target_terms: Tensor, residuals: FullResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_x, grad_target.
     """
-    x = residuals.x
-    rate = torch.exp(x)
-    grad_x = grad_rate_minus_target * rate
-    grad_target = -grad_rate_minus_target
+    target, rate, *_ = residuals
+    target_high = target > 1
+    grad_x = grad_rate * rate - grad_target_terms
+    target_or_one = torch.where(target_high, target, 1)
+    grad_target = grad_target_terms * torch.where(
+        target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
+    )
     return grad_x, grad_target
 
 
@@ -740,10 +736,10 @@ class _FullBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = FullResiduals(*saved)
-        grad_grad_loss, grad_x, grad_target, grad_rate_minus_target = double_backward_full(
+        grad_grad_loss, grad_target, grad_rate, grad_target_terms = double_backward_full(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_x, grad_target, grad_rate_minus_target
+        return grad_grad_loss, grad_target, grad_rate, grad_target_terms
 
 
 class _FullFunction(torch.autograd.Function):
@@ -754,18 +750,18 @@ class _FullFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_full(x, target)
-        return loss, residuals.rate_minus_target
+        return loss, residuals.rate, residuals.target_terms
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, target = inputs
-        _, rate_minus_target = output
-        ctx.save_for_backward(x, target, rate_minus_target)
+        _, target = inputs
+        _, rate, target_terms = output
+        ctx.save_for_backward(target, rate, target_terms)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_rate_minus_target = grad_outputs
+        grad_loss, grad_rate, grad_target_terms = grad_outputs
         residuals = FullResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
@@ -775,8 +771,12 @@ class _FullFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_full(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_rate_minus_target is not None:
-            more_x, more_target = residuals_backward_full(grad_rate_minus_target, residuals)
+        if grad_rate is not None or grad_target_terms is not None:
+            if grad_rate is None:
+                grad_rate = torch.zeros_like(residuals.rate)
+            if grad_target_terms is None:
+                grad_target_terms = torch.zeros_like(residuals.target_terms)
+            more_x, more_target = residuals_backward_full(grad_rate, grad_target_terms, residuals)
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target
@@ -795,9 +795,9 @@ _check_full_sum = _check
 class FullSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    x: Tensor
     target: Tensor
-    dloss_dx: Tensor
+    rate: Tensor
+    dloss_dtarget: Tensor
 
 
 class FullSumGradients(NamedTuple):
@@ -828,14 +828,16 @@ def forward_full_sum(x: Tensor, target: Tensor) -> tuple[Tensor, FullSumResidual
     _check_full_sum(x, target)
     rate = torch.exp(x)
     short = torch.addcmul(rate, x, target, value=-1)
+    target_high = target > 1
+    log_target = torch.log(target)
     each = short + torch.where(
-        target > 1,
-        torch.add(target * torch.log(target), torch.log(2 * torch.pi * target), alpha=0.5) - target,
+        target_high,
+        torch.add(log_target * target, torch.log(2 * torch.pi * target), alpha=0.5) - target,
         0,
     )
     loss = each.sum()
-    dloss_dx = rate - target
-    return loss, FullSumResiduals(x, target, dloss_dx)
+    dloss_dtarget = torch.where(target_high, 0.5 / target + log_target, 0) - x
+    return loss, FullSumResiduals(target, rate, dloss_dtarget)
 
 
 def backward_full_sum(grad_loss: Tensor, residuals: FullSumResiduals) -> FullSumGradients:
@@ -853,13 +855,13 @@ def backward_full_sum(grad_loss: Tensor, residuals: FullSumResiduals) -> FullSum
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    x, target, dloss_dx = residuals
+    target, rate, dloss_dtarget = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_x = grad_loss * dloss_dx
-    grad_target = grad_loss * (torch.where(target > 1, 0.5 / target + torch.log(target), 0) - x)
+    grad_x = grad_loss * (rate - target)
+    grad_target = grad_loss * dloss_dtarget
     return FullSumGradients(grad_x, grad_target)
 
 
@@ -871,36 +873,34 @@ def double_backward_full_sum(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_x, grad_target, grad_dloss_dx.
+        grad_grad_loss, grad_target, grad_rate, grad_dloss_dtarget.
     """
-    x, target, dloss_dx = residuals
-    target_high = target > 1
-    target_or_one = torch.where(target_high, target, 1)
-    target_terms = torch.where(target_high, 0.5 / target_or_one + torch.log(target_or_one), 0) - x
-    grad_grad_loss = (dloss_dx * grad_grad_x).sum() + (grad_grad_target * target_terms).sum()
-    grad_grad_target_times_grad_loss = grad_loss * grad_grad_target
-    grad_x = -grad_grad_target_times_grad_loss
-    grad_target = (
-        grad_grad_target_times_grad_loss
-        / 2
-        * torch.where(target_high, 2 / target_or_one - target_or_one**-2, 0)
-    )
-    grad_dloss_dx = grad_loss * grad_grad_x
-    return grad_grad_loss, grad_x, grad_target, grad_dloss_dx
+    target, rate, dloss_dtarget = residuals
+    rate_minus_target = rate - target
+    grad_grad_loss = (dloss_dtarget * grad_grad_target).sum() + (
+        grad_grad_x * rate_minus_target
+    ).sum()
+    grad_rate = grad_loss * grad_grad_x
+    grad_target = -grad_rate
+    grad_dloss_dtarget = grad_loss * grad_grad_target
+    return grad_grad_loss, grad_target, grad_rate, grad_dloss_dtarget
 
 
 def residuals_backward_full_sum(
-    grad_dloss_dx: Tensor, residuals: FullSumResiduals
+    grad_rate: Tensor, grad_dloss_dtarget: Tensor, residuals: FullSumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_x, grad_target.
     """
-    x = residuals.x
-    rate = torch.exp(x)
-    grad_x = grad_dloss_dx * rate
-    grad_target = -grad_dloss_dx
+    target, rate, *_ = residuals
+    target_high = target > 1
+    grad_x = grad_rate * rate - grad_dloss_dtarget
+    target_or_one = torch.where(target_high, target, 1)
+    grad_target = grad_dloss_dtarget * torch.where(
+        target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
+    )
     return grad_x, grad_target
 
 
@@ -936,10 +936,10 @@ class _FullSumBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = FullSumResiduals(*saved)
-        grad_grad_loss, grad_x, grad_target, grad_dloss_dx = double_backward_full_sum(
+        grad_grad_loss, grad_target, grad_rate, grad_dloss_dtarget = double_backward_full_sum(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_x, grad_target, grad_dloss_dx
+        return grad_grad_loss, grad_target, grad_rate, grad_dloss_dtarget
 
 
 class _FullSumFunction(torch.autograd.Function):
@@ -950,18 +950,18 @@ class _FullSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_full_sum(x, target)
-        return loss, residuals.dloss_dx
+        return loss, residuals.rate, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, target = inputs
-        _, dloss_dx = output
-        ctx.save_for_backward(x, target, dloss_dx)
+        _, target = inputs
+        _, rate, dloss_dtarget = output
+        ctx.save_for_backward(target, rate, dloss_dtarget)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dx = grad_outputs
+        grad_loss, grad_rate, grad_dloss_dtarget = grad_outputs
         residuals = FullSumResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
@@ -971,8 +971,14 @@ class _FullSumFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_full_sum(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_dloss_dx is not None:
-            more_x, more_target = residuals_backward_full_sum(grad_dloss_dx, residuals)
+        if grad_rate is not None or grad_dloss_dtarget is not None:
+            if grad_rate is None:
+                grad_rate = torch.zeros_like(residuals.rate)
+            if grad_dloss_dtarget is None:
+                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
+            more_x, more_target = residuals_backward_full_sum(
+                grad_rate, grad_dloss_dtarget, residuals
+            )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target
@@ -991,9 +997,9 @@ _check_full_none = _check
 class FullNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    x: Tensor
     target: Tensor
-    dloss_dx: Tensor
+    rate: Tensor
+    dloss_dtarget: Tensor
 
 
 class FullNoneGradients(NamedTuple):
@@ -1024,13 +1030,15 @@ def forward_full_none(x: Tensor, target: Tensor) -> tuple[Tensor, FullNoneResidu
     _check_full_none(x, target)
     rate = torch.exp(x)
     short = torch.addcmul(rate, x, target, value=-1)
+    target_high = target > 1
+    log_target = torch.log(target)
     loss = short + torch.where(
-        target > 1,
-        torch.add(target * torch.log(target), torch.log(2 * torch.pi * target), alpha=0.5) - target,
+        target_high,
+        torch.add(log_target * target, torch.log(2 * torch.pi * target), alpha=0.5) - target,
         0,
     )
-    dloss_dx = rate - target
-    return loss, FullNoneResiduals(x, target, dloss_dx)
+    dloss_dtarget = torch.where(target_high, 0.5 / target + log_target, 0) - x
+    return loss, FullNoneResiduals(target, rate, dloss_dtarget)
 
 
 def backward_full_none(grad_loss: Tensor, residuals: FullNoneResiduals) -> FullNoneGradients:
@@ -1048,16 +1056,16 @@ def backward_full_none(grad_loss: Tensor, residuals: FullNoneResiduals) -> FullN
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    x, target, dloss_dx = residuals
+    target, rate, dloss_dtarget = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
-    (N,) = x.shape
+    (N,) = target.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_x = dloss_dx * grad_loss
-    grad_target = (torch.where(target > 1, 0.5 / target + torch.log(target), 0) - x) * grad_loss
+    grad_x = (rate - target) * grad_loss
+    grad_target = dloss_dtarget * grad_loss
     return FullNoneGradients(grad_x, grad_target)
 
 
@@ -1069,34 +1077,32 @@ def double_backward_full_none(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_x, grad_target, grad_dloss_dx.
+        grad_grad_loss, grad_target, grad_rate, grad_dloss_dtarget.
     """
-    x, target, dloss_dx = residuals
-    target_high = target > 1
-    target_or_one = torch.where(target_high, target, 1)
-    target_terms = torch.where(target_high, 0.5 / target_or_one + torch.log(target_or_one), 0) - x
-    grad_grad_loss = torch.addcmul(dloss_dx * grad_grad_x, grad_grad_target, target_terms)
-    grad_grad_target_times_grad_loss = grad_grad_target * grad_loss
-    grad_x = -grad_grad_target_times_grad_loss
-    grad_target = grad_grad_target_times_grad_loss * torch.where(
-        target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
-    )
-    grad_dloss_dx = grad_grad_x * grad_loss
-    return grad_grad_loss, grad_x, grad_target, grad_dloss_dx
+    target, rate, dloss_dtarget = residuals
+    rate_minus_target = rate - target
+    grad_grad_loss = torch.addcmul(dloss_dtarget * grad_grad_target, grad_grad_x, rate_minus_target)
+    grad_rate = grad_grad_x * grad_loss
+    grad_target = -grad_rate
+    grad_dloss_dtarget = grad_grad_target * grad_loss
+    return grad_grad_loss, grad_target, grad_rate, grad_dloss_dtarget
 
 
 def residuals_backward_full_none(
-    grad_dloss_dx: Tensor, residuals: FullNoneResiduals
+    grad_rate: Tensor, grad_dloss_dtarget: Tensor, residuals: FullNoneResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_x, grad_target.
     """
-    x = residuals.x
-    rate = torch.exp(x)
-    grad_x = grad_dloss_dx * rate
-    grad_target = -grad_dloss_dx
+    target, rate, *_ = residuals
+    target_high = target > 1
+    grad_x = grad_rate * rate - grad_dloss_dtarget
+    target_or_one = torch.where(target_high, target, 1)
+    grad_target = grad_dloss_dtarget * torch.where(
+        target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
+    )
     return grad_x, grad_target
 
 
@@ -1131,10 +1137,10 @@ class _FullNoneBackwardFunction(torch.autograd.Function):
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
         residuals = FullNoneResiduals(*saved)
-        grad_grad_loss, grad_x, grad_target, grad_dloss_dx = double_backward_full_none(
+        grad_grad_loss, grad_target, grad_rate, grad_dloss_dtarget = double_backward_full_none(
             grad_grad_x, grad_grad_target, grad_loss, residuals
         )
-        return grad_grad_loss, grad_x, grad_target, grad_dloss_dx
+        return grad_grad_loss, grad_target, grad_rate, grad_dloss_dtarget
 
 
 class _FullNoneFunction(torch.autograd.Function):
@@ -1145,18 +1151,18 @@ class _FullNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         loss, residuals = forward_full_none(x, target)
-        return loss, residuals.dloss_dx
+        return loss, residuals.rate, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, target = inputs
-        _, dloss_dx = output
-        ctx.save_for_backward(x, target, dloss_dx)
+        _, target = inputs
+        _, rate, dloss_dtarget = output
+        ctx.save_for_backward(target, rate, dloss_dtarget)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_dloss_dx = grad_outputs
+        grad_loss, grad_rate, grad_dloss_dtarget = grad_outputs
         residuals = FullNoneResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
@@ -1166,8 +1172,14 @@ class _FullNoneFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_full_none(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_dloss_dx is not None:
-            more_x, more_target = residuals_backward_full_none(grad_dloss_dx, residuals)
+        if grad_rate is not None or grad_dloss_dtarget is not None:
+            if grad_rate is None:
+                grad_rate = torch.zeros_like(residuals.rate)
+            if grad_dloss_dtarget is None:
+                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
+            more_x, more_target = residuals_backward_full_none(
+                grad_rate, grad_dloss_dtarget, residuals
+            )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target
@@ -1186,9 +1198,9 @@ _check_no_log_input = _check
 class NoLogInputResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    log_x_plus_eps: Tensor
-    target_terms: Tensor
-    eps: float
+    target: Tensor
+    x_plus_eps: Tensor
+    neg_log_x_plus_eps: Tensor
 
 
 class NoLogInputGradients(NamedTuple):
@@ -1223,8 +1235,8 @@ def forward_no_log_input(
     log_x_plus_eps = torch.log(x_plus_eps)
     short = torch.addcmul(x, log_x_plus_eps, target, value=-1)
     loss = short.mean()
-    target_terms = 1 - target / x_plus_eps
-    return loss, NoLogInputResiduals(log_x_plus_eps, target_terms, eps)
+    neg_log_x_plus_eps = -log_x_plus_eps
+    return loss, NoLogInputResiduals(target, x_plus_eps, neg_log_x_plus_eps)
 
 
 def backward_no_log_input(grad_loss: Tensor, residuals: NoLogInputResiduals) -> NoLogInputGradients:
@@ -1241,15 +1253,15 @@ def backward_no_log_input(grad_loss: Tensor, residuals: NoLogInputResiduals) -> 
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    log_x_plus_eps, target_terms, *_ = residuals
+    target, x_plus_eps, neg_log_x_plus_eps = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
-    (N,) = log_x_plus_eps.shape
+    (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_x = grad_loss_scaled * target_terms
-    grad_target = -grad_loss_scaled * log_x_plus_eps
+    grad_x = grad_loss_scaled * (1 - target / x_plus_eps)
+    grad_target = grad_loss_scaled * neg_log_x_plus_eps
     return NoLogInputGradients(grad_x, grad_target)
 
 
@@ -1261,35 +1273,33 @@ def double_backward_no_log_input(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_log_x_plus_eps, grad_target_terms.
+        grad_grad_loss, grad_target, grad_x_plus_eps, grad_neg_log_x_plus_eps.
     """
-    log_x_plus_eps, target_terms, *_ = residuals
-    (N,) = log_x_plus_eps.shape
+    target, x_plus_eps, neg_log_x_plus_eps = residuals
+    (N,) = target.shape
     grad_loss_scaled = grad_loss / N
     grad_grad_loss = (
-        (grad_grad_x * target_terms).sum() - (grad_grad_target * log_x_plus_eps).sum()
+        ((1 - target / x_plus_eps) * grad_grad_x).sum()
+        + (grad_grad_target * neg_log_x_plus_eps).sum()
     ) / N
-    grad_log_x_plus_eps = -grad_loss_scaled * grad_grad_target
-    grad_target_terms = grad_loss_scaled * grad_grad_x
-    return grad_grad_loss, grad_log_x_plus_eps, grad_target_terms
+    grad_grad_x_times_grad_loss_scaled = grad_loss_scaled * grad_grad_x
+    grad_target = -(grad_grad_x_times_grad_loss_scaled / x_plus_eps)
+    grad_x_plus_eps = x_plus_eps**-2 * grad_grad_x_times_grad_loss_scaled * target
+    grad_neg_log_x_plus_eps = grad_loss_scaled * grad_grad_target
+    return grad_grad_loss, grad_target, grad_x_plus_eps, grad_neg_log_x_plus_eps
 
 
 def residuals_backward_no_log_input(
-    grad_log_x_plus_eps: Tensor,
-    grad_target_terms: Tensor,
-    x: Tensor,
-    residuals: NoLogInputResiduals,
+    grad_x_plus_eps: Tensor, grad_neg_log_x_plus_eps: Tensor, residuals: NoLogInputResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
-        grad_x, grad_target.
+        grad_x.
     """
-    _, target_terms, eps = residuals
-    x_plus_eps = x + eps
-    grad_x = torch.addcmul(grad_log_x_plus_eps, 1 - target_terms, grad_target_terms) / x_plus_eps
-    grad_target = -(grad_target_terms / x_plus_eps)
-    return grad_x, grad_target
+    x_plus_eps = residuals.x_plus_eps
+    grad_x = grad_x_plus_eps - grad_neg_log_x_plus_eps / x_plus_eps
+    return (grad_x,)
 
 
 def _value_no_log_input(x: Tensor, target: Tensor, eps: float) -> Tensor:
@@ -1313,18 +1323,17 @@ class _NoLogInputBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-1])
-        ctx.numbers = inputs[-1:]
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
-        residuals = NoLogInputResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_log_x_plus_eps, grad_target_terms = double_backward_no_log_input(
-            grad_grad_x, grad_grad_target, grad_loss, residuals
+        residuals = NoLogInputResiduals(*saved)
+        grad_grad_loss, grad_target, grad_x_plus_eps, grad_neg_log_x_plus_eps = (
+            double_backward_no_log_input(grad_grad_x, grad_grad_target, grad_loss, residuals)
         )
-        return grad_grad_loss, grad_log_x_plus_eps, grad_target_terms, None
+        return grad_grad_loss, grad_target, grad_x_plus_eps, grad_neg_log_x_plus_eps
 
 
 class _NoLogInputFunction(torch.autograd.Function):
@@ -1335,21 +1344,19 @@ class _NoLogInputFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input(x, target, eps=eps)
-        return loss, residuals.log_x_plus_eps, residuals.target_terms
+        return loss, residuals.x_plus_eps, residuals.neg_log_x_plus_eps
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, _, eps = inputs
-        _, log_x_plus_eps, target_terms = output
-        ctx.save_for_backward(x, log_x_plus_eps, target_terms)
+        _, target, *_ = inputs
+        _, x_plus_eps, neg_log_x_plus_eps = output
+        ctx.save_for_backward(target, x_plus_eps, neg_log_x_plus_eps)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_log_x_plus_eps, grad_target_terms = grad_outputs
-        x, *saved = ctx.saved_tensors
-        residuals = NoLogInputResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_x_plus_eps, grad_neg_log_x_plus_eps = grad_outputs
+        residuals = NoLogInputResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -1358,16 +1365,15 @@ class _NoLogInputFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_no_log_input(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_log_x_plus_eps is not None or grad_target_terms is not None:
-            if grad_log_x_plus_eps is None:
-                grad_log_x_plus_eps = torch.zeros_like(residuals.log_x_plus_eps)
-            if grad_target_terms is None:
-                grad_target_terms = torch.zeros_like(residuals.target_terms)
-            more_x, more_target = residuals_backward_no_log_input(
-                grad_log_x_plus_eps, grad_target_terms, x, residuals
+        if grad_x_plus_eps is not None or grad_neg_log_x_plus_eps is not None:
+            if grad_x_plus_eps is None:
+                grad_x_plus_eps = torch.zeros_like(residuals.x_plus_eps)
+            if grad_neg_log_x_plus_eps is None:
+                grad_neg_log_x_plus_eps = torch.zeros_like(residuals.neg_log_x_plus_eps)
+            (more_x,) = residuals_backward_no_log_input(
+                grad_x_plus_eps, grad_neg_log_x_plus_eps, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
-            grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target, None
 
 
@@ -1384,9 +1390,9 @@ _check_no_log_input_sum = _check
 class NoLogInputSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    log_x_plus_eps: Tensor
-    dloss_dx: Tensor
-    eps: float
+    target: Tensor
+    x_plus_eps: Tensor
+    dloss_dtarget: Tensor
 
 
 class NoLogInputSumGradients(NamedTuple):
@@ -1421,8 +1427,8 @@ def forward_no_log_input_sum(
     log_x_plus_eps = torch.log(x_plus_eps)
     short = torch.addcmul(x, log_x_plus_eps, target, value=-1)
     loss = short.sum()
-    dloss_dx = 1 - target / x_plus_eps
-    return loss, NoLogInputSumResiduals(log_x_plus_eps, dloss_dx, eps)
+    dloss_dtarget = -log_x_plus_eps
+    return loss, NoLogInputSumResiduals(target, x_plus_eps, dloss_dtarget)
 
 
 def backward_no_log_input_sum(
@@ -1441,13 +1447,13 @@ def backward_no_log_input_sum(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    log_x_plus_eps, dloss_dx, *_ = residuals
+    target, x_plus_eps, dloss_dtarget = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_x = grad_loss * dloss_dx
-    grad_target = -grad_loss * log_x_plus_eps
+    grad_x = grad_loss * (1 - target / x_plus_eps)
+    grad_target = grad_loss * dloss_dtarget
     return NoLogInputSumGradients(grad_x, grad_target)
 
 
@@ -1462,28 +1468,30 @@ def double_backward_no_log_input_sum(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_log_x_plus_eps, grad_dloss_dx.
+        grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget.
     """
-    log_x_plus_eps, dloss_dx, *_ = residuals
-    grad_grad_loss = (dloss_dx * grad_grad_x).sum() - (grad_grad_target * log_x_plus_eps).sum()
-    grad_log_x_plus_eps = -grad_loss * grad_grad_target
-    grad_dloss_dx = grad_loss * grad_grad_x
-    return grad_grad_loss, grad_log_x_plus_eps, grad_dloss_dx
+    target, x_plus_eps, dloss_dtarget = residuals
+    grad_grad_loss = ((1 - target / x_plus_eps) * grad_grad_x).sum() + (
+        dloss_dtarget * grad_grad_target
+    ).sum()
+    grad_grad_x_times_grad_loss = grad_loss * grad_grad_x
+    grad_target = -(grad_grad_x_times_grad_loss / x_plus_eps)
+    grad_x_plus_eps = x_plus_eps**-2 * grad_grad_x_times_grad_loss * target
+    grad_dloss_dtarget = grad_loss * grad_grad_target
+    return grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget
 
 
 def residuals_backward_no_log_input_sum(
-    grad_log_x_plus_eps: Tensor, grad_dloss_dx: Tensor, x: Tensor, residuals: NoLogInputSumResiduals
+    grad_x_plus_eps: Tensor, grad_dloss_dtarget: Tensor, residuals: NoLogInputSumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
-        grad_x, grad_target.
+        grad_x.
     """
-    _, dloss_dx, eps = residuals
-    x_plus_eps = x + eps
-    grad_x = torch.addcmul(grad_log_x_plus_eps, 1 - dloss_dx, grad_dloss_dx) / x_plus_eps
-    grad_target = -(grad_dloss_dx / x_plus_eps)
-    return grad_x, grad_target
+    x_plus_eps = residuals.x_plus_eps
+    grad_x = grad_x_plus_eps - grad_dloss_dtarget / x_plus_eps
+    return (grad_x,)
 
 
 def _value_no_log_input_sum(x: Tensor, target: Tensor, eps: float) -> Tensor:
@@ -1507,18 +1515,17 @@ class _NoLogInputSumBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-1])
-        ctx.numbers = inputs[-1:]
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
-        residuals = NoLogInputSumResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_log_x_plus_eps, grad_dloss_dx = double_backward_no_log_input_sum(
-            grad_grad_x, grad_grad_target, grad_loss, residuals
+        residuals = NoLogInputSumResiduals(*saved)
+        grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget = (
+            double_backward_no_log_input_sum(grad_grad_x, grad_grad_target, grad_loss, residuals)
         )
-        return grad_grad_loss, grad_log_x_plus_eps, grad_dloss_dx, None
+        return grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget
 
 
 class _NoLogInputSumFunction(torch.autograd.Function):
@@ -1529,21 +1536,19 @@ class _NoLogInputSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_sum(x, target, eps=eps)
-        return loss, residuals.log_x_plus_eps, residuals.dloss_dx
+        return loss, residuals.x_plus_eps, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, _, eps = inputs
-        _, log_x_plus_eps, dloss_dx = output
-        ctx.save_for_backward(x, log_x_plus_eps, dloss_dx)
+        _, target, *_ = inputs
+        _, x_plus_eps, dloss_dtarget = output
+        ctx.save_for_backward(target, x_plus_eps, dloss_dtarget)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_log_x_plus_eps, grad_dloss_dx = grad_outputs
-        x, *saved = ctx.saved_tensors
-        residuals = NoLogInputSumResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_x_plus_eps, grad_dloss_dtarget = grad_outputs
+        residuals = NoLogInputSumResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -1552,16 +1557,15 @@ class _NoLogInputSumFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_no_log_input_sum(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_log_x_plus_eps is not None or grad_dloss_dx is not None:
-            if grad_log_x_plus_eps is None:
-                grad_log_x_plus_eps = torch.zeros_like(residuals.log_x_plus_eps)
-            if grad_dloss_dx is None:
-                grad_dloss_dx = torch.zeros_like(residuals.dloss_dx)
-            more_x, more_target = residuals_backward_no_log_input_sum(
-                grad_log_x_plus_eps, grad_dloss_dx, x, residuals
+        if grad_x_plus_eps is not None or grad_dloss_dtarget is not None:
+            if grad_x_plus_eps is None:
+                grad_x_plus_eps = torch.zeros_like(residuals.x_plus_eps)
+            if grad_dloss_dtarget is None:
+                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
+            (more_x,) = residuals_backward_no_log_input_sum(
+                grad_x_plus_eps, grad_dloss_dtarget, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
-            grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target, None
 
 
@@ -1578,9 +1582,9 @@ _check_no_log_input_none = _check
 class NoLogInputNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
-    log_x_plus_eps: Tensor
-    dloss_dx: Tensor
-    eps: float
+    target: Tensor
+    x_plus_eps: Tensor
+    dloss_dtarget: Tensor
 
 
 class NoLogInputNoneGradients(NamedTuple):
@@ -1614,8 +1618,8 @@ def forward_no_log_input_none(
     x_plus_eps = x + eps
     log_x_plus_eps = torch.log(x_plus_eps)
     loss = torch.addcmul(x, log_x_plus_eps, target, value=-1)
-    dloss_dx = 1 - target / x_plus_eps
-    return loss, NoLogInputNoneResiduals(log_x_plus_eps, dloss_dx, eps)
+    dloss_dtarget = -log_x_plus_eps
+    return loss, NoLogInputNoneResiduals(target, x_plus_eps, dloss_dtarget)
 
 
 def backward_no_log_input_none(
@@ -1634,16 +1638,16 @@ def backward_no_log_input_none(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    log_x_plus_eps, dloss_dx, *_ = residuals
+    target, x_plus_eps, dloss_dtarget = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
-    (N,) = log_x_plus_eps.shape
+    (N,) = target.shape
     if grad_loss.shape != (N,):
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_x = dloss_dx * grad_loss
-    grad_target = -grad_loss * log_x_plus_eps
+    grad_x = (1 - target / x_plus_eps) * grad_loss
+    grad_target = dloss_dtarget * grad_loss
     return NoLogInputNoneGradients(grad_x, grad_target)
 
 
@@ -1658,33 +1662,30 @@ def double_backward_no_log_input_none(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_log_x_plus_eps, grad_dloss_dx.
+        grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget.
     """
-    log_x_plus_eps, dloss_dx, *_ = residuals
+    target, x_plus_eps, dloss_dtarget = residuals
     grad_grad_loss = torch.addcmul(
-        dloss_dx * grad_grad_x, grad_grad_target, log_x_plus_eps, value=-1
+        (1 - target / x_plus_eps) * grad_grad_x, dloss_dtarget, grad_grad_target
     )
-    grad_log_x_plus_eps = -grad_grad_target * grad_loss
-    grad_dloss_dx = grad_grad_x * grad_loss
-    return grad_grad_loss, grad_log_x_plus_eps, grad_dloss_dx
+    grad_grad_x_times_grad_loss = grad_grad_x * grad_loss
+    grad_target = -(grad_grad_x_times_grad_loss / x_plus_eps)
+    grad_x_plus_eps = x_plus_eps**-2 * grad_grad_x_times_grad_loss * target
+    grad_dloss_dtarget = grad_grad_target * grad_loss
+    return grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget
 
 
 def residuals_backward_no_log_input_none(
-    grad_log_x_plus_eps: Tensor,
-    grad_dloss_dx: Tensor,
-    x: Tensor,
-    residuals: NoLogInputNoneResiduals,
+    grad_x_plus_eps: Tensor, grad_dloss_dtarget: Tensor, residuals: NoLogInputNoneResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
-        grad_x, grad_target.
+        grad_x.
     """
-    _, dloss_dx, eps = residuals
-    x_plus_eps = x + eps
-    grad_x = torch.addcmul(grad_log_x_plus_eps, 1 - dloss_dx, grad_dloss_dx) / x_plus_eps
-    grad_target = -(grad_dloss_dx / x_plus_eps)
-    return grad_x, grad_target
+    x_plus_eps = residuals.x_plus_eps
+    grad_x = grad_x_plus_eps - grad_dloss_dtarget / x_plus_eps
+    return (grad_x,)
 
 
 def _value_no_log_input_none(x: Tensor, target: Tensor, eps: float) -> Tensor:
@@ -1707,18 +1708,17 @@ class _NoLogInputNoneBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-1])
-        ctx.numbers = inputs[-1:]
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
-        residuals = NoLogInputNoneResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_log_x_plus_eps, grad_dloss_dx = double_backward_no_log_input_none(
-            grad_grad_x, grad_grad_target, grad_loss, residuals
+        residuals = NoLogInputNoneResiduals(*saved)
+        grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget = (
+            double_backward_no_log_input_none(grad_grad_x, grad_grad_target, grad_loss, residuals)
         )
-        return grad_grad_loss, grad_log_x_plus_eps, grad_dloss_dx, None
+        return grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget
 
 
 class _NoLogInputNoneFunction(torch.autograd.Function):
@@ -1729,21 +1729,19 @@ class _NoLogInputNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_none(x, target, eps=eps)
-        return loss, residuals.log_x_plus_eps, residuals.dloss_dx
+        return loss, residuals.x_plus_eps, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, _, eps = inputs
-        _, log_x_plus_eps, dloss_dx = output
-        ctx.save_for_backward(x, log_x_plus_eps, dloss_dx)
+        _, target, *_ = inputs
+        _, x_plus_eps, dloss_dtarget = output
+        ctx.save_for_backward(target, x_plus_eps, dloss_dtarget)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_log_x_plus_eps, grad_dloss_dx = grad_outputs
-        x, *saved = ctx.saved_tensors
-        residuals = NoLogInputNoneResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_x_plus_eps, grad_dloss_dtarget = grad_outputs
+        residuals = NoLogInputNoneResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -1752,16 +1750,15 @@ class _NoLogInputNoneFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_no_log_input_none(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_log_x_plus_eps is not None or grad_dloss_dx is not None:
-            if grad_log_x_plus_eps is None:
-                grad_log_x_plus_eps = torch.zeros_like(residuals.log_x_plus_eps)
-            if grad_dloss_dx is None:
-                grad_dloss_dx = torch.zeros_like(residuals.dloss_dx)
-            more_x, more_target = residuals_backward_no_log_input_none(
-                grad_log_x_plus_eps, grad_dloss_dx, x, residuals
+        if grad_x_plus_eps is not None or grad_dloss_dtarget is not None:
+            if grad_x_plus_eps is None:
+                grad_x_plus_eps = torch.zeros_like(residuals.x_plus_eps)
+            if grad_dloss_dtarget is None:
+                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
+            (more_x,) = residuals_backward_no_log_input_none(
+                grad_x_plus_eps, grad_dloss_dtarget, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
-            grad_target = more_target if grad_target is None else grad_target + more_target
         return grad_x, grad_target, None
 
 
@@ -1779,9 +1776,8 @@ class NoLogInputFullResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    log_x_plus_eps: Tensor
-    target_terms: Tensor
-    eps: float
+    x_plus_eps: Tensor
+    log_x_plus_eps_terms: Tensor
 
 
 class NoLogInputFullGradients(NamedTuple):
@@ -1817,14 +1813,16 @@ def forward_no_log_input_full(
     x_plus_eps = x + eps
     log_x_plus_eps = torch.log(x_plus_eps)
     short = torch.addcmul(x, log_x_plus_eps, target, value=-1)
+    target_high = target > 1
+    log_target = torch.log(target)
     each = short + torch.where(
-        target > 1,
-        torch.add(target * torch.log(target), torch.log(2 * torch.pi * target), alpha=0.5) - target,
+        target_high,
+        torch.add(log_target * target, torch.log(2 * torch.pi * target), alpha=0.5) - target,
         0,
     )
     loss = each.mean()
-    target_terms = 1 - target / x_plus_eps
-    return loss, NoLogInputFullResiduals(target, log_x_plus_eps, target_terms, eps)
+    log_x_plus_eps_terms = torch.where(target_high, 0.5 / target + log_target, 0) - log_x_plus_eps
+    return loss, NoLogInputFullResiduals(target, x_plus_eps, log_x_plus_eps_terms)
 
 
 def backward_no_log_input_full(
@@ -1845,17 +1843,15 @@ def backward_no_log_input_full(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, log_x_plus_eps, target_terms, *_ = residuals
+    target, x_plus_eps, log_x_plus_eps_terms = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     (N,) = target.shape
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
     grad_loss_scaled = grad_loss / N
-    grad_x = grad_loss_scaled * target_terms
-    grad_target = grad_loss_scaled * (
-        torch.where(target > 1, 0.5 / target + torch.log(target), 0) - log_x_plus_eps
-    )
+    grad_x = grad_loss_scaled * (1 - target / x_plus_eps)
+    grad_target = grad_loss_scaled * log_x_plus_eps_terms
     return NoLogInputFullGradients(grad_x, grad_target)
 
 
@@ -1870,45 +1866,37 @@ def double_backward_no_log_input_full(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_target, grad_log_x_plus_eps, grad_target_terms.
+        grad_grad_loss, grad_target, grad_x_plus_eps, grad_log_x_plus_eps_terms.
     """
-    target, log_x_plus_eps, target_terms, *_ = residuals
+    target, x_plus_eps, log_x_plus_eps_terms = residuals
     (N,) = target.shape
     grad_loss_scaled = grad_loss / N
-    target_high = target > 1
-    target_or_one = torch.where(target_high, target, 1)
-    log_x_plus_eps_terms = (
-        torch.where(target_high, 0.5 / target_or_one + torch.log(target_or_one), 0) - log_x_plus_eps
-    )
     grad_grad_loss = (
-        (grad_grad_target * log_x_plus_eps_terms).sum() + (grad_grad_x * target_terms).sum()
+        ((1 - target / x_plus_eps) * grad_grad_x).sum()
+        + (grad_grad_target * log_x_plus_eps_terms).sum()
     ) / N
-    grad_grad_target_times_grad_loss_scaled = grad_loss_scaled * grad_grad_target
-    grad_target = (
-        grad_grad_target_times_grad_loss_scaled
-        / 2
-        * torch.where(target_high, 2 / target_or_one - target_or_one**-2, 0)
-    )
-    grad_log_x_plus_eps = -grad_grad_target_times_grad_loss_scaled
-    grad_target_terms = grad_loss_scaled * grad_grad_x
-    return grad_grad_loss, grad_target, grad_log_x_plus_eps, grad_target_terms
+    grad_grad_x_times_grad_loss_scaled = grad_loss_scaled * grad_grad_x
+    grad_target = -(grad_grad_x_times_grad_loss_scaled / x_plus_eps)
+    grad_x_plus_eps = x_plus_eps**-2 * grad_grad_x_times_grad_loss_scaled * target
+    grad_log_x_plus_eps_terms = grad_loss_scaled * grad_grad_target
+    return grad_grad_loss, grad_target, grad_x_plus_eps, grad_log_x_plus_eps_terms
 
 
 def residuals_backward_no_log_input_full(
-    grad_log_x_plus_eps: Tensor,
-    grad_target_terms: Tensor,
-    x: Tensor,
-    residuals: NoLogInputFullResiduals,
+    grad_x_plus_eps: Tensor, grad_log_x_plus_eps_terms: Tensor, residuals: NoLogInputFullResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_x, grad_target.
     """
-    _, _, target_terms, eps = residuals
-    x_plus_eps = x + eps
-    grad_x = torch.addcmul(grad_log_x_plus_eps, 1 - target_terms, grad_target_terms) / x_plus_eps
-    grad_target = -(grad_target_terms / x_plus_eps)
+    target, x_plus_eps, *_ = residuals
+    target_high = target > 1
+    grad_x = grad_x_plus_eps - grad_log_x_plus_eps_terms / x_plus_eps
+    target_or_one = torch.where(target_high, target, 1)
+    grad_target = grad_log_x_plus_eps_terms * torch.where(
+        target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
+    )
     return grad_x, grad_target
 
 
@@ -1938,18 +1926,17 @@ class _NoLogInputFullBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-1])
-        ctx.numbers = inputs[-1:]
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
-        residuals = NoLogInputFullResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_target, grad_log_x_plus_eps, grad_target_terms = (
+        residuals = NoLogInputFullResiduals(*saved)
+        grad_grad_loss, grad_target, grad_x_plus_eps, grad_log_x_plus_eps_terms = (
             double_backward_no_log_input_full(grad_grad_x, grad_grad_target, grad_loss, residuals)
         )
-        return grad_grad_loss, grad_target, grad_log_x_plus_eps, grad_target_terms, None
+        return grad_grad_loss, grad_target, grad_x_plus_eps, grad_log_x_plus_eps_terms
 
 
 class _NoLogInputFullFunction(torch.autograd.Function):
@@ -1960,21 +1947,19 @@ class _NoLogInputFullFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_full(x, target, eps=eps)
-        return loss, residuals.log_x_plus_eps, residuals.target_terms
+        return loss, residuals.x_plus_eps, residuals.log_x_plus_eps_terms
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, target, eps = inputs
-        _, log_x_plus_eps, target_terms = output
-        ctx.save_for_backward(x, target, log_x_plus_eps, target_terms)
+        _, target, *_ = inputs
+        _, x_plus_eps, log_x_plus_eps_terms = output
+        ctx.save_for_backward(target, x_plus_eps, log_x_plus_eps_terms)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_log_x_plus_eps, grad_target_terms = grad_outputs
-        x, *saved = ctx.saved_tensors
-        residuals = NoLogInputFullResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_x_plus_eps, grad_log_x_plus_eps_terms = grad_outputs
+        residuals = NoLogInputFullResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -1983,13 +1968,13 @@ class _NoLogInputFullFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_no_log_input_full(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_log_x_plus_eps is not None or grad_target_terms is not None:
-            if grad_log_x_plus_eps is None:
-                grad_log_x_plus_eps = torch.zeros_like(residuals.log_x_plus_eps)
-            if grad_target_terms is None:
-                grad_target_terms = torch.zeros_like(residuals.target_terms)
+        if grad_x_plus_eps is not None or grad_log_x_plus_eps_terms is not None:
+            if grad_x_plus_eps is None:
+                grad_x_plus_eps = torch.zeros_like(residuals.x_plus_eps)
+            if grad_log_x_plus_eps_terms is None:
+                grad_log_x_plus_eps_terms = torch.zeros_like(residuals.log_x_plus_eps_terms)
             more_x, more_target = residuals_backward_no_log_input_full(
-                grad_log_x_plus_eps, grad_target_terms, x, residuals
+                grad_x_plus_eps, grad_log_x_plus_eps_terms, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -2010,9 +1995,8 @@ class NoLogInputFullSumResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    log_x_plus_eps: Tensor
-    dloss_dx: Tensor
-    eps: float
+    x_plus_eps: Tensor
+    dloss_dtarget: Tensor
 
 
 class NoLogInputFullSumGradients(NamedTuple):
@@ -2048,14 +2032,16 @@ def forward_no_log_input_full_sum(
     x_plus_eps = x + eps
     log_x_plus_eps = torch.log(x_plus_eps)
     short = torch.addcmul(x, log_x_plus_eps, target, value=-1)
+    target_high = target > 1
+    log_target = torch.log(target)
     each = short + torch.where(
-        target > 1,
-        torch.add(target * torch.log(target), torch.log(2 * torch.pi * target), alpha=0.5) - target,
+        target_high,
+        torch.add(log_target * target, torch.log(2 * torch.pi * target), alpha=0.5) - target,
         0,
     )
     loss = each.sum()
-    dloss_dx = 1 - target / x_plus_eps
-    return loss, NoLogInputFullSumResiduals(target, log_x_plus_eps, dloss_dx, eps)
+    dloss_dtarget = torch.where(target_high, 0.5 / target + log_target, 0) - log_x_plus_eps
+    return loss, NoLogInputFullSumResiduals(target, x_plus_eps, dloss_dtarget)
 
 
 def backward_no_log_input_full_sum(
@@ -2076,15 +2062,13 @@ def backward_no_log_input_full_sum(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, log_x_plus_eps, dloss_dx, *_ = residuals
+    target, x_plus_eps, dloss_dtarget = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     if grad_loss.shape != ():
         raise RuntimeError(f"grad_loss must have shape (), got {[*grad_loss.shape]}")
-    grad_x = grad_loss * dloss_dx
-    grad_target = grad_loss * (
-        torch.where(target > 1, 0.5 / target + torch.log(target), 0) - log_x_plus_eps
-    )
+    grad_x = grad_loss * (1 - target / x_plus_eps)
+    grad_target = grad_loss * dloss_dtarget
     return NoLogInputFullSumGradients(grad_x, grad_target)
 
 
@@ -2099,43 +2083,34 @@ def double_backward_no_log_input_full_sum(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_target, grad_log_x_plus_eps, grad_dloss_dx.
+        grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget.
     """
-    target, log_x_plus_eps, dloss_dx, *_ = residuals
-    target_high = target > 1
-    target_or_one = torch.where(target_high, target, 1)
-    log_x_plus_eps_terms = (
-        torch.where(target_high, 0.5 / target_or_one + torch.log(target_or_one), 0) - log_x_plus_eps
-    )
-    grad_grad_loss = (dloss_dx * grad_grad_x).sum() + (
-        grad_grad_target * log_x_plus_eps_terms
+    target, x_plus_eps, dloss_dtarget = residuals
+    grad_grad_loss = ((1 - target / x_plus_eps) * grad_grad_x).sum() + (
+        dloss_dtarget * grad_grad_target
     ).sum()
-    grad_grad_target_times_grad_loss = grad_loss * grad_grad_target
-    grad_target = (
-        grad_grad_target_times_grad_loss
-        / 2
-        * torch.where(target_high, 2 / target_or_one - target_or_one**-2, 0)
-    )
-    grad_log_x_plus_eps = -grad_grad_target_times_grad_loss
-    grad_dloss_dx = grad_loss * grad_grad_x
-    return grad_grad_loss, grad_target, grad_log_x_plus_eps, grad_dloss_dx
+    grad_grad_x_times_grad_loss = grad_loss * grad_grad_x
+    grad_target = -(grad_grad_x_times_grad_loss / x_plus_eps)
+    grad_x_plus_eps = x_plus_eps**-2 * grad_grad_x_times_grad_loss * target
+    grad_dloss_dtarget = grad_loss * grad_grad_target
+    return grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget
 
 
 def residuals_backward_no_log_input_full_sum(
-    grad_log_x_plus_eps: Tensor,
-    grad_dloss_dx: Tensor,
-    x: Tensor,
-    residuals: NoLogInputFullSumResiduals,
+    grad_x_plus_eps: Tensor, grad_dloss_dtarget: Tensor, residuals: NoLogInputFullSumResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_x, grad_target.
     """
-    _, _, dloss_dx, eps = residuals
-    x_plus_eps = x + eps
-    grad_x = torch.addcmul(grad_log_x_plus_eps, 1 - dloss_dx, grad_dloss_dx) / x_plus_eps
-    grad_target = -(grad_dloss_dx / x_plus_eps)
+    target, x_plus_eps, *_ = residuals
+    target_high = target > 1
+    grad_x = grad_x_plus_eps - grad_dloss_dtarget / x_plus_eps
+    target_or_one = torch.where(target_high, target, 1)
+    grad_target = grad_dloss_dtarget * torch.where(
+        target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
+    )
     return grad_x, grad_target
 
 
@@ -2167,20 +2142,19 @@ class _NoLogInputFullSumBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-1])
-        ctx.numbers = inputs[-1:]
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
-        residuals = NoLogInputFullSumResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_target, grad_log_x_plus_eps, grad_dloss_dx = (
+        residuals = NoLogInputFullSumResiduals(*saved)
+        grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget = (
             double_backward_no_log_input_full_sum(
                 grad_grad_x, grad_grad_target, grad_loss, residuals
             )
         )
-        return grad_grad_loss, grad_target, grad_log_x_plus_eps, grad_dloss_dx, None
+        return grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget
 
 
 class _NoLogInputFullSumFunction(torch.autograd.Function):
@@ -2191,21 +2165,19 @@ class _NoLogInputFullSumFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_full_sum(x, target, eps=eps)
-        return loss, residuals.log_x_plus_eps, residuals.dloss_dx
+        return loss, residuals.x_plus_eps, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, target, eps = inputs
-        _, log_x_plus_eps, dloss_dx = output
-        ctx.save_for_backward(x, target, log_x_plus_eps, dloss_dx)
+        _, target, *_ = inputs
+        _, x_plus_eps, dloss_dtarget = output
+        ctx.save_for_backward(target, x_plus_eps, dloss_dtarget)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_log_x_plus_eps, grad_dloss_dx = grad_outputs
-        x, *saved = ctx.saved_tensors
-        residuals = NoLogInputFullSumResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_x_plus_eps, grad_dloss_dtarget = grad_outputs
+        residuals = NoLogInputFullSumResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -2216,13 +2188,13 @@ class _NoLogInputFullSumFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_no_log_input_full_sum(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_log_x_plus_eps is not None or grad_dloss_dx is not None:
-            if grad_log_x_plus_eps is None:
-                grad_log_x_plus_eps = torch.zeros_like(residuals.log_x_plus_eps)
-            if grad_dloss_dx is None:
-                grad_dloss_dx = torch.zeros_like(residuals.dloss_dx)
+        if grad_x_plus_eps is not None or grad_dloss_dtarget is not None:
+            if grad_x_plus_eps is None:
+                grad_x_plus_eps = torch.zeros_like(residuals.x_plus_eps)
+            if grad_dloss_dtarget is None:
+                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
             more_x, more_target = residuals_backward_no_log_input_full_sum(
-                grad_log_x_plus_eps, grad_dloss_dx, x, residuals
+                grad_x_plus_eps, grad_dloss_dtarget, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target
@@ -2243,9 +2215,8 @@ class NoLogInputFullNoneResiduals(NamedTuple):
     """What the forward pass keeps for the backward passes."""
 
     target: Tensor
-    log_x_plus_eps: Tensor
-    dloss_dx: Tensor
-    eps: float
+    x_plus_eps: Tensor
+    dloss_dtarget: Tensor
 
 
 class NoLogInputFullNoneGradients(NamedTuple):
@@ -2281,13 +2252,15 @@ def forward_no_log_input_full_none(
     x_plus_eps = x + eps
     log_x_plus_eps = torch.log(x_plus_eps)
     short = torch.addcmul(x, log_x_plus_eps, target, value=-1)
+    target_high = target > 1
+    log_target = torch.log(target)
     loss = short + torch.where(
-        target > 1,
-        torch.add(target * torch.log(target), torch.log(2 * torch.pi * target), alpha=0.5) - target,
+        target_high,
+        torch.add(log_target * target, torch.log(2 * torch.pi * target), alpha=0.5) - target,
         0,
     )
-    dloss_dx = 1 - target / x_plus_eps
-    return loss, NoLogInputFullNoneResiduals(target, log_x_plus_eps, dloss_dx, eps)
+    dloss_dtarget = torch.where(target_high, 0.5 / target + log_target, 0) - log_x_plus_eps
+    return loss, NoLogInputFullNoneResiduals(target, x_plus_eps, dloss_dtarget)
 
 
 def backward_no_log_input_full_none(
@@ -2308,7 +2281,7 @@ def backward_no_log_input_full_none(
         TypeError: a gradient is not a tensor.
         RuntimeError: a gradient has another shape than the output it belongs to.
     """
-    target, log_x_plus_eps, dloss_dx, *_ = residuals
+    target, x_plus_eps, dloss_dtarget = residuals
     if not isinstance(grad_loss, Tensor):
         raise TypeError(f"grad_loss must be Tensor, not {type(grad_loss).__name__}")
     (N,) = target.shape
@@ -2316,10 +2289,8 @@ def backward_no_log_input_full_none(
         raise RuntimeError(
             f"grad_loss must have shape (N,) where N = {N}, got {[*grad_loss.shape]}"
         )
-    grad_x = dloss_dx * grad_loss
-    grad_target = (
-        torch.where(target > 1, 0.5 / target + torch.log(target), 0) - log_x_plus_eps
-    ) * grad_loss
+    grad_x = (1 - target / x_plus_eps) * grad_loss
+    grad_target = dloss_dtarget * grad_loss
     return NoLogInputFullNoneGradients(grad_x, grad_target)
 
 
@@ -2334,39 +2305,34 @@ def double_backward_no_log_input_full_none(
     Maps cotangents of its results to those of what it read.
 
     Returns:
-        grad_grad_loss, grad_target, grad_log_x_plus_eps, grad_dloss_dx.
+        grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget.
     """
-    target, log_x_plus_eps, dloss_dx, *_ = residuals
-    target_high = target > 1
-    target_or_one = torch.where(target_high, target, 1)
-    log_x_plus_eps_terms = (
-        torch.where(target_high, 0.5 / target_or_one + torch.log(target_or_one), 0) - log_x_plus_eps
+    target, x_plus_eps, dloss_dtarget = residuals
+    grad_grad_loss = torch.addcmul(
+        (1 - target / x_plus_eps) * grad_grad_x, dloss_dtarget, grad_grad_target
     )
-    grad_grad_loss = torch.addcmul(dloss_dx * grad_grad_x, grad_grad_target, log_x_plus_eps_terms)
-    grad_grad_target_times_grad_loss = grad_grad_target * grad_loss
-    grad_target = grad_grad_target_times_grad_loss * torch.where(
-        target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
-    )
-    grad_log_x_plus_eps = -grad_grad_target_times_grad_loss
-    grad_dloss_dx = grad_grad_x * grad_loss
-    return grad_grad_loss, grad_target, grad_log_x_plus_eps, grad_dloss_dx
+    grad_grad_x_times_grad_loss = grad_grad_x * grad_loss
+    grad_target = -(grad_grad_x_times_grad_loss / x_plus_eps)
+    grad_x_plus_eps = x_plus_eps**-2 * grad_grad_x_times_grad_loss * target
+    grad_dloss_dtarget = grad_grad_target * grad_loss
+    return grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget
 
 
 def residuals_backward_no_log_input_full_none(
-    grad_log_x_plus_eps: Tensor,
-    grad_dloss_dx: Tensor,
-    x: Tensor,
-    residuals: NoLogInputFullNoneResiduals,
+    grad_x_plus_eps: Tensor, grad_dloss_dtarget: Tensor, residuals: NoLogInputFullNoneResiduals
 ) -> tuple[Tensor, ...]:
     """Differentiate the residuals: map their cotangents to those of the inputs.
 
     Returns:
         grad_x, grad_target.
     """
-    _, _, dloss_dx, eps = residuals
-    x_plus_eps = x + eps
-    grad_x = torch.addcmul(grad_log_x_plus_eps, 1 - dloss_dx, grad_dloss_dx) / x_plus_eps
-    grad_target = -(grad_dloss_dx / x_plus_eps)
+    target, x_plus_eps, *_ = residuals
+    target_high = target > 1
+    grad_x = grad_x_plus_eps - grad_dloss_dtarget / x_plus_eps
+    target_or_one = torch.where(target_high, target, 1)
+    grad_target = grad_dloss_dtarget * torch.where(
+        target_high, torch.sub(torch.reciprocal(target_or_one), target_or_one**-2, alpha=0.5), 0
+    )
     return grad_x, grad_target
 
 
@@ -2397,20 +2363,19 @@ class _NoLogInputFullNoneBackwardFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(*inputs[:-1])
-        ctx.numbers = inputs[-1:]
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_grad_x, grad_grad_target = grad_outputs
         grad_loss, *saved = ctx.saved_tensors
-        residuals = NoLogInputFullNoneResiduals(*saved, *ctx.numbers)
-        grad_grad_loss, grad_target, grad_log_x_plus_eps, grad_dloss_dx = (
+        residuals = NoLogInputFullNoneResiduals(*saved)
+        grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget = (
             double_backward_no_log_input_full_none(
                 grad_grad_x, grad_grad_target, grad_loss, residuals
             )
         )
-        return grad_grad_loss, grad_target, grad_log_x_plus_eps, grad_dloss_dx, None
+        return grad_grad_loss, grad_target, grad_x_plus_eps, grad_dloss_dtarget
 
 
 class _NoLogInputFullNoneFunction(torch.autograd.Function):
@@ -2421,21 +2386,19 @@ class _NoLogInputFullNoneFunction(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, target: Tensor, eps: float) -> tuple[Tensor, ...]:
         loss, residuals = forward_no_log_input_full_none(x, target, eps=eps)
-        return loss, residuals.log_x_plus_eps, residuals.dloss_dx
+        return loss, residuals.x_plus_eps, residuals.dloss_dtarget
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, target, eps = inputs
-        _, log_x_plus_eps, dloss_dx = output
-        ctx.save_for_backward(x, target, log_x_plus_eps, dloss_dx)
+        _, target, *_ = inputs
+        _, x_plus_eps, dloss_dtarget = output
+        ctx.save_for_backward(target, x_plus_eps, dloss_dtarget)
         ctx.set_materialize_grads(False)
-        ctx.numbers = (eps,)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
-        grad_loss, grad_log_x_plus_eps, grad_dloss_dx = grad_outputs
-        x, *saved = ctx.saved_tensors
-        residuals = NoLogInputFullNoneResiduals(*saved, *ctx.numbers)
+        grad_loss, grad_x_plus_eps, grad_dloss_dtarget = grad_outputs
+        residuals = NoLogInputFullNoneResiduals(*ctx.saved_tensors)
         grad_x = grad_target = None
         if grad_loss is not None:
             if torch.is_grad_enabled():
@@ -2446,13 +2409,13 @@ class _NoLogInputFullNoneFunction(torch.autograd.Function):
                 grad_x, grad_target = backward_no_log_input_full_none(grad_loss, residuals)
         # Second order only: the backward pass read these residuals, so its derivative sends
         # cotangents to them.
-        if grad_log_x_plus_eps is not None or grad_dloss_dx is not None:
-            if grad_log_x_plus_eps is None:
-                grad_log_x_plus_eps = torch.zeros_like(residuals.log_x_plus_eps)
-            if grad_dloss_dx is None:
-                grad_dloss_dx = torch.zeros_like(residuals.dloss_dx)
+        if grad_x_plus_eps is not None or grad_dloss_dtarget is not None:
+            if grad_x_plus_eps is None:
+                grad_x_plus_eps = torch.zeros_like(residuals.x_plus_eps)
+            if grad_dloss_dtarget is None:
+                grad_dloss_dtarget = torch.zeros_like(residuals.dloss_dtarget)
             more_x, more_target = residuals_backward_no_log_input_full_none(
-                grad_log_x_plus_eps, grad_dloss_dx, x, residuals
+                grad_x_plus_eps, grad_dloss_dtarget, residuals
             )
             grad_x = more_x if grad_x is None else grad_x + more_x
             grad_target = more_target if grad_target is None else grad_target + more_target

@@ -49,9 +49,10 @@ def worked_out_ahead(
 
 
 def _step_by_step(plan: _Plan) -> _Plan:
-    """A plan with each part moved ahead that may be, the largest parts first."""
+    """A plan with each part moved ahead that may be, the largest parts first, from the last let
+    on, which reads those before it."""
     for alone in (False, True):
-        for let in plan.bound:
+        for let in reversed(plan.bound):
             parted = plan.parted(let, alone)
             moved = parted.moved(new.name for new in parted.free if new not in plan.free)
             plan = moved if moved.improves(plan) else plan

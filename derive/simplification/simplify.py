@@ -25,7 +25,7 @@ from derive.calculus.trace import Equation, Step
 from derive.language.cotangents import primal_name
 from derive.language.definition import Definition, Let, Tensor
 from derive.language.expressions import Element, Where, names_in, names_used
-from derive.language.facts import is_smooth
+from derive.language.facts import Magnitudes, is_smooth
 from derive.language.substitute import substitute
 from derive.simplification.atomise import atomise
 from derive.simplification.exact_names import mixes_sizes
@@ -63,6 +63,9 @@ than many."""
 
 _HARDLY = 1.1
 """How many times the work of a form is hardly more."""
+
+_FEW = 4
+"""As many names are tried without one of them, too."""
 
 _SHORTER = 0.75
 """How much of what is written a form may take that is to be the shorter."""
@@ -111,8 +114,8 @@ def _with_fewer(
 
 def _besides(best: _Attempt, definition: Definition, chain: Iterable[Let]) -> list[frozenset[str]]:
     """Lets whose cotangents could be named besides: those that are chosen, and one of them alone
-    where a choice is printed again; those that others accumulate in, where such a sum is. What is
-    made of something without a derivative everywhere stays behind the choice of it."""
+    where a choice is printed again; those that others accumulate in, and all of them but one. What
+    is made of something without a derivative everywhere stays behind the choice of it."""
     rough: set[str] = set()
     for let in definition.lets:
         if not is_smooth(let.value) or names_used(let.value) & rough:
@@ -122,7 +125,10 @@ def _besides(best: _Attempt, definition: Definition, chain: Iterable[Let]) -> li
     found = [names]
     if choice_repeated(best.simplified.backward):
         found += [frozenset([name]) for name in sorted(names)]
-    found.append(accumulating(best.task, definition) - (choosing & rough))
+    summed = accumulating(best.task, definition) - (choosing & rough)
+    found.append(summed)
+    if 1 < len(summed) <= _FEW:
+        found += [summed - {name} for name in sorted(summed)]
     return list(dict.fromkeys(some for some in found if some))
 
 
@@ -152,6 +158,17 @@ class _Attempt:
     def work(self) -> float:
         return work(let.value for let in self.simplified.backward)
 
+    @cached_property
+    def lost(self) -> tuple[int, int]:
+        """How often something is got back that rounding may have lost, in the named cotangents,
+        where nothing can cancel it any more, and in all."""
+        forward = Magnitudes.of(self.simplified.forward)
+        tensors = self.task.definition.tensors
+        names = {self.task.held(tensors[name]).name for name in self.extra}
+        losses = {let.name: forward.losses(let.value) for let in self.simplified.backward}
+        named = sum(lost for name, lost in losses.items() if name in names)
+        return named, sum(losses.values())
+
     @property
     def repeats(self) -> bool:
         return repeated(self.simplified.backward) > PAGE
@@ -161,9 +178,9 @@ class _Attempt:
         return written(self.simplified.backward)
 
     def is_better(self, other: _Attempt) -> bool:
-        """Whether it is shorter and no more work, or clearly shorter and hardly more, and proposes
-        nothing besides."""
-        if len(self.simplified.forward) > len(other.simplified.forward):
+        """Whether it is shorter and no more work, or clearly shorter and hardly more, proposes
+        nothing besides and loses no more."""
+        if len(self.simplified.forward) > len(other.simplified.forward) or self.lost > other.lost:
             return False
         hardly = self.work <= _HARDLY * other.work and self.length <= _SHORTER * other.length
         return hardly or (self.work <= other.work and self.length < other.length)

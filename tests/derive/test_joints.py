@@ -85,7 +85,7 @@ def test_a_divergence_of_softmaxes_is_proven_to_two_orders() -> None:
 
 def test_of_two_steps_of_an_iteration_the_first_takes_what_the_second_sends() -> None:
     found = gradients(DESCENT)
-    assert [*found] == ["grad_w2", "grad_w1", "grad_b", "grad_a", "grad_w"]
+    assert [*found] == ["grad_w2", "grad_w1", "grad_w", "grad_a", "grad_b"]
     step = "grad_w2[n]*(1 - lr*a[n]) + lr*b[n]*sum_n(grad_w2[n]*b[n])"
     assert found["grad_w1"] == step
     assert found["grad_w"] == step.replace("w2", "w1")

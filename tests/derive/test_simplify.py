@@ -55,10 +55,7 @@ TEXTBOOK = {
     " - x_hat[n,c]*sum_c(grad_x_hat[n,c]*x_hat[n,c])/C)",
     ("rms_norm", "x"): "rstd[n]*(grad_x_hat[n,c] - x_hat[n,c]*sum_c(grad_x_hat[n,c]*x_hat[n,c])/C)",
     ("mse_loss", "target"): "-grad_x[n]",
-    ("capped_cross_entropy", "logits"): (
-        "grad_loss*(p[n,k]*(1 + 2*z_loss*z[n])*(1 - tanh_scaled_logits[n,k]**2)"
-        " - delta(k, target[n])*(1 - tanh_scaled_logits[n,target[n]]**2))/N"
-    ),
+    ("capped_cross_entropy", "logits"): "grad_capped[n,k]*(1 - tanh_scaled_logits[n,k]**2)",
 }
 
 OTHERWISE = {
@@ -83,9 +80,9 @@ POOLED = {
 
 
 CELLS = {
-    ("lstm", "c0"): "grad_t_c[n,h]*s_f[n,h]*(1 - t_c[n,h]**2)",
-    ("lstm", "g"): "grad_t_c[n,h]*s_i[n,h]*(1 - t_c[n,h]**2)*(1 - t_g[n,h]**2)",
-    ("lstm", "i"): "grad_t_c[n,h]*s_i[n,h]*t_g[n,h]*(1 - s_i[n,h])*(1 - t_c[n,h]**2)",
+    ("lstm", "c0"): "grad_c[n,h]*s_f[n,h]",
+    ("lstm", "g"): "grad_t_g[n,h]*(1 - t_g[n,h]**2)",
+    ("lstm", "i"): "grad_t_g[n,h]*t_g[n,h]*(1 - s_i[n,h])",
     ("log_cosh", "x"): "grad_y[n]*tanh(x[n])",
     ("logistic", "x"): "grad_y[n]*sigmoid_x[n]*(1 - 2*sigmoid_x[n])*(1 - sigmoid_x[n])",
     ("pooled", "w"): "sum_{n,t}(grad_s[n,t]*h[n,t,d])",

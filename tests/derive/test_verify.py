@@ -220,7 +220,7 @@ def forward_let_lost(right: Derivation) -> Derivation:
 
 
 STRUCTURE: dict[Callable[[Derivation], Derivation], str] = {
-    bound_twice: "binds 'grad_bias' twice",
+    bound_twice: "binds 'grad_weight' twice",
     used_before_it_is_bound: "before it is bound",
     never_bound: "never binds 'grad_x'",
     stray_letter: "depends on the index",

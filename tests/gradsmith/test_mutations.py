@@ -48,7 +48,6 @@ MODELS = [name for name in library.names() if name.startswith("makemore")]
 
 SHIFTED = "the largest logit's gradient is zero: a shift of the logits changes nothing"
 CENTRED = "batch norm subtracts whatever was added before it"
-ROOT = "the root of zero is zero"
 
 UNSEEN = {
     ("makemore_mlp_chunked", "a sign flipped: -grad_norm_logits.sum(1)"): SHIFTED,
@@ -61,19 +60,6 @@ UNSEEN = {
     ("makemore_mlp_chunked", "mean for sum: grad_hprebn.sum(0)"): CENTRED,
     ("makemore_mlp", "mean for sum: grad_hprebn.sum(0)"): CENTRED,
     ("makemore_mlp", "the first term dropped: torch.addmm(b1, embcat, W1)"): CENTRED,
-    (
-        "normalize",
-        "no masked_fill: torch.sqrt(x_squared_sum).masked_fill(x_squared_sum_is_zero, 0)",
-    ): ROOT,
-    (
-        "vector_norm",
-        "no masked_fill: torch.sqrt(x_squared_sum).masked_fill(x_squared_sum_is_zero, 0)",
-    ): ROOT,
-    ("std", "no masked_fill: torch.sqrt(square).masked_fill(square_is_zero, 0)"): ROOT,
-    (
-        "pairwise_distance",
-        "no masked_fill: torch.sqrt(off_squared_sum).masked_fill(off_squared_sum_is_zero, 0)",
-    ): ROOT,
     (
         "distillation_loss",
         "no clamp: torch.log_softmax(teacher_scaled, 1).clamp(min=-10000000000.0)",
