@@ -209,7 +209,8 @@ def _quotients_joined(value: Expr) -> Expr:
 
 def _logarithms_seen_through(value: Expr, powered: Mapping[str, Let]) -> Expr:
     """Logarithms of tensors that may have underflowed, taken of what the tensors are made of, as
-    far as it takes to be safe. A choice is read as it is where it weighs an exponential."""
+    far as it takes to be safe. A choice is read as it is where it weighs an exponential; and so is
+    what nothing comes of but the same logarithm, written out."""
 
     choices = {name for name, let in powered.items() if isinstance(let.value, Where)}
     others = {name: let for name, let in powered.items() if name not in choices}
@@ -218,8 +219,11 @@ def _logarithms_seen_through(value: Expr, powered: Mapping[str, Let]) -> Expr:
         for lets in (powered, others):
             through, safe = logarithm, stabilise(logarithm)
             while inside := names_used(*safe.atoms(log, Log1p)) & lets.keys():
-                through = substitute(through, [lets[name] for name in sorted(inside)])
+                meant = [lets[name] for name in sorted(inside)]
+                through, same = substitute(through, meant), substitute(safe, meant)
                 safe = stabilise(through)
+                if safe == same and safe.has(log, Log1p):
+                    continue
                 small = (e.args[0] for e in safe.atoms(log) if names_used(e) & powered.keys())
                 if is_safe_logarithm(safe) and {*map(tensor_name, small)} <= choices:
                     return through

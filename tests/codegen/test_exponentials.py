@@ -218,6 +218,30 @@ def test_no_gradient_divides_by_a_clipped_exponential(target: str, c_compiler: N
     torch.testing.assert_close(gradients.grad_l, rho**2 / 3)
 
 
+STUDENT = """student: how unlikely a point is where the tails are heavy
+inputs y[n], mu[n], ls[n]
+options nu = 4 (positive)
+z[n] = (y[n] - mu[n])*exp(-ls[n])
+loss = mean_n(ls[n] + (nu + 1)/2*log(1 + z[n]**2/nu))"""
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+def test_what_has_a_name_is_read_where_writing_it_out_makes_nothing_safe(
+    target: str, c_compiler: None
+) -> None:
+    (definition,) = read(STUDENT, library.load).values()
+    given = torch.tensor([[3e-25, 1e-24], [0.0, 0.0], [-55.0, -55.0]])
+    loss, gradients = compile(definition, target).value_and_grad(*given)
+    leaves = [row.double().requires_grad_() for row in given]
+    z = (leaves[0] - leaves[1]) * torch.exp(-leaves[2])
+    expected = (leaves[2] + 2.5 * torch.log1p(z**2 / 4)).mean()
+    wanted = torch.autograd.grad(expected, leaves)
+    found = [loss, *gradients]
+    torch.testing.assert_close(
+        [g.double() for g in found], [expected.detach(), *wanted], rtol=1e-5, atol=0
+    )
+
+
 MIXTURE = """mixture: how likely a point is where each part has a probability
 inputs a[n,k], m[n,k], y[n]
 w[n,k] = exp(a[n,k])/sum_k(exp(a[n,k]))
