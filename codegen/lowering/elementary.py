@@ -38,8 +38,8 @@ def logarithm(inside: Expr) -> Expr | None:
 
 
 def grown(product: Expr) -> tuple[Expr, Expr] | None:
-    """A product with a power of `sinh(a)` as one with that of `tanh(a)`, which has the sign, and the
-    power of `cosh(a)` that is left, which has what is large."""
+    """A product with a power of `sinh(a)` as one with that of `tanh(a)`, which has the sign, and
+    the power of `cosh(a)` that is left, which has what is large."""
     for factor in Mul.make_args(product):
         base, power = factor.as_base_exp()
         if isinstance(base, sinh) and power.is_Integer:

@@ -117,7 +117,10 @@ def without_exponentials(lets: Sequence[Let], made: Sequence[Let]) -> tuple[Let,
             if not (bare_exponentials(value) or names_used(value) & meanings.unsafe)
             if not _divisors(value) & meanings.plain
         )
-        if (found := next(forms, None)) is None and read & whole.sums.keys():
+        found = next(forms, None)
+        if found is None and (met := whole.met(spelt)) is not None:
+            found = replace(let, value=by_name(met, whole.named))
+        if found is None and read & whole.sums.keys():
             through[let.name] = replace(let, value=spelt)
         let = found or let
         result.append(replace(let, value=_told_from_one(let.value, whole.powers)))
@@ -186,6 +189,20 @@ class _Meanings:
         through = substitute(value, known.values())
         yield stabilise(through)
         yield stabilise(normalise(_quotients_joined(through)))
+
+
+    def met(self, value: Expr) -> Expr | None:
+        """A value in which exponentials have met the sum of them that they are divided by, and the
+        others are read by their names: `(r + y)*m/(r + m)` is `(r + y)*exp(log(m) - log(r + m))`,
+        where both r and m may be exponentials. None, where one is left that has no name."""
+        names = names_used(value) & self.powers.keys()
+        below = {n for n in names if stabilise(self.powers[n].value).has(LogAddExp, LogSumExp)}
+        if not below or names == below:
+            return None
+        safe = stabilise(substitute(value, self.powers.values()))
+        plain = [let for let in self.powers.values() if isinstance(let.value, exp)]
+        found = by_name(safe, plain)
+        return None if bare_exponentials(found) or not found.has(exp, Sigmoid) else found
 
 
 def _divisors(value: Expr) -> set[str]:
