@@ -131,7 +131,10 @@ def _log(expr: Expr) -> Expr:
         safe = [(f, _logarithm(f)) for f in inside.args]
         rest = Mul(*(f for f, found in safe if found is None))
         if not rest.is_negative and any(found is not None for _, found in safe):
-            return Add(_rule(log(rest)), *(found for _, found in safe if found is not None))
+            divided = rest.as_base_exp()[1] == -1 and not is_scalar(rest)
+            sign, below = (-1, 1 / rest) if divided else (1, rest)
+            parts = (found for _, found in safe if found is not None)
+            return Add(sign * _rule(log(below)), *parts)
     if (apart := elementary.grown(inside)) is not None:
         rest, large = apart
         return Add(log(rest), _rule(log(large)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from sympy import Add, Expr, Pow, erf, exp, log, sinh, together
 
@@ -19,7 +20,7 @@ from codegen.lowering.forms import (
     Sigmoid,
     Softmax,
 )
-from codegen.lowering.hazards import bare_exponentials
+from codegen.lowering.hazards import LOG_SUMS, bare_exponentials, is_a_part, is_below_two
 from codegen.lowering.stable_expressions import stabilise
 from codegen.lowering.underflow import by_name, is_safe_logarithm, without_underflow
 from codegen.lowering.vanishing import vanishing
@@ -109,17 +110,9 @@ def without_exponentials(lets: Sequence[Let], made: Sequence[Let]) -> tuple[Let,
     for let in lets:
         spelt = substitute(let.value, through.values())
         read = names_used(spelt)
-        tried = [whole, *less] if read & {*whole.sums, *whole.powers} else []
-        forms = (
-            replace(let, value=by_name(value, meanings.named))
-            for meanings in tried
-            for value in meanings.safe(spelt)
-            if not (bare_exponentials(value) or names_used(value) & meanings.unsafe)
-            if not _divisors(value) & meanings.plain
-        )
-        found = next(forms, None)
-        if found is None and (met := whole.met(spelt)) is not None:
-            found = replace(let, value=by_name(met, whole.named))
+        reads = bool(read & {*whole.sums, *whole.powers})
+        forms = chain(whole.safe(spelt), whole.met(spelt), *(some.safe(spelt) for some in less))
+        found = next((replace(let, value=form) for form in forms), None) if reads else None
         if found is None and read & whole.sums.keys():
             through[let.name] = replace(let, value=spelt)
         let = found or let
@@ -182,27 +175,30 @@ class _Meanings:
         )
 
     def safe(self, value: Expr) -> Iterator[Expr]:
-        """A value in safe form, all of these names seen through; that of a log-softmax is one. It
-        is not multiplied out, which cancels, unless it must be."""
+        """A value in the safe forms that it has, all of these names seen through; that of a
+        log-softmax is one. It is not multiplied out, which cancels, unless it must be."""
         totals = {n: m for n, m in self.logarithms.items() if not _is_log_softmax(m.value)}
         known = {**self.powers, **self.sums, **self.quotients, **totals}
         through = substitute(value, known.values())
-        yield stabilise(through)
-        yield stabilise(normalise(_quotients_joined(through)))
+        for form in (lambda: through, lambda: normalise(_quotients_joined(through))):
+            safe = stabilise(form())
+            left = bare_exponentials(safe) or names_used(safe) & self.unsafe
+            if not (left or _divisors(safe) & self.plain):
+                yield by_name(safe, self.named)
 
-
-    def met(self, value: Expr) -> Expr | None:
-        """A value in which exponentials have met the sum of them that they are divided by, and the
-        others are read by their names: `(r + y)*m/(r + m)` is `(r + y)*exp(log(m) - log(r + m))`,
-        where both r and m may be exponentials. None, where one is left that has no name."""
+    def met(self, value: Expr) -> Iterator[Expr]:
+        """A value in which exponentials have met the sum of them that they are divided by, if those
+        that are left have names: `(r + y)*m/(r + m)` is `y*exp(log(m) - log(r + m))`, and another
+        such with `log(r)` besides."""
         names = names_used(value) & self.powers.keys()
-        below = {n for n in names if stabilise(self.powers[n].value).has(LogAddExp, LogSumExp)}
+        below = {n for n in names if stabilise(self.powers[n].value).has(*LOG_SUMS)}
         if not below or names == below:
-            return None
-        safe = stabilise(substitute(value, self.powers.values()))
+            return
         plain = [let for let in self.powers.values() if isinstance(let.value, exp)]
-        found = by_name(safe, plain)
-        return None if bare_exponentials(found) or not found.has(exp, Sigmoid) else found
+        found = by_name(stabilise(substitute(value, self.powers.values())), plain)
+        exponents = [power.args[0] for power in found.atoms(exp)]
+        if all(is_a_part(e) or is_below_two(e) for e in exponents):
+            yield by_name(found, self.named)
 
 
 def _divisors(value: Expr) -> set[str]:
