@@ -5,6 +5,7 @@
     log(Expm1(a))            ->  a + log(-Expm1(-a))
     sinh(a) / cosh(a)        ->  tanh(a)
     sign(a) / abs(a)         ->  1/a
+    log(b * sinh(a))         ->  log(b * tanh(a)) + log(cosh(a))
     log(abs(sinh(a)))        ->  abs(a) + log(-Expm1(-2*abs(a))) - log(2)
     log(1 + erf(a))          ->  log(erfc(-a)), and so where something is divided by it
     (1 + a)**b               ->  exp(b*Log1p(a))
@@ -34,6 +35,16 @@ def logarithm(inside: Expr) -> Expr | None:
         return size + log(-Expm1(-2 * size)) - log(2)
     found = tail(inside)
     return None if found is None else log(found)
+
+
+def grown(product: Expr) -> tuple[Expr, Expr] | None:
+    """A product with a power of `sinh(a)` as one with that of `tanh(a)`, which has the sign, and
+    the power of `cosh(a)` that is left, which has what is large."""
+    for factor in Mul.make_args(product):
+        base, power = factor.as_base_exp()
+        if isinstance(base, sinh) and power.is_Integer:
+            return product / factor * tanh(*base.args) ** power, cosh(*base.args) ** power
+    return None
 
 
 def powers(expr: Any) -> Any:

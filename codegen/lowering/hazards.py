@@ -39,6 +39,13 @@ def is_a_part(exponent: Expr) -> bool:
     )
 
 
+def is_below_two(exponent: Expr) -> bool:
+    """Whether an exponential is no larger than either of two that it is a product of, for it is
+    divided by their sum: `exp(a + b - log(exp(a) + exp(b)))`."""
+    terms = Add.make_args(exponent)
+    return exponent.has(*LOG_SUMS) and sum(is_a_part(exponent - term) for term in terms) > 1
+
+
 def balanced_exponents(expr: Basic) -> list[Expr]:
     """The exponents in which a logarithm of a sum keeps low what it is no sum of."""
     exponents = sorted((power.args[0] for power in expr.atoms(exp)), key=default_sort_key)

@@ -11,6 +11,7 @@ from sympy import Expr, S
 from codegen.lowering.ahead import worked_out_ahead
 from codegen.lowering.empty_sums import divided_safely
 from codegen.lowering.kept import Forward
+from codegen.lowering.quotients import with_quotients
 from codegen.lowering.sharing import computed_once
 from codegen.lowering.stable_lets import made_safe, stable, without_exponentials
 from codegen.program import Module, Program, Residuals
@@ -27,7 +28,7 @@ def lower(derivation: Derivation, ahead: bool = False) -> Module:
 
     `ahead` has the forward pass work out what it can of the gradients.
     """
-    derivation = outputs_once(derivation)
+    derivation = as_lowered(derivation)
     definition, seeds = derivation.definition, derivation.seeds
     gradients = tuple(
         (cotangent_name(name), tensor) for name, tensor in derivation.backward.gradients
@@ -150,7 +151,12 @@ def _ahead(derivation: Derivation, lets: Sequence[Let]) -> tuple[tuple[Let, ...]
     return tuple(let for let in early if let.name not in called), computed_once(late, known)
 
 
-def outputs_once(derivation: Derivation) -> Derivation:
+def as_lowered(derivation: Derivation) -> Derivation:
+    """The derivation whose lets the programs are made of."""
+    return with_quotients(_outputs_once(derivation))
+
+
+def _outputs_once(derivation: Derivation) -> Derivation:
     """The derivation with each output that only repeats another let in its place, so that one
     tensor is not kept twice; as it is, if it is emitted as it is written."""
     if derivation.definition.chunked:

@@ -23,7 +23,7 @@ from sympy import Add, Expr, Mul, S
 from codegen.lowering.forms import spelled_out
 from codegen.lowering.guards import guarded
 from codegen.lowering.hazards import balanced_exponents
-from codegen.lowering.lower import outputs_once, residuals_for, with_zeros
+from codegen.lowering.lower import as_lowered, residuals_for, with_zeros
 from codegen.lowering.renaming import Renaming
 from codegen.lowering.sharing import computed_once, named_apart, reading
 from codegen.lowering.stable_lets import made_safe, stable, without_exponentials
@@ -42,7 +42,7 @@ from derive.simplification.simplify import topological_order
 
 def with_second_order(module: Module, derivation: Derivation) -> Module:
     """The module with the two passes that second derivatives take."""
-    derivation = outputs_once(derivation)
+    derivation = as_lowered(derivation)
     masks = _Masks.of(module)
     double = _double_backward(module, masks)
     if double is None:

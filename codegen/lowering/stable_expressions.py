@@ -90,7 +90,10 @@ def stabilise(expr: Expr) -> Expr:
 def _walk(expr: Any) -> Any:
     if not expr.args or isinstance(expr, KroneckerDelta):
         return expr
-    expr = with_args(expr, [_walk(a) for a in expr.args])
+    return _rule(with_args(expr, [_walk(a) for a in expr.args]))
+
+
+def _rule(expr: Expr) -> Expr:
     rule = _RULES.get(type(expr))
     return rule(expr) if rule else expr
 
@@ -127,8 +130,14 @@ def _log(expr: Expr) -> Expr:
     if isinstance(inside, Mul):
         safe = [(f, _logarithm(f)) for f in inside.args]
         rest = Mul(*(f for f, found in safe if found is None))
-        if rest.is_positive and any(found is not None for _, found in safe):
-            return Add(log(rest), *(found for _, found in safe if found is not None))
+        if not rest.is_negative and any(found is not None for _, found in safe):
+            divided = rest.as_base_exp()[1] == -1 and not is_scalar(rest)
+            sign, below = (-1, 1 / rest) if divided else (1, rest)
+            parts = (found for _, found in safe if found is not None)
+            return Add(sign * _rule(log(below)), *parts)
+    if (apart := elementary.grown(inside)) is not None:
+        rest, large = apart
+        return Add(log(rest), _rule(log(large)))
     if (left := others(inside)) is not None:
         return left.logarithm()
     if (found := elementary.logarithm(inside)) is not None:

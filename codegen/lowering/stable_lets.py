@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from sympy import Add, Expr, Pow, erf, exp, log, sinh, together
 
@@ -19,7 +20,7 @@ from codegen.lowering.forms import (
     Sigmoid,
     Softmax,
 )
-from codegen.lowering.hazards import bare_exponentials
+from codegen.lowering.hazards import LOG_SUMS, bare_exponentials, is_a_part, is_below_two
 from codegen.lowering.stable_expressions import stabilise
 from codegen.lowering.underflow import by_name, is_safe_logarithm, without_underflow
 from codegen.lowering.vanishing import vanishing
@@ -109,15 +110,10 @@ def without_exponentials(lets: Sequence[Let], made: Sequence[Let]) -> tuple[Let,
     for let in lets:
         spelt = substitute(let.value, through.values())
         read = names_used(spelt)
-        tried = [whole, *less] if read & {*whole.sums, *whole.powers} else []
-        forms = (
-            replace(let, value=by_name(value, meanings.named))
-            for meanings in tried
-            for value in meanings.safe(spelt)
-            if not (bare_exponentials(value) or names_used(value) & meanings.unsafe)
-            if not _divisors(value) & meanings.plain
-        )
-        if (found := next(forms, None)) is None and read & whole.sums.keys():
+        reads = bool(read & {*whole.sums, *whole.powers})
+        forms = chain(whole.safe(spelt), whole.met(spelt), *(some.safe(spelt) for some in less))
+        found = next((replace(let, value=form) for form in forms), None) if reads else None
+        if found is None and read & whole.sums.keys():
             through[let.name] = replace(let, value=spelt)
         let = found or let
         result.append(replace(let, value=_told_from_one(let.value, whole.powers)))
@@ -179,13 +175,30 @@ class _Meanings:
         )
 
     def safe(self, value: Expr) -> Iterator[Expr]:
-        """A value in safe form, all of these names seen through; that of a log-softmax is one. It
-        is not multiplied out, which cancels, unless it must be."""
+        """A value in the safe forms that it has, all of these names seen through; that of a
+        log-softmax is one. It is not multiplied out, which cancels, unless it must be."""
         totals = {n: m for n, m in self.logarithms.items() if not _is_log_softmax(m.value)}
         known = {**self.powers, **self.sums, **self.quotients, **totals}
         through = substitute(value, known.values())
-        yield stabilise(through)
-        yield stabilise(normalise(_quotients_joined(through)))
+        for form in (lambda: through, lambda: normalise(_quotients_joined(through))):
+            safe = stabilise(form())
+            left = bare_exponentials(safe) or names_used(safe) & self.unsafe
+            if not (left or _divisors(safe) & self.plain):
+                yield by_name(safe, self.named)
+
+    def met(self, value: Expr) -> Iterator[Expr]:
+        """A value in which exponentials have met the sum of them that they are divided by, if those
+        that are left have names: `(r + y)*m/(r + m)` is `y*exp(log(m) - log(r + m))`, and another
+        such with `log(r)` besides."""
+        names = names_used(value) & self.powers.keys()
+        below = {n for n in names if stabilise(self.powers[n].value).has(*LOG_SUMS)}
+        if not below or names == below:
+            return
+        plain = [let for let in self.powers.values() if isinstance(let.value, exp)]
+        found = by_name(stabilise(substitute(value, self.powers.values())), plain)
+        exponents = [power.args[0] for power in found.atoms(exp)]
+        if all(is_a_part(e) or is_below_two(e) for e in exponents):
+            yield by_name(found, self.named)
 
 
 def _divisors(value: Expr) -> set[str]:
@@ -209,7 +222,8 @@ def _quotients_joined(value: Expr) -> Expr:
 
 def _logarithms_seen_through(value: Expr, powered: Mapping[str, Let]) -> Expr:
     """Logarithms of tensors that may have underflowed, taken of what the tensors are made of, as
-    far as it takes to be safe. A choice is read as it is where it weighs an exponential."""
+    far as it takes to be safe. A choice is read as it is where it weighs an exponential; and so is
+    what nothing comes of but the same logarithm, written out."""
 
     choices = {name for name, let in powered.items() if isinstance(let.value, Where)}
     others = {name: let for name, let in powered.items() if name not in choices}
@@ -218,8 +232,11 @@ def _logarithms_seen_through(value: Expr, powered: Mapping[str, Let]) -> Expr:
         for lets in (powered, others):
             through, safe = logarithm, stabilise(logarithm)
             while inside := names_used(*safe.atoms(log, Log1p)) & lets.keys():
-                through = substitute(through, [lets[name] for name in sorted(inside)])
+                meant = [lets[name] for name in sorted(inside)]
+                through, same = substitute(through, meant), substitute(safe, meant)
                 safe = stabilise(through)
+                if safe == same and safe.has(log, Log1p):
+                    continue
                 small = (e.args[0] for e in safe.atoms(log) if names_used(e) & powered.keys())
                 if is_safe_logarithm(safe) and {*map(tensor_name, small)} <= choices:
                     return through

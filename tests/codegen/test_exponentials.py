@@ -218,6 +218,57 @@ def test_no_gradient_divides_by_a_clipped_exponential(target: str, c_compiler: N
     torch.testing.assert_close(gradients.grad_l, rho**2 / 3)
 
 
+STUDENT = """student: how unlikely a point is where the tails are heavy
+inputs y[n], mu[n], ls[n]
+options nu = 4 (positive)
+z[n] = (y[n] - mu[n])*exp(-ls[n])
+loss = mean_n(ls[n] + (nu + 1)/2*log(1 + z[n]**2/nu))"""
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+def test_what_has_a_name_is_read_where_writing_it_out_makes_nothing_safe(
+    target: str, c_compiler: None
+) -> None:
+    (definition,) = read(STUDENT, library.load).values()
+    given = torch.tensor([[3e-25, 1e-24], [0.0, 0.0], [-55.0, -55.0]])
+    loss, gradients = compile(definition, target).value_and_grad(*given)
+    leaves = [row.double().requires_grad_() for row in given]
+    z = (leaves[0] - leaves[1]) * torch.exp(-leaves[2])
+    expected = (leaves[2] + 2.5 * torch.log1p(z**2 / 4)).mean()
+    wanted = torch.autograd.grad(expected, leaves)
+    found = [loss, *gradients]
+    torch.testing.assert_close(
+        [g.double() for g in found], [expected.detach(), *wanted], rtol=1e-5, atol=0
+    )
+
+
+COUNTS = """counts: a negative binomial whose two parameters are exponentials
+inputs eta[n], lr[n], y[n]
+r[n] = exp(lr[n])
+mu[n] = exp(eta[n])
+loss = -mean_n(r[n]*log(r[n]/(r[n] + mu[n])) + y[n]*log(mu[n]/(r[n] + mu[n])))"""
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+@pytest.mark.parametrize("written_out", [False, True])
+def test_an_exponential_meets_the_sum_that_divides_it_where_another_does_not(
+    written_out: bool, target: str, c_compiler: None
+) -> None:
+    text = COUNTS
+    if written_out:
+        head, inputs, *_, loss = COUNTS.splitlines()
+        loss = loss.replace("r[n]", "exp(lr[n])").replace("mu[n]", "exp(eta[n])")
+        text = f"{head}\n{inputs}\n{loss}"
+    (definition,) = read(text, library.load).values()
+    given = torch.tensor([[100.0, 1.0, -100.0], [0.0, 0.5, 0.0], [3.0, 3.0, 3.0]])
+    _, gradients = compile(definition, target).value_and_grad(*given)
+    eta, lr, y = leaves = [row.double().requires_grad_() for row in given]
+    plainly = -(lr.exp() * F.logsigmoid(lr - eta) + y * F.logsigmoid(eta - lr)).mean()
+    wanted = torch.autograd.grad(plainly, leaves)
+    for mine, theirs in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(mine.double(), theirs, rtol=1e-5, atol=1e-6)
+
+
 MIXTURE = """mixture: how likely a point is where each part has a probability
 inputs a[n,k], m[n,k], y[n]
 w[n,k] = exp(a[n,k])/sum_k(exp(a[n,k]))

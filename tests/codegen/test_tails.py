@@ -29,6 +29,10 @@ def log_sinh(x: Tensor) -> Tensor:
     return x.abs() + (-torch.expm1(-2 * x.abs())).log() - torch.tensor(2.0).log()
 
 
+def log_sinh_share(x: Tensor) -> Tensor:
+    return log_sinh(x) - x.abs().log()
+
+
 BOTH = [-100.0, -17.0, -1.0, 1e-3, 0.5, 17.0, 20.0, 100.0]
 CASES: dict[str, tuple[str, Callable[[Tensor], Tensor], list[float]]] = {
     "tangent": ("y[n] = (exp(x[n]) - 1)/(exp(x[n]) + 1)", lambda x: (x / 2).tanh(), BOTH),
@@ -41,6 +45,13 @@ CASES: dict[str, tuple[str, Callable[[Tensor], Tensor], list[float]]] = {
     ),
     "secant": ("y[n] = 1/cosh(x[n])", secant, [*BOTH, 1e4]),
     "log_sinh": ("y[n] = log(abs(sinh(x[n])))", log_sinh, BOTH),
+    "log_sinh_alone": ("y[n] = log(sinh(x[n]))", log_sinh, BOTH[4:]),
+    "von_mises_fisher": ("y[n] = log(sinh(x[n])/x[n])", log_sinh_share, [*BOTH[:3], *BOTH[4:]]),
+    "weighed_sinh": (
+        "y[n] = log(exp(-x[n])*sinh(x[n]))",
+        lambda x: (-torch.expm1(-2 * x)).log() - torch.tensor(2.0).log(),
+        BOTH[4:],
+    ),
     "log_normal": (
         "y[n] = log((1 + erf(x[n]/sqrt(2)))/2)",
         torch.special.log_ndtr,
