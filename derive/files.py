@@ -79,7 +79,7 @@ def execute(path: Path) -> ModuleType:
     name = f"_definitions_in_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise DefinitionError(f"{path}: not a Python file")
+        raise DefinitionError(f"{path}: a file of definitions is Python, .py, or text, {TEXT}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -98,13 +98,33 @@ def chosen(path: Path | None, names: Iterable[str]) -> list[Definition]:
     """The definitions of these names, each once, by default all, of a file or of the library.
 
     Raises:
-        DefinitionError: there is none of a name, or one of them has a mistake.
+        DefinitionError: there is none of a name, or some of them have mistakes, all of which it
+            tells.
+    """
+    found, mistakes = chosen_each(path, names)
+    if mistakes:
+        raise DefinitionError("\n".join(map(str, mistakes)))
+    return found
+
+
+def chosen_each(
+    path: Path | None, names: Iterable[str]
+) -> tuple[list[Definition], list[DefinitionError]]:
+    """As `chosen`, with the mistakes beside the definitions that have none.
+
+    Raises:
+        DefinitionError: there is none of a name, or the file cannot be read or executed.
     """
     names = dict.fromkeys(names)
     if path is None:
-        return [library.load(name) for name in names or library.names()]
-    found = load_each(path)
-    return [named(name, found, str(path)) for name in names or found]
+        return [library.load(name) for name in names or library.names()], []
+    found, definitions, mistakes = load_each(path), list[Definition](), list[DefinitionError]()
+    for name in names or found:
+        if isinstance(mistake := found.get(library.parted(name)[0]), DefinitionError):
+            mistakes.append(mistake)
+        else:
+            definitions.append(named(name, found, str(path)))
+    return definitions, mistakes
 
 
 def named(name: str, found: Mapping[str, Definition | DefinitionError], where: str) -> Definition:

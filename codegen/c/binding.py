@@ -11,8 +11,9 @@ from codegen.c.module import Function, made_by, read_by
 from codegen.c.training import Model
 from codegen.program import Module, Program
 from codegen.torch.autograd import targets
+from codegen.torch.guards import shape_guard, shape_text
 from codegen.torch.module import Function as Emitted
-from codegen.torch.module import interface, parameters, shape_guard, shape_text
+from codegen.torch.module import interface, parameters
 from codegen.torch.statements import sizes
 from derive.language.cotangents import cotangent_name
 from derive.language.definition import Tensor

@@ -7,8 +7,6 @@ import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sympy import KroneckerDelta
-
 from codegen.c.functions import ELEMENTARY, NEEDS
 from codegen.c.kernel import Kernel
 from codegen.c.memory import PLACE, REAL, kind_of
@@ -16,7 +14,8 @@ from codegen.c.names import spelling
 from codegen.lowering.choices import without_needless
 from codegen.program import Module, Program
 from derive.language.definition import Tensor
-from derive.language.expressions import ArgMax, Element, Index, names_used, tensor_name
+from derive.language.expressions import ArgMax, names_used
+from derive.language.places import held_in, numbers
 from derive.printing.text import broken
 
 _WIDTH = 96
@@ -112,13 +111,14 @@ def guards(program: Program) -> list[str]:
     largest of nothing is asked for: it is -1.
     """
     read = read_by(program)
+    allowed = numbers(w for let in program.lets for w in held_in(let.value, program.tensors))
     lines: list[str] = []
     for place, tensor in enumerate(read, start=2):
-        for size in sorted(_indexed_by(tensor, program)):
+        for first, end in allowed.get(tensor.name, ()) if tensor.integer else ():
             count = " * ".join(a.size.name for a in tensor.axes) or "1"
             lines += [
                 f"for (int64_t i = 0; i < {count}; i++)",
-                f"    if ({tensor.name}[i] < 0 || {tensor.name}[i] >= {size})",
+                f"    if ({tensor.name}[i] < {first} || {tensor.name}[i] >= {end})",
                 f"        return {place};",
             ]
     for let in program.lets:
@@ -126,24 +126,6 @@ def guards(program: Program) -> list[str]:
             empty = " || ".join(f"{i.size.name} == 0" for i in let.value.indices)
             lines += [f"if ({empty})", "    return -1;"]
     return lines
-
-
-def _indexed_by(tensor: Tensor, program: Program) -> set[str]:
-    """The sizes of the axes that an integer tensor says places on."""
-    if not tensor.integer:
-        return set()
-    found: set[str] = set()
-    for let in program.lets:
-        for element in let.value.atoms(Element):
-            axes = program.tensors[element.tensor_name].axes
-            for axis, index in zip(axes, element.indices, strict=True):
-                if tensor_name(index) == tensor.name:
-                    found.add(axis.size.name)
-        for delta in let.value.atoms(KroneckerDelta):
-            for index, other in (delta.args, delta.args[::-1]):
-                if isinstance(index, Index) and tensor_name(other) == tensor.name:
-                    found.add(index.size.name)
-    return found
 
 
 def functions(module: Module) -> tuple[Function, ...]:

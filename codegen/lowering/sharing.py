@@ -208,10 +208,18 @@ def _products(expr: Basic) -> Iterator[Mul]:
 
 def _multiplied_first(total: Sum) -> Iterator[Mul]:
     """What the sum of a product multiplies element by element before it is one of matrices: the
-    factors over the same letters, where there are others."""
-    if total.has(KroneckerDelta) or not isinstance(total.body, Mul):
+    factors over the same letters, where there are others; and what it adds up at the positions that
+    deltas say, if these have all of its letters."""
+    if not isinstance(total.body, Mul):
         return
     tensors = [f for f in total.body.args if not is_number(f)]
+    deltas = [f for f in tensors if f.has(KroneckerDelta)]
+    if deltas:
+        added = [f for f in tensors if f not in deltas]
+        positions = set().union(*map(free_indices, deltas))
+        if len(added) > 1 and positions >= {*total.indices}:
+            yield Mul(*added)
+        return
     for letters in dict.fromkeys(map(free_indices, tensors)):
         alike = [f for f in tensors if free_indices(f) == letters]
         if 1 < len(alike) < len(tensors):

@@ -18,7 +18,7 @@ from codegen.program import is_number
 from codegen.spelling import is_one_over
 from codegen.torch.functions import POWERS
 from codegen.torch.scalars import is_count, scalar
-from codegen.torch.scatter import Scatter, as_scatter, filled, scattered
+from codegen.torch.scatter import Scatter, added_to, as_added, as_scatter, filled, scattered
 from codegen.torch.scope import Emit, Scope
 from codegen.torch.values import (
     ATOM,
@@ -282,7 +282,12 @@ def add(expr: Any, scope: Scope, emit: Emit) -> Value:
             scatters.append(scatter)
         else:
             plain.append(term)
+    added = [t for t in plain if free_indices(t) == everything and as_added(t) is not None]
+    if len(added) > 1:
+        plain = [t for t in plain if t not in added]
     found = [replace(gathered(t, scope, emit), is_gradient=bool(cotangents_in(t))) for t in plain]
+    if len(added) > 1:
+        found.append(Scaled(S.One, _added_up(added, scope, emit)))
     terms = _merged(found, scope)
     if scatters and not terms:
         value = filled(scatters[0], scope, constant)
@@ -291,6 +296,15 @@ def add(expr: Any, scope: Scope, emit: Emit) -> Value:
     assert value is not None
     for scatter in scatters:
         value = scattered(value, scatter, scope, emit)
+    return value
+
+
+def _added_up(sums: Sequence[Any], scope: Scope, emit: Emit) -> Value:
+    """Sums whose terms go to positions, in one tensor that all of them are added to."""
+    first, *others = sorted(sums, key=lambda term: term.could_extract_minus_sign())
+    value = emit(first, scope)
+    for term in others:
+        value = added_to(value, term, scope, emit)
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from sympy import Integer
 from codegen.torch.scope import Emit, Scope
 from codegen.torch.values import ATOM, Dims, Value, letters_of, line_up, permute, sorted_by
 from codegen.torch.windows import position, windowed
-from derive.language.expressions import Affine, Index, tensor_name
+from derive.language.expressions import Affine, Element, Index, free_indices, tensor_name
 
 
 def element(expr: Any, scope: Scope, emit: Emit) -> Value:
@@ -74,18 +75,17 @@ def _gather(value: Value, at: list[Any], own: list[Index], scope: Scope, emit: E
     }
     outer = [i for i in at if isinstance(i, Index)]
     inner = letters_of(places.values())
-    distinct = len(set(outer)) == len(outer)
-    if len(places) == 1 and distinct:
+    if len(places) == 1 and len(set(outer)) == len(outer):
         ((place, index),) = places.items()
         if not set(inner) & set(outer):
             dims = (
                 tuple((i,) for i in at[:place]) + index.dims + tuple((i,) for i in at[place + 1 :])
             )
-            if (place, len(at)) == (0, 2):  # subscripts would count -1 from the end
+            if _are_rows(at):
                 return _copied(value, f"torch.embedding({value.code}, {index.text})", dims)
             before = ":, " * place
             return _copied(value, f"{value.code}[{before}{index.text}]", dims)
-        if set(inner) == set(outer):
+        if _are_one_each(at):
             layout = tuple((at[p],) if p != place else () for p in range(len(at)))
             index = _in_layout(scope.split(index), layout)
             code = f"{value.code}.gather({place}, {index}).squeeze({place})"
@@ -97,6 +97,27 @@ def _gather(value: Value, at: list[Any], own: list[Index], scope: Scope, emit: E
         scope.size,
     )
     return _copied(value, f"{value.code}[{', '.join(p.text for p in lined)}]", layout)
+
+
+def _are_rows(at: Sequence[Any]) -> bool:
+    """Whether rows of a matrix are looked up."""
+    return len(at) == 2 and not isinstance(at[0], Index) and isinstance(at[1], Index)
+
+
+def _are_one_each(at: Sequence[Any]) -> bool:
+    """Whether along one dimension an element is looked up for each setting of the others."""
+    outer = [i for i in at if isinstance(i, Index)]
+    (place,) = [i for i in at if not isinstance(i, Index)]
+    return free_indices(place) == set(outer)
+
+
+def may_wrap(element: Element) -> bool:
+    """Whether subscripts look it up: they count negative numbers from the end, and all other ways
+    of looking up refuse them."""
+    at = element.indices
+    if sum(not isinstance(i, Index) for i in at) != 1:
+        return True
+    return not ((_are_rows(at) and not free_indices(at[0]) & {at[1]}) or _are_one_each(at))
 
 
 def _in_layout(value: Value, layout: Dims) -> str:

@@ -34,7 +34,8 @@ _ADAPTING: dict[str, tuple[str, ...]] = {
     "_flattened": (),
     "_floating": (),
     "_halves": (),
-    "_indices": (),
+    "_in_range": (),
+    "_indices": ("_in_range",),
     "_integer": (),
     "_may_be": ("_must_be",),
     "_must_be": (),
@@ -45,7 +46,8 @@ _ADAPTING: dict[str, tuple[str, ...]] = {
     "_unflattened": (),
     "_wide": (),
 }
-"""The small functions that `adapting.py.jinja` has, and what they call in turn."""
+"""The small functions that `adapting.py.jinja` and `in_range.py.jinja` have, and what they call in
+turn."""
 
 
 @dataclass(frozen=True)

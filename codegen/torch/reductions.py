@@ -12,7 +12,7 @@ from sympy import Add, KroneckerDelta, Mul, Pow
 
 from codegen.program import CodegenError, is_number
 from codegen.torch.arithmetic import finished, gathered, times
-from codegen.torch.scatter import as_index_add, index_added
+from codegen.torch.scatter import as_index_add, as_index_put, index_added, index_put
 from codegen.torch.scope import Emit, Scope
 from codegen.torch.values import (
     ATOM,
@@ -37,6 +37,9 @@ def summed(expr: Any, scope: Scope, emit: Emit) -> Value:
         bound = [i for i in bound if i not in idle]
         inner = Sum(body, *bound) if bound else body
         return emit(Mul(inner, *(i.size for i in idle)), scope)
+    put = as_index_put(expr)
+    if put is not None:
+        return index_put(put, scope, emit)
     added = as_index_add(expr)
     if added is not None:
         return index_added(added, scope, emit)

@@ -2,6 +2,7 @@
 
 e[n,k] - c[n] * delta(k, target[n])        ->  e.scatter_add_(1, target[:, None], -c[:, None])
 sum_{n,t} g[n,t,d] * delta(v, index[n,t])  ->  zeros.index_add_(0, index, g)
+sum_n g[n] * delta(h, y[n]) * delta(w, x[n])  ->  zeros.index_put_((y, x), g, accumulate=True)
 delta(i, j)                                ->  an identity matrix
 """
 
@@ -22,6 +23,7 @@ from codegen.torch.values import (
     Update,
     Value,
     extent,
+    line_up,
     permute,
     reshape,
     shape,
@@ -155,6 +157,49 @@ class IndexAdd:
     bound: tuple[Index, ...]
 
 
+@dataclass(frozen=True)
+class IndexPut:
+    """The sum over `bound` of `rest` times a delta for each letter of `at`, with its position."""
+
+    at: dict[Index, Any]
+    rest: Any
+    bound: tuple[Index, ...]
+
+
+def as_index_put(expr: Any) -> IndexPut | None:
+    """A sum in which several deltas say where each of its terms goes."""
+    factors = Mul.make_args(expr.body)
+    found = {f: _places(f) for f in factors if isinstance(f, KroneckerDelta)}
+    at = dict(filter(None, found.values()))
+    rest = Mul(*(f for f in factors if f not in found))
+    positions = set().union(*map(free_indices, at.values()))
+    apart = not at.keys() & (free_indices(rest) | positions | {*expr.indices})
+    summed = {*expr.indices} <= positions
+    if len(found) < 2 or len(at) < len(found) or not (apart and summed):
+        return None
+    return IndexPut(at, rest, expr.indices)
+
+
+def index_put(put: IndexPut, scope: Scope, emit: Emit, into: Value | None = None) -> Value:
+    """Zeros, or a value over the same letters, to which each term is added at its positions."""
+    positions = set().union(*map(free_indices, put.at.values()))
+    letters = sorted_by(
+        {*put.at} | (positions | free_indices(put.rest)) - {*put.bound}, scope.order
+    )
+    letters = [*into.letters] if into is not None else letters
+    inner = scope.ordered(*put.bound, *(i for i in letters if i not in put.at))
+    values = [
+        _position(put.at[i], i, inner, emit) if i in put.at else inner.arange(i) for i in letters
+    ]
+    source = _source(put.rest, inner, emit, scope)
+    (*places, source), _ = line_up([*values, source], inner.order, scope.size)
+    like = scope.like_for(*put.at.values(), put.rest)
+    base = into or zeros(tuple((i,) for i in letters), like, scope)
+    arguments = f"({', '.join(p.text for p in places)}), {source.text}, accumulate=True"
+    in_place = scope.may_update(base) and scope.in_place(base, *places, source)
+    return base.then(Update("index_put", arguments, in_place=in_place))
+
+
 def as_index_add(expr: Any) -> IndexAdd | None:
     """A sum in which a delta says where each of its terms goes."""
     factors = Mul.make_args(expr.body)
@@ -170,8 +215,31 @@ def as_index_add(expr: Any) -> IndexAdd | None:
     return None
 
 
-def index_added(added: IndexAdd, scope: Scope, emit: Emit) -> Value:
-    """Zeros, to which each term is added at its position."""
+def as_added(term: Any) -> IndexPut | IndexAdd | None:
+    """A sum, or a multiple of one, whose terms can be added to a tensor at their positions."""
+    number, rest = term.as_coeff_Mul()
+    if not isinstance(rest, Sum):
+        return None
+    whole = Sum(number * rest.body, *rest.indices)
+    if (put := as_index_put(whole)) is not None:
+        return put
+    added = as_index_add(whole)
+    if added is None or not free_indices(added.at) <= {*added.bound} or shift_of(added.at):
+        return None
+    return added
+
+
+def added_to(value: Value, term: Any, scope: Scope, emit: Emit) -> Value:
+    """A value over all the letters of such a sum, to which its terms are added."""
+    value, added = scope.split(value), as_added(term)
+    assert added is not None
+    if isinstance(added, IndexPut):
+        return index_put(added, scope, emit, value)
+    return index_added(added, scope, emit, value)
+
+
+def index_added(added: IndexAdd, scope: Scope, emit: Emit, into: Value | None = None) -> Value:
+    """Zeros, or a value over the same letters, to which each term is added at its position."""
     positions = free_indices(added.at)
     running = [i for i in added.bound if i in positions]
     early = [i for i in added.bound if i not in positions]
@@ -189,27 +257,34 @@ def index_added(added: IndexAdd, scope: Scope, emit: Emit) -> Value:
         return shifted(source, running[0], added.along, first, scope)
     index = _position(added.at, added.along, inner, emit)
     if not batch:
-        return _index_added(added, rest, index, running, outer, scope, emit)
+        return _index_added(added, rest, index, running, outer, scope, emit, into)
     layout = (*((i,) for i in batch), *((i,) for i in running), *((i,) for i in outer))
     joined = (*((i,) for i in batch), tuple(running), *((i,) for i in outer))
     sizes = [scope.size(d[0]) for d in layout]
     source = _source(rest, inner, emit, scope)
     values = [_joined(_spread(v, layout, sizes), joined, scope) for v in (index, source)]
     dims = (*((i,) for i in batch), (added.along,), *((i,) for i in outer))
-    return _into_zeros(dims, added, "scatter_add", str(len(batch)), values, scope)
+    return _into(dims, added, "scatter_add", str(len(batch)), values, scope)
 
 
 def _joined(value: Value, dims: Dims, scope: Scope) -> Value:
     return reshape(value, dims, scope.size)
 
 
-def _into_zeros(
-    dims: Dims, added: IndexAdd, name: str, place: str, values: Sequence[Value], scope: Scope
+def _into(
+    dims: Dims,
+    added: IndexAdd,
+    name: str,
+    place: str,
+    values: Sequence[Value],
+    scope: Scope,
+    into: Value | None = None,
 ) -> Value:
-    """Zeros, to which a method adds values at a place."""
-    base = zeros(dims, scope.like_for(added.at, added.rest), scope)
+    """Zeros, or another value, to which a method adds values at a place."""
+    base = into or zeros(dims, scope.like_for(added.at, added.rest), scope)
     arguments = ", ".join([place, *(v.text for v in values)])
-    return base.then(Update(name, arguments, in_place=scope.in_place(base, *values)))
+    in_place = scope.may_update(base) and scope.in_place(base, *values)
+    return base.then(Update(name, arguments, in_place=in_place))
 
 
 def _source(rest: Any, inner: Scope, emit: Emit, scope: Scope) -> Value:
@@ -226,9 +301,10 @@ def _index_added(
     outer: list[Index],
     scope: Scope,
     emit: Emit,
+    into: Value | None,
 ) -> Value:
     """The plain case: every letter of the positions is summed over."""
-    order = sorted_by([added.along, *outer], scope.order)
+    order = [*into.letters] if into else sorted_by([added.along, *outer], scope.order)
     place = order.index(added.along)
     index = permute(index, [(i,) for i in running])
     if len(running) > 1:
@@ -240,4 +316,4 @@ def _index_added(
     sizes = [scope.size(d[0]) for d in layout]
     values = [index, _joined(_spread(source, layout, sizes), joined, scope)]
     dims = (*before, (added.along,), *after)
-    return _into_zeros(dims, added, "index_add", str(place), values, scope)
+    return _into(dims, added, "index_add", str(place), values, scope, into)

@@ -252,7 +252,7 @@ class Tail:
         match roles:
             case ("rest", "last") if name not in self._whole:
                 given = wide.shaped(f"(*rest, *{name}.shape[-1:])")
-                return f"{given}.reshape(math.prod(rest), {name}.shape[-1])"
+                return f"{given}.reshape(math.prod(rest), math.prod({name}.shape[-1:]))"
             case ("rest", _) if name not in self._whole:
                 moved = wide.shaped("shape")
                 back = "movedim(dims, tuple(range(-len(dims), 0)))"

@@ -10,6 +10,7 @@ from codegen.lowering.second_order import with_second_order
 from codegen.templating import as_docstring, digest, formulas, render, source_name
 from codegen.torch.module import context
 from codegen.torch.public import public_function
+from codegen.torch.reading import names_in
 from derive.calculus.trace import Derivation
 from derive.language.definition import Definition
 
@@ -28,6 +29,8 @@ class Part:
     derivation: tuple[str, ...]
     has_value: bool
     """Whether it has a function for the value alone."""
+    in_range: bool
+    """Whether its check calls the function of that name."""
 
 
 def part(derivation: Derivation, autograd: bool = True) -> Part:
@@ -50,6 +53,7 @@ def part(derivation: Derivation, autograd: bool = True) -> Part:
         tuple(formulas(derivation.forward, derivation)),
         tuple(formulas(derivation.backward.lets, derivation)),
         names["value"] is not None,
+        "_in_range" in names_in(names["checks"]),
     )
 
 
@@ -62,10 +66,14 @@ def texts(definition: Definition, parts: Sequence[Part], command: str) -> dict[s
         if part.has_value
     )
     last = usual.strict if definition.interface is None else public(definition, alone=alone)
+    in_range = any(part.in_range for part in parts) or (
+        definition.interface is not None and "_in_range" in public_function(definition, alone).needs
+    )
+    first = [render("torch/in_range.py.jinja")] if in_range else []
     return {
         f"{definition.name}.py": render(
             "torch/module.py.jinja",
-            parts=[*map("{}\n{}".format, _checks(parts), (part.text for part in parts)), last],
+            parts=[*first, *map("{}\n{}".format, _checks(parts), (p.text for p in parts)), last],
             summary=as_docstring(definition.summary),
             seeds=usual.seeds,
             definition=usual.definition,

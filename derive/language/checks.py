@@ -223,9 +223,15 @@ class Scope:
         for letter in window.scales:
             self._check_letter(letter)
         sizes = {index.size for index in self.axes.values()}
-        if not window.is_affine or not window.place.free_symbols <= {*window.scales, *sizes}:
+        held = window.held
+        known = {*window.scales, *sizes, *held.free_symbols}
+        if not window.is_affine or not window.place.free_symbols <= known:
             raise self._error(f"{window.place} {where}: {COMPUTED}")
-        if window.guarded:
+        if held != 0:
+            self.check(held)
+            if not self._is_integer_tensor(held):
+                raise self._error(f"{window.place} {where}: {COMPUTED}")
+        if window.guarded or held != 0:
             return
         guard = f"where(..., {window.tensor}[{window.place}], 0)"
         if not window.least.is_nonnegative:

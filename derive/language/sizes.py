@@ -49,7 +49,7 @@ def _allowed(windows: Iterable[Window], given: Set[Axis]) -> dict[Axis, tuple[Ex
     along: dict[Axis, list[tuple[Window, Index]]] = {}
     for window in windows:
         free = [i for i in window.scales if i.axis not in given]
-        if window.guarded or window.axis in {i.axis for i in free}:
+        if window.guarded or window.held != 0 or window.axis in {i.axis for i in free}:
             continue  # along itself an axis has no other length
         if len(free) == 1 and window.scales[free[0]].is_positive:
             along.setdefault(free[0].axis, []).append((window, free[0]))
@@ -92,16 +92,22 @@ def needs(windows: Sequence[Window], given: Set[Axis]) -> dict[Axis, list[Expr]]
     free = extents(windows, given)
     for window in windows:
         if window.guarded:
-            if window.axis not in {i.axis for i in window.scales}:
-                found.setdefault(window.axis, [S.One])  # what is not chosen is looked up as well
+            if _looked_up(window):
+                found.setdefault(window.axis, [S.One])
             continue
         own = [i.axis for i in window.scales if i.axis in free]
-        least = expand(window.most + 1)
+        least = window.span
         if len(own) == 1:
             least = least.xreplace({own[0].size: S.One})
         if least != 1 and expand(window.axis.size - least).is_nonnegative is not True:
             found.setdefault(window.axis, []).append(least)
     return {axis: [*_largest(leasts)] for axis, leasts in found.items()}
+
+
+def _looked_up(window: Window) -> int:
+    """How many elements have to be there where a choice decides what is read: one is looked up
+    where it is not chosen, too. An axis that is read along itself has as many as are asked for."""
+    return int(window.axis not in {i.axis for i in window.scales})
 
 
 def _largest(leasts: Iterable[Expr]) -> Iterator[Expr]:
@@ -123,8 +129,8 @@ def fitted(
     for _ in range(2 + len(allowed)):  # what has to agree grows to the longest that one allows
         before = dict(fit)
         for window in reversed(windows):
-            if not window.guarded:
-                fit[window.axis] = max(fit[window.axis], int(_at(window.most, fit)) + 1)
+            least = _looked_up(window) if window.guarded else int(_at(window.span, fit))
+            fit[window.axis] = max(fit[window.axis], least)
         for axis, several in allowed.items():
             fit[axis] = max(int(_at(extent.size, fit)) for extent in several)
         if fit == before:

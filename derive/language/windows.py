@@ -2,12 +2,13 @@
 
 What is read so lies on its axis. An axis that no input has is as long as what is read along it
 allows: in `sum_k(w[k]*x[t + k])`, of inputs `w` and `x[s]`, `T = S - K + 1`. What may lie outside,
-such as `x[t - 1]`, is read in a choice that leaves it out there: `where(t > 0, x[t - 1], 0)`.
+such as `x[t - 1]`, is read in a choice that leaves it out there: `where(t > 0, x[t - 1], 0)`. In
+`x[start[n] + k]` an integer tensor holds where a window begins, and has to keep it on the axis.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -35,6 +36,7 @@ from derive.language.expressions import (
     Element,
     Guarded,
     Index,
+    Parameter,
     Where,
     free_indices,
     is_scalar,
@@ -45,7 +47,8 @@ from derive.language.expressions import (
 
 @dataclass(frozen=True)
 class Window:
-    """A computed index on an axis: `place` runs from `least` to `most`, in sizes of axes.
+    """A computed index on an axis. What its letters add up to runs from `least` to `most`, in sizes
+    of axes; `held` is an element of an integer tensor that is added to it, or 0.
 
     `guarded` says that a choice decides where it is read.
     """
@@ -69,21 +72,31 @@ class Window:
         return cls(tensor, axis, place, isinstance(index, Guarded))
 
     @cached_property
+    def held(self) -> Expr:
+        return Add(*(term for term in Add.make_args(expand(self.place)) if _held(term)))
+
+    @cached_property
+    def _moving(self) -> Expr:
+        return expand(self.place - self.held)
+
+    @cached_property
     def scales(self) -> dict[Index, Expr]:
         """What each letter is multiplied by."""
-        place = expand(self.place)
-        return {i: place.coeff(i) for i in sorted(free_indices(place), key=str)}
+        moving = self._moving
+        return {i: moving.coeff(i) for i in sorted(free_indices(moving), key=str)}
 
     @cached_property
     def _fixed(self) -> Expr:
-        return expand(self.place - sum((c * i for i, c in self.scales.items()), S.Zero))
+        return expand(self._moving - sum((c * i for i, c in self.scales.items()), S.Zero))
 
     @property
     def is_affine(self) -> bool:
-        """Whether letters are multiplied by whole numbers, and added up with sizes and others."""
+        """Whether letters are multiplied by whole numbers, and added up with sizes, numbers and at
+        most one element of a tensor."""
         sizes = all(s.is_integer for s in self._fixed.free_symbols)
         return (
-            all(c.is_Integer for c in self.scales.values())
+            (self.held == 0 or self.held in _held(self.held))
+            and all(c.is_Integer for c in self.scales.values())
             and is_scalar(self._fixed)
             and bool(self._fixed.is_integer)
             and sizes
@@ -101,14 +114,24 @@ class Window:
     def most(self) -> Expr:
         return self._extreme(1)
 
+    @property
+    def span(self) -> Expr:
+        """How long the axis has to be, at least."""
+        return expand(self.most + 1 - (self.least if self.held != 0 else 0))
+
+    @property
+    def allowed(self) -> tuple[Expr, Expr]:
+        """From what and up to what, exclusive, the number has to be that is held."""
+        return -self.least, expand(self.axis.size - self.most)
+
     @cached_property
     def inside(self) -> Boolean:
         """The condition that the place lies on its axis, as one writes it: `t > 0`, `k + n < N`."""
         conditions: list[Boolean] = []
-        if not self.least.is_nonnegative:
+        if self.held != 0 or not self.least.is_nonnegative:
             above, below = _apart(self.place)
             conditions.append(Gt(above, 0) if below == 1 else Ge(above, below))
-        if not expand(self.axis.size - 1 - self.most).is_nonnegative:
+        if self.held != 0 or not expand(self.axis.size - 1 - self.most).is_nonnegative:
             conditions.append(Lt(*_apart(self.place - self.axis.size)))
         return And(*conditions)
 
@@ -130,14 +153,14 @@ def _apart(difference: Expr) -> tuple[Expr, Expr]:
 
 
 def with_guards(value: Expr) -> Expr:
-    """A value in which places are `Guarded` that are read in choices by their letters alone."""
+    """A value in which places are `Guarded` that are read only in choices by what they are."""
     if not value.has(Affine):
         return value
     everywhere = set(_read_everywhere(value))
 
-    def walk(expr: Any, decided: frozenset[Index]) -> Any:
+    def walk(expr: Any, decided: frozenset[Basic]) -> Any:
         if isinstance(expr, Element) and expr not in everywhere:
-            guarded = (isinstance(i, Affine) and free_indices(i) & decided for i in expr.indices)
+            guarded = (isinstance(i, Affine) and _decide(i) & decided for i in expr.indices)
             return Element(
                 expr.base,
                 *(
@@ -147,11 +170,24 @@ def with_guards(value: Expr) -> Expr:
             )
         if not isinstance(expr, Where):
             return with_args(expr, [walk(a, decided) for a in expr.args])
-        within = decided | free_indices(expr.condition)
+        within = decided | free_indices(expr.condition) | expr.condition.atoms(Element)
         branches = (walk(branch, within) for branch in expr.branches)
         return with_args(expr, [walk(expr.condition, decided), *branches])
 
     return walk(value, frozenset())
+
+
+def _held(place: Expr) -> Set[Basic]:
+    """The elements of tensors in a place."""
+    return {e for e in place.atoms(Element, Symbol) if not isinstance(e, Index | Parameter)} - {
+        e.base.label for e in place.atoms(Element)
+    }
+
+
+def _decide(place: Affine) -> Set[Basic]:
+    """What a choice has to ask about for a place to be guarded by it: letters, or the number that
+    a tensor holds."""
+    return _held(place) or free_indices(place)
 
 
 def _read_everywhere(expr: Basic) -> Iterator[Element]:
@@ -179,5 +215,6 @@ def moved_in(value: Basic) -> Iterator[tuple[str, int, str]]:
     for element in value.atoms(Element):
         for place, index in enumerate(element.indices):
             if isinstance(index, Affine) and not isinstance(index.place, Index):
-                for letter in free_indices(index.place):
+                inside = set().union(*map(free_indices, _held(index.place)))
+                for letter in free_indices(index.place) - inside:
                     yield element.tensor_name, place, letter.name

@@ -24,7 +24,6 @@ from derive.language.definition import DefinitionError, Tensor
 from derive.language.expressions import (
     Affine,
     Axis,
-    Element,
     Index,
     Where,
     computed,
@@ -258,8 +257,7 @@ def _element(node: Tree[Token], names: Names) -> Expr:
             hint = f"; for a second letter over it, a line: letters {found.name} over {axis.name}"
             names.fail(index, f"{problem} has axis {axis.name!r} here{hint}")
         place = computed(found, letter)
-        made_of_letters = isinstance(place, Affine) and not place.has(Element)
-        if made_of_letters and not Window.of(place, tensor.name, axis).is_affine:
+        if isinstance(place, Affine) and not Window.of(place, tensor.name, axis).is_affine:
             names.fail(index, COMPUTED)
     return tensor[tuple(values)]
 

@@ -159,6 +159,9 @@ def _named(definition: Definition, passes: Passes, expr: Expr) -> Passes:
     taken |= {let.name for let in (*passes.forward, *passes.backward)}
     (name,) = fresh_names([word(expr)], taken)
     ordered = sorted(letters, key=lambda i: (definition.axes.index(i.axis), i.name))
+    fullest = max(expr.atoms(Element), key=lambda e: (len(abstract(e)[1]), str(e)))
+    if any(not isinstance(i, Index) for i in fullest.indices):  # the letters of what is looked up
+        ordered = dict.fromkeys([*(i for i in abstract(fullest)[1] if i in letters), *ordered])
     looked_up = isinstance(expr, Element) and bool(expr.is_integer)
     tensor = Tensor(name, tuple(ordered), integer=looked_up)
 

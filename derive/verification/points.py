@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from math import prod
 
-from sympy import Basic, Eq, Integer, KroneckerDelta, Ne
+from sympy import Eq, Integer, KroneckerDelta, Ne
 
 from derive.language.definition import Definition, Let, Option, Tensor
 from derive.language.expressions import Axis, Element, Index, tensor_name
+from derive.language.places import held_in
 from derive.verification.arithmetic import Undefined, Value, exact_arithmetic
 from derive.verification.evaluate import Array, Sizes, evaluate
 
@@ -92,19 +93,22 @@ def random_point(definition: Definition, sizes: Sizes, seed: int, usual: bool = 
 
     With `usual` an option that has a default takes it. Tensors keep what the definition says of
     them: positive, symmetric, rows that sum to one; integer tensors hold valid indices for the
-    axes on which they are used.
+    axes on which they are used, and no two of them the same one: `r[i[m]] - r[j[m]]` is not zero.
 
     Raises:
         Undefined: no point was found at which the definition has a value.
     """
     draw = random.Random(seed)
     bounds, landmarks = index_bounds(definition, sizes), _landmarks(definition)
+    apart = _drawn_apart(definition)
     reason: Undefined | None = None
     for attempt in range(_TRIES):
         values: dict[str, Array] = {}
         for tensor in definition.inputs:
             low, high = _RANGES[attempt] if attempt < len(_RANGES) else draw.choice(_RANGES)
             array = random_tensor(tensor, sizes, draw, (low, high), bounds)
+            if beside := [values[name] for name in apart.get(tensor.name, ())]:
+                array = _apart(array, beside, bounds[tensor.name], draw)
             marks = landmarks.get(tensor.name)
             values[tensor.name] = _at_landmarks(array, marks, draw) if marks else array
         for option in definition.options:
@@ -153,18 +157,18 @@ def random_tensor(
     sizes: Sizes,
     draw: random.Random,
     span: tuple[int, int] = (-2, 2),
-    bounds: Mapping[str, int] | None = None,
+    bounds: Mapping[str, range] | None = None,
     grain: int = 10_000,
 ) -> Array:
     """Random values that keep the tensor's facts: multiples of 1/`grain` inside `span`.
 
-    `bounds` has, by the name of an integer tensor, the number below which its values stay.
+    `bounds` has, by the name of an integer tensor, the numbers that are its values.
     """
     shape = tuple(sizes[axis] for axis in tensor.axes)
     count = prod(shape)
     if tensor.integer:
-        below = (bounds or {}).get(tensor.name, 3)
-        return Array(shape, tuple(draw.randrange(below) for _ in range(count)))
+        numbers = (bounds or {}).get(tensor.name, range(3))
+        return Array(shape, tuple(draw.choice(numbers) for _ in range(count)))
     with exact_arithmetic():
         values = [_draw(draw, span, grain, tensor) for _ in range(count)]
         array = Array(shape, tuple(values))
@@ -175,24 +179,52 @@ def random_tensor(
     return array
 
 
-def index_bounds(definition: Definition, sizes: Sizes) -> dict[str, int]:
-    """For each integer input: the size of the smallest axis that it indexes or is compared with."""
-    found: dict[str, list[int]] = {}
+def index_bounds(definition: Definition, sizes: Sizes) -> dict[str, range]:
+    """For each integer input the numbers that lie on every axis that it indexes or is compared
+    with, with what is added to them; one that a choice may leave out is drawn beside it, too."""
+    found: dict[str, list[range]] = {}
+    lengths = {axis.size: Integer(size) for axis, size in sizes.items()}
+    read = (window for let in definition.lets for window in held_in(let.value, definition.tensors))
+    for window in read:
+        low, high = (int(end.xreplace(lengths)) for end in window.allowed)
+        beside = int(window.guarded)
+        numbers = range(low - beside, high + beside)
+        found.setdefault(tensor_name(window.held), []).append(numbers)
+    return {
+        name: range(max(r.start for r in ranges), max(1, min(r.stop for r in ranges)))
+        for name, ranges in found.items()
+    }
 
-    def meet(used: Basic, axis: Axis) -> None:
-        if name := tensor_name(used):
-            found.setdefault(name, []).append(sizes[axis])
 
+def _drawn_apart(definition: Definition) -> dict[str, list[str]]:
+    """For each integer input those before it with the same letters that index the same axis, as
+    the two ends of edges do; what is compared may be equal."""
+    places: dict[str, set[Axis]] = {}
+    compared: set[str] = set()
     for let in definition.lets:
         for element in let.value.atoms(Element):
-            tensor = definition.tensors[element.tensor_name]
-            for used, axis in zip(element.indices, tensor.axes, strict=True):
-                meet(used, axis)
-        for equal in let.value.atoms(KroneckerDelta):
-            for one, other in (equal.args, equal.args[::-1]):
-                if isinstance(one, Index):
-                    meet(other, one.axis)
-    return {name: min(bounds) for name, bounds in found.items()}
+            axes = definition.tensors[element.tensor_name].axes
+            for used, axis in zip(element.indices, axes, strict=True):
+                for index in used.atoms(Element):
+                    places.setdefault(index.tensor_name, set()).add(axis)
+        for equal in let.value.atoms(KroneckerDelta, Eq, Ne):
+            compared |= {tensor_name(side) for side in equal.args}
+    found: dict[str, list[str]] = {}
+    indices = [t for t in definition.inputs if t.name in places.keys() - compared]
+    for earlier, later in itertools.combinations(indices, 2):
+        if earlier.indices == later.indices and places[earlier.name] & places[later.name]:
+            found.setdefault(later.name, []).append(earlier.name)
+    return found
+
+
+def _apart(array: Array, others: Sequence[Array], numbers: range, draw: random.Random) -> Array:
+    """An array of such numbers, none that another array has in its place where one is left."""
+    values = list(array.values)
+    for place, taken in enumerate(zip(*(other.values for other in others), strict=True)):
+        left = [n for n in numbers if n not in taken]
+        if values[place] in taken and left:
+            values[place] = draw.choice(left)
+    return Array(array.shape, tuple(values))
 
 
 def _landmarks(definition: Definition) -> dict[str, list[Decimal]]:

@@ -85,7 +85,10 @@ def command(
     \b
         gradsmith check softmax --against mine.py:my_softmax_backward
 
-    Exit status: 0 where everything agrees, 1 where something does not, 2 for wrong usage.
+    A mistake in one definition of a text is told, and the others are checked.
+
+    Exit status: 0 where everything agrees, 1 where something does not, 2 for wrong usage or a
+    mistake in a definition.
     """
     from derive import files
     from gradsmith.emitted import require_compiler
@@ -104,7 +107,11 @@ def command(
         if len(ops) != 1:
             raise UserError("--against takes exactly one OP")
     with reported():
-        chosen = files.chosen(definitions, ops)
+        chosen, mistakes = files.chosen_each(definitions, ops)
+        if not chosen:
+            raise mistakes[0]
+        for mistake in mistakes:
+            click.echo(f"Error: {mistake}", err=True)
         if against is not None:
             passed = _judge(chosen[0], against, seed, _values(options))
         else:
@@ -115,6 +122,8 @@ def command(
                 if opinfo
                 else _check_emitted(chosen, seed, target, as_json)
             )
+    if mistakes:
+        raise SystemExit(2)
     if not passed:
         raise SystemExit(1)
 

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 CODE = ("torch", "c")
 FORMATS = ("text", "latex", "html", "pdf", "json", *CODE)
+_BY_ENDING = {
+    **{".tex": "latex", ".html": "html", ".htm": "html", ".pdf": "pdf", ".json": "json"},
+    **{".py": "torch", ".c": "c"},
+}
+"""What a file is written as, by how its name ends."""
 
 
 @click.command(short_help="Show a definition, its derivation and its simplified gradient.")
@@ -43,23 +48,25 @@ FORMATS = ("text", "latex", "html", "pdf", "json", *CODE)
     "--format",
     "form",
     type=click.Choice(FORMATS),
-    default="text",
-    show_default=True,
     help="Plain text, a LaTeX document, a web page, a PDF made by LaTeX, data; or what is emitted: "
-    "PyTorch code, loops in C.",
+    "PyTorch code, loops in C.  [default: by the ending of FILE, else text]",
 )
 @click.option("--fragment", is_flag=True, help="LaTeX or HTML to put into a page of one's own.")
 @shared.definitions("Take OP from this file, .py or .grad, instead of the library.")
 @click.option("--text", metavar="DEFINITION", help="A definition in index notation, as it is.")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file."
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write to this file.",
 )
 def command(
     op: str | None,
     wrt: tuple[str, ...],
     order: int,
     steps: bool | None,
-    form: str,
+    form: str | None,
     fragment: bool,
     definitions: Path | None,
     text: str | None,
@@ -72,7 +79,7 @@ def command(
 
     \b
     gradsmith show batch_norm --steps
-    gradsmith show batch_norm --format html -o batch_norm.html
+    gradsmith show batch_norm -o batch_norm.html
     gradsmith show 'cross_entropy[sum]'
     gradsmith show tanh --order 2
     gradsmith show softmax --format torch
@@ -80,6 +87,7 @@ def command(
     """
     from gradsmith.errors import UserError, reported
 
+    form = form or _BY_ENDING.get("" if output is None else output.suffix, "text")
     if fragment and form not in ("latex", "html"):
         raise UserError(f"--fragment is for --format latex and html, not {form}")
     if form in CODE and steps is not None:

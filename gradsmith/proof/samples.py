@@ -69,8 +69,8 @@ def random_sample(
     sizes = definition.fitted(sizes)
     bounds = index_bounds(definition, sizes)
     inputs = {
-        tensor.name: torch.randint(
-            0, bounds.get(tensor.name, 3), stored_shape(tensor, sizes), generator=generator
+        tensor.name: _random_integers(
+            bounds.get(tensor.name, range(3)), stored_shape(tensor, sizes), generator
         )
         if tensor.integer
         else _random_tensor(tensor, sizes, generator)
@@ -85,6 +85,10 @@ def random_like(tensors: Sequence[Tensor], generator: Generator) -> list[Tensor]
     return [
         torch.randn(t.shape, generator=generator, dtype=torch.float64).to(t.dtype) for t in tensors
     ]
+
+
+def _random_integers(numbers: range, shape: Sequence[int], generator: Generator) -> Tensor:
+    return torch.randint(numbers.start, numbers.stop, shape, generator=generator)
 
 
 def _random_tensor(

@@ -6,7 +6,19 @@ from decimal import Decimal
 
 import pytest
 
-from derive import Definition, Rational, StopGradient, Sum, define, exp, library, log, sqrt
+from derive import (
+    Definition,
+    Rational,
+    StopGradient,
+    Sum,
+    Where,
+    define,
+    delta,
+    exp,
+    library,
+    log,
+    sqrt,
+)
 from derive.verification.arithmetic import Undefined
 from derive.verification.evaluate import Array
 from derive.verification.points import (
@@ -95,7 +107,35 @@ def test_indices_stay_inside_the_smallest_axis_that_they_are_used_on() -> None:
     n, k, m = op.axes("n k m")
     a, b, which = op.input("a", k), op.input("b", m), op.integers("which", n)
     definition = op.build(op.let("y", [n], a[which[n]] * b[which[n]]))
-    assert index_bounds(definition, {n.axis: 9, k.axis: 5, m.axis: 4}) == {"which": 4}
+    assert index_bounds(definition, {n.axis: 9, k.axis: 5, m.axis: 4}) == {"which": range(4)}
+
+
+def test_indices_to_which_something_is_added_stay_inside_with_it() -> None:
+    op = define("moved", "Picks what comes before and after.")
+    n, k = op.axes("n k")
+    a, at = op.input("a", k), op.integers("at", n)
+    beside = Where(at[n] > 1, a[at[n] - 2], 0)
+    between = op.build(op.let("y", [n], a[at[n] + 1] - a[at[n] - 1] + beside))
+    assert index_bounds(between, {n.axis: 9, k.axis: 5}) == {"at": range(1, 4)}
+
+
+def test_two_ends_of_an_edge_are_different_points() -> None:
+    op = define("edges", "How long edges are.")
+    m, p = op.axes("m p")
+    r, i, j = op.input("r", p), op.integers("i", m), op.integers("j", m)
+    definition = op.build(op.let("d", [m], sqrt((r[i[m]] - r[j[m]]) ** 2)))
+    for seed in range(20):
+        values = random_point(definition, {m.axis: 9, p.axis: 3}, seed).values
+        assert all(a != b for a, b in zip(values["i"].values, values["j"].values, strict=True))
+
+
+def test_labels_that_are_compared_may_be_equal() -> None:
+    op = define("agreed", "The scores of what two people call the same.")
+    m, p = op.axes("m p")
+    r, i, j = op.input("r", p), op.integers("i", m), op.integers("j", m)
+    definition = op.build(op.let("d", [], Sum(r[i[m]] * r[j[m]] * delta(i[m], j[m]), m)))
+    values = random_point(definition, {m.axis: 9, p.axis: 3}, 0).values
+    assert any(a == b for a, b in zip(values["i"].values, values["j"].values, strict=True))
 
 
 def test_a_kinked_point_has_ties_and_zeros() -> None:

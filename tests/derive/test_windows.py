@@ -12,6 +12,7 @@ from derive.derivation import derive
 from derive.files import load_definitions
 from derive.language.definition import Definition
 from derive.language.expressions import Axis
+from derive.language.places import held_in, numbers
 from derive.language.sizes import agreements, needs
 from derive.notation.grammar import TextError
 from derive.notation.reading import read
@@ -106,7 +107,7 @@ def test_sizes_are_fitted_so_that_every_window_lies_on_its_axis() -> None:
         ("y = sum_s(x[s/2])", "an index is a letter, a number"),
         ("y = sum_{i,j}(x[i+j])", "nothing says how long axis 'i' is"),
         ("y[s] = x[s] + y[s-1]", "cannot read itself"),
-        ("y[t] = x[t+o[t]]", "an index is a letter, a number"),
+        ("y[t] = x[t+2*o[t]]", "an index is a letter, a number"),
         ("y[t] = x[t+shift]", "an index is a letter, a number"),
     ],
 )
@@ -175,3 +176,28 @@ def test_what_is_written_is_read_back_as_it_was(name: str) -> None:
     definition = WINDOWS[name]
     again = read(definition_text(definition), lambda other: WINDOWS[other])[name]
     assert (again.lets, again.windows) == (definition.lets, definition.windows)
+
+
+def test_an_integer_tensor_says_where_a_window_begins() -> None:
+    definition = one("inputs x[s], w[t], start[n] (integer)\ny[n] = sum_t(w[t]*x[start[n]+t])")
+    assert gradients(definition) == {
+        "grad_x": "sum_{n,t}(grad_y[n]*w[t]*delta(s, t+start[n]))",
+        "grad_w": "sum_n(grad_y[n]*x[t+start[n]])",
+    }
+    s, t = Axis("s"), Axis("t")
+    assert needs(definition.windows, definition.given_axes) == {s: [t.size]}
+    windows = held_in(definition.lets[0].value, definition.tensors)
+    assert numbers(windows) == {"start": [(0, s.size - t.size + 1)]}
+
+
+def test_the_numbers_of_a_tensor_are_those_that_every_place_allows() -> None:
+    definition = one("inputs x[t], at[n] (integer)\ny[n] = x[at[n]+1] - x[at[n]-1] + x[at[n]]")
+    windows = held_in(definition.lets[0].value, definition.tensors)
+    assert numbers(windows) == {"at": [(1, Axis("t").size - 1)]}
+
+
+@pytest.mark.parametrize("place", ["at[n] + to[n]", "2*at[n]", "at[n]*k", "v[n] + 1"])
+def test_a_place_is_one_integer_that_a_tensor_holds_and_what_letters_add_to_it(place: str) -> None:
+    lines = "inputs x[t], v[n], at[n] (integer), to[n] (integer), w[k]"
+    with pytest.raises(TextError, match="an index is a letter, a number, an element of an"):
+        one(f"{lines}\ny[n] = sum_k(w[k]*x[{place}])")

@@ -180,9 +180,23 @@ def test_show_writes_a_latex_document_to_a_file(gradsmith: Command, tmp_path: Pa
     assert file.read_text().startswith("\\documentclass")
 
 
+README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.mark.parametrize("ending", ["html", "tex", "json", "py", "txt"])
+def test_a_file_is_written_as_what_its_name_says(
+    ending: str, gradsmith: Command, tmp_path: Path
+) -> None:
+    forms = {"html": "html", "tex": "latex", "json": "json", "py": "torch", "txt": "text"}
+    file = tmp_path / f"page.{ending}"
+    assert gradsmith("show", "tanh", "-o", file).exit_code == 0
+    assert file.read_text() == gradsmith("show", "tanh", "--format", forms[ending]).stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("softmax", "--definitions", str(README)), "is Python, .py, or text, .grad"),
         (("sofmax",), "did you mean 'softmax'?"),
         (("walrus",), "`gradsmith list` shows those it has"),
         (("mine.grad",), "a file is given with --definitions"),
@@ -255,8 +269,12 @@ def test_a_mistake_in_one_definition_of_a_text_leaves_the_others(
     listed = gradsmith("list", "--definitions", file)
     assert listed.stdout == "good  Twice the input.\nlast  The same as the first.\n"
     assert listed.exit_code == 2 and "unknown function 'exq'" in listed.stderr
+    checked = gradsmith("check", "--definitions", file)
+    assert checked.exit_code == 2 and "2 of 2 gradients agree" in checked.stderr
     whole = gradsmith("generate", "--definitions", file, "--out", tmp_path / "out")
     assert whole.exit_code == 2 and not (tmp_path / "out").exists()
+    for one in (checked, whole):
+        assert "unknown function 'exq'" in one.stderr and "'x' does not belong" in one.stderr
 
 
 def test_a_mistake_in_a_file_is_named_with_its_line(gradsmith: Command, tmp_path: Path) -> None:

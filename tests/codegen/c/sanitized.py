@@ -168,8 +168,8 @@ def refused(definition: Definition, module: ModuleType, dtype: torch.dtype) -> i
     functions, count = Functions.of(module, definition), 0
     *outputs, residuals = functions.forward(**sample.inputs, **sample.options)
     kept = getattr(residuals, "_asdict", dict)()
-    for name, bound in index_bounds(definition, sizes).items():
-        for wrong in (-1, bound, -(2**62), 2**62):
+    for name, numbers in index_bounds(definition, sample.sizes).items():
+        for wrong in (numbers.start - 1, numbers.stop, -(2**62), 2**62):
             calls: list[Callable[[], object]] = []
             if name in sample.inputs:
                 given = {**sample.inputs, name: spoilt(sample.inputs[name], wrong)}

@@ -84,8 +84,11 @@ def test_no_operation_touches_what_is_not_its_own(group: int, runtime: str, tmp_
     )
 
 
-def test_nothing_is_read_or_written_beside_a_window(runtime: str, tmp_path: Path) -> None:
-    file = ROOT / "tests" / "definitions" / "windows.grad"
+@pytest.mark.parametrize("name", ["windows", "positions"])
+def test_nothing_is_read_or_written_beside_a_computed_index(
+    name: str, runtime: str, tmp_path: Path
+) -> None:
+    file = ROOT / "tests" / "definitions" / f"{name}.grad"
     done = run(runtime, tmp_path, str(file))
     assert done.returncode == 0, done.stderr[-4000:]
     assert json.loads(done.stdout)["compared"] > 4 * len(load_definitions(file))

@@ -1,0 +1,130 @@
+"""What is read where integer tensors say, in both targets: pixels, edges of graphs, crops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from codegen.pipeline import compile, source
+from derive.files import load_definitions
+from gradsmith.proof.check import check
+
+pytestmark = pytest.mark.slow
+
+POSITIONS = load_definitions(Path(__file__).parents[1] / "definitions" / "positions.grad")
+
+
+def draw(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0)).double().requires_grad_()
+
+
+def sampled(im: Tensor, a: Tensor, b: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """PyTorch's own interpolation: its coordinates run from -1 to 1."""
+    places = torch.stack(
+        [2 * (column + b) / (im.shape[2] - 1) - 1, 2 * (row + a) / (im.shape[1] - 1) - 1], -1
+    )
+    return F.grid_sample(im[None], places[None, None], align_corners=True)[0, :, 0].T
+
+
+def springs(r: Tensor, rest: Tensor, i: Tensor, j: Tensor) -> Tensor:
+    return ((r[i] - r[j]).norm(dim=1) - rest).square().sum() / 2
+
+
+def messages(x: Tensor, w: Tensor, i: Tensor, j: Tensor) -> Tensor:
+    return x.new_zeros(len(x), len(w)).index_add(0, j, torch.tanh(x[i] @ w.T))
+
+
+def crops(x: Tensor, w: Tensor, start: Tensor) -> Tensor:
+    return x.unfold(0, len(w), 1)[start] @ w
+
+
+def following(x: Tensor, at: Tensor) -> Tensor:
+    return (x - F.pad(x[:, 1:], (0, 1)))[:, at].T
+
+
+ROWS, COLUMNS = torch.tensor([0, 2, 2, 1, 2]), torch.tensor([3, 0, 0, 1, 2])
+PYTORCH: dict[str, tuple[Callable[..., Tensor], tuple[Tensor, ...]]] = {
+    "nearest": (lambda im, row, column: im[:, row, column].T, (draw(2, 3, 4), ROWS, COLUMNS)),
+    "sampled": (sampled, (draw(2, 4, 5), draw(5).sigmoid(), draw(5).cos() ** 2, ROWS, COLUMNS)),
+    "springs": (springs, (draw(4, 3), draw(5), ROWS, COLUMNS + 1 - 2 * (COLUMNS == 3).long())),
+    "messages": (messages, (draw(4, 3), draw(2, 3), ROWS, COLUMNS)),
+    "crops": (crops, (draw(6), draw(4), ROWS)),
+    "following": (following, (draw(2, 4), COLUMNS)),
+}
+"""What PyTorch computes instead, and inputs; two of the positions are the same."""
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+@pytest.mark.parametrize("name", PYTORCH)
+def test_values_and_two_orders_of_gradients_are_those_of_pytorch(
+    name: str, target: str, c_compiler: None
+) -> None:
+    mine, (theirs, given) = getattr(compile(POSITIONS[name], target), name), PYTORCH[name]
+    given = [t.detach().requires_grad_() if t.is_floating_point() else t for t in given]
+    reals = [t for t in given if t.requires_grad]
+    values = [function(*given) for function in (mine, theirs)]
+    torch.testing.assert_close(*values)
+    weights = draw(*values[0].shape).detach()
+    firsts = [torch.autograd.grad(v**2, reals, weights, create_graph=True) for v in values]
+    torch.testing.assert_close(*firsts)
+    if name == "sampled":  # PyTorch has no second derivative of it
+        return
+    norms = [torch.stack([(g**2).sum() for g in first]).sum() for first in firsts]
+    torch.testing.assert_close(*(torch.autograd.grad(norm, reals) for norm in norms))
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+@pytest.mark.parametrize("name", POSITIONS)
+def test_they_are_proven_like_any_other(name: str, target: str, c_compiler: None) -> None:
+    assert all(row.passed for row in check(POSITIONS[name], compile(POSITIONS[name], target)))
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+@pytest.mark.parametrize(
+    ("name", "place", "first", "end"),
+    [("nearest", 1, 0, 3), ("nearest", 2, 0, 4), ("sampled", 4, 0, 4), ("crops", 2, 0, 3)],
+)
+def test_a_position_outside_of_its_axis_is_refused_by_name(
+    name: str, place: int, first: int, end: int, target: str, c_compiler: None
+) -> None:
+    function, given = getattr(compile(POSITIONS[name], target), name), [*PYTORCH[name][1]]
+    argument = [tensor.name for tensor in POSITIONS[name].inputs][place]
+    for wrong in (first - 1, end):
+        given[place] = torch.full((5,), first).index_fill(0, torch.tensor([2]), wrong)
+        told = rf"{argument} must hold integers in \[{first}, {end}\), got {wrong}"
+        with pytest.raises(IndexError, match=told):
+            function(*given)
+
+
+def test_what_no_subscript_looks_up_is_left_to_what_does() -> None:
+    assert "_in_range" not in source(POSITIONS["messages"])  # torch.embedding and index_add
+
+
+def test_gradients_are_put_where_the_positions_are_without_tensors_between() -> None:
+    text = source(POSITIONS["sampled"])
+    backward = text[text.index("def backward") : text.index("def double_backward")]
+    assert backward.count("new_zeros(") == 1
+    assert backward.count("index_put") == 4
+    assert "scatter" not in backward
+
+
+def test_transforms_and_the_compiler_see_through_positions() -> None:
+    (module, given) = compile(POSITIONS["sampled"]), PYTORCH["sampled"][1]
+    im, *others = (t.detach() for t in given)
+
+    def slope(im: Tensor, row: Tensor) -> Tensor:
+        def total(im: Tensor) -> Tensor:
+            return module.sampled(im, others[0], others[1], row, others[3]).square().sum()
+
+        return torch.func.grad(total)(im)
+
+    row = others[2]
+    batched = torch.func.vmap(slope, (None, 0))(im, torch.stack([row, row.flip(0)]))
+    torch.testing.assert_close(batched[1], slope(im, row.flip(0)))
+    compiled = torch.compile(module.sampled, fullgraph=True)
+    torch.testing.assert_close(compiled(im, *others), sampled(im, *others))
