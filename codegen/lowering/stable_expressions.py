@@ -176,7 +176,7 @@ def _logarithm(expr: Expr) -> Expr | None:
         exponents = [_pure_exponent(a, weighted=True) for a in expr.args]
         if all(e is not None for e in exponents):
             return _add_exponents(e for e in exponents if e is not None)
-    return None
+    return elementary.logarithm_of_tail(expr)
 
 
 def _pure_exponent(expr: Expr, weighted: bool = False) -> Expr | None:
