@@ -11,7 +11,7 @@ from typing import Any
 import sympy
 
 from codegen.c.explicit import Finite
-from codegen.lowering.forms import Clamped, Expm1, Log1p, LogAddExp, Sigmoid
+from codegen.lowering.forms import Clamped, Erfcx, Expm1, Log1p, LogAddExp, LogNormal, Sigmoid
 from derive.language.functions import erfc
 
 FUNCTIONS: dict[Any, str] = {
@@ -31,6 +31,8 @@ FUNCTIONS: dict[Any, str] = {
     sympy.atanh: "R(atanh)",
     sympy.erf: "vector_erf",
     erfc: "vector_erfc",
+    Erfcx: "vector_erfcx",
+    LogNormal: "log_normal",
     sympy.loggamma: "R(lgamma)",
     sympy.polygamma: "digamma",
     sympy.Abs: "R(fabs)",
@@ -56,6 +58,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "vector_log1p": ("vector_log",),
     "vector_erf": ("vector_exp",),
     "vector_erfc": ("vector_exp",),
+    "vector_erfcx": ("vector_exp",),
+    "log_normal": ("vector_exp", "vector_erfcx", "vector_log", "vector_log1p"),
     "tile_width": ("least",),
 }
 """What a small function calls in turn."""
@@ -64,6 +68,7 @@ ELEMENTARY = (
     *("least", "within", "tile_width", "stream", "fused", "square", "cube", "larger", "exceeds"),
     *("choose", "sign", "finite", "clamped", "digamma", "bits"),
     *("vector_exp", "vector_log", "vector_tanh", "vector_expm1"),
-    *("vector_log1p", "vector_erf", "vector_erfc", "sigmoid", "log_add_exp", "contract"),
+    *("vector_log1p", "vector_erf", "vector_erfc", "vector_erfcx", "log_normal", "sigmoid"),
+    *("log_add_exp", "contract"),
 )
 """The small functions that the template has."""

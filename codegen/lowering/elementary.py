@@ -7,7 +7,8 @@
     sign(a) / abs(a)         ->  1/a
     log(b * sinh(a))         ->  log(b * tanh(a)) + log(cosh(a))
     log(abs(sinh(a)))        ->  abs(a) + log(-Expm1(-2*abs(a))) - log(2)
-    log(1 + erf(a))          ->  log(erfc(-a)), and so where something is divided by it
+    log(erfc(a))             ->  LogNormal(-sqrt(2)*a) + log(2), and so for 1 - erf(a)
+    exp(-a**2) / erfc(a)     ->  1/Erfcx(a), and so for 1 - erf(a)
     (1 + a)**b               ->  exp(b*Log1p(a))
 
 The last for a tensor b, which may be large where a is small.
@@ -18,23 +19,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sympy import Abs, Add, Basic, Expr, Mul, Pow, S, cosh, erf, exp, log, sign, sinh, tanh
+from sympy import Abs, Add, Basic, Expr, Mul, Pow, S, cosh, erf, exp, log, sign, sinh, sqrt, tanh
 
-from codegen.lowering.forms import Expm1, Log1p, Sigmoid
+from codegen.lowering.forms import Erfcx, Expm1, Log1p, LogNormal, Sigmoid
 from derive.language.expressions import is_scalar
 from derive.language.functions import erfc
 
 
 def logarithm(inside: Expr) -> Expr | None:
-    """The logarithm of what is as large as an exponential, or the tail of an integral."""
+    """The logarithm of what is as large as an exponential."""
     if isinstance(inside, Expm1):
         (a,) = inside.args
         return a + log(-Expm1(-a))
     if isinstance(inside, Abs) and isinstance(inside.args[0], sinh):
         size = Abs(inside.args[0].args[0])
         return size + log(-Expm1(-2 * size)) - log(2)
-    found = tail(inside)
-    return None if found is None else log(found)
+    return None
+
+
+def logarithm_of_tail(inside: Expr) -> Expr | None:
+    """The logarithm of the tail of an integral."""
+    if (found := tail(inside)) is None:
+        return None
+    number, integral = found.as_coeff_Mul()
+    return LogNormal(-sqrt(2) * integral.args[0]) + log(2 * number) if number > 0 else None
 
 
 def grown(product: Expr) -> tuple[Expr, Expr] | None:
@@ -62,7 +70,9 @@ def _is_power_near_one(expr: Basic) -> bool:
 
 
 def tail(total: Expr) -> Expr | None:
-    """`b*erfc(-a)` where a sum is `b + b*erf(a)`."""
+    """`b*erfc(a)`, also where a sum is `b - b*erf(a)`."""
+    if isinstance(total.as_coeff_Mul()[1], erfc):
+        return total
     if not (isinstance(total, Add) and len(total.args) == 2):
         return None
     number, rest = total.as_coeff_Add()
@@ -77,15 +87,22 @@ def met(exponent: Expr, factors: list[Expr]) -> Expr:
     """What an exponent comes to where it meets the other `factors` of a product, which change."""
     for place, factor in enumerate(factors):
         base, power = factor.as_base_exp()
-        if not (isinstance(base, Expm1) and power.is_Integer):
+        if not (type(base) in _APART and power.is_Integer):
             continue
-        (a,) = base.args
-        step, taken = (a, 0) if power.is_positive else (-a, 0)
+        grown, rest = _APART[type(base)](*base.args)
+        unit = S.One if power.is_positive else S.NegativeOne
+        step, taken = unit * grown, 0
         while taken < abs(power) and shorter(exponent + step, exponent):
             exponent, taken = exponent + step, taken + 1
-        unit = S.One if power.is_positive else S.NegativeOne
-        factors[place] = Pow(base, power - unit * taken) * Pow(-Expm1(-a), unit * taken)
+        factors[place] = Pow(base, power - unit * taken) * Pow(rest, unit * taken)
     return exponent
+
+
+_APART: dict[type, Callable[[Expr], tuple[Expr, Expr]]] = {
+    Expm1: lambda a: (a, -Expm1(-a)),
+    erfc: lambda a: (-(a**2), Erfcx(a)),
+}
+"""The exponents of what functions grow or fall like, and what is left of them."""
 
 
 def shorter(after: Expr, before: Expr) -> bool:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sympy import Expr, Function, S, exp, log
+from sympy import Expr, Function, S, exp, log, sqrt
 
 from derive.language.expressions import Binder, Index, Sum
+from derive.language.functions import erfc
 from derive.language.masked import without_masks
 
 
@@ -94,6 +95,19 @@ class Expm1(Elementary):
     nargs = 1
 
 
+class LogNormal(Elementary):
+    """`log(erfc(-a / sqrt(2)) / 2)`, of the normal distribution's share below `a`."""
+
+    nargs = 1
+
+
+class Erfcx(Elementary):
+    """`exp(a**2) * erfc(a)`, which falls no faster than `1/a`."""
+
+    nargs = 1
+    is_positive = True
+
+
 class Clamped(Elementary):
     """A logarithm, and -1e10 for -inf; see `codegen.lowering.vanishing`."""
 
@@ -133,6 +147,8 @@ _MEANINGS: dict[type, Callable[..., Expr]] = {
     Sigmoid: lambda a: 1 / (1 + exp(-a)),
     Log1p: lambda a: log(1 + a),
     Expm1: lambda a: exp(a) - 1,
+    LogNormal: lambda a: log(erfc(-a / sqrt(2)) / 2),
+    Erfcx: lambda a: exp(a**2) * erfc(a),
     Divisor: lambda size: size,
     Clamped: lambda logarithm: without_masks(logarithm).xreplace({S.NegativeInfinity: S.Zero}),
 }

@@ -16,8 +16,17 @@ def underflows(expr: Basic) -> bool:
     taken = (e.args[0] for e in expr.atoms(log))
     below = (e.base for e in expr.atoms(Pow) if e.exp.could_extract_minus_sign())
     small = (exp, Softmax, Sigmoid)
-    return any(e.has(*small, LogSoftmax, *LOG_SUMS) for e in taken) or any(
-        e.has(*small) for e in below
+    return any(e.has(*small, LogSoftmax, *LOG_SUMS) and not is_mean(e) for e in taken) or any(
+        e.has(*small) and not is_mean(e) for e in below
+    )
+
+
+def is_mean(total: Basic) -> bool:
+    """Whether a sum is a mean of weights, by all parts of a whole: some are not small."""
+    exponents = {power.args[0] for power in total.atoms(exp)}
+    wholes = {-term for e in exponents for term in Add.make_args(e) if isinstance(-term, LogAddExp)}
+    return isinstance(total, Add) and any(
+        {Add(e, whole) for e in exponents} == {*_parts(whole)} for whole in wholes
     )
 
 

@@ -11,7 +11,8 @@ and both passes read it:
     a**5 * sum_n(g[n] / b[n]**6) ->  sum_n(g[n] * q[n]**5 / b[n])
 
 None is made where this would take more kernels, unless the powers are higher than squares: a square
-of a float32 vanishes below 1e-22, which is rare, and a twelfth power below 1e-3, which is not.
+of a float32 vanishes below 1e-22, which is rare, and a twelfth power below 1e-3, which is not. For
+the same reason only higher powers of an option are read by the backward pass.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def with_quotients(derivation: Derivation) -> Derivation:
         quotient = _Quotient.of(pair, forward[place], taken)
         before, after = forward[:place], forward[place:]
         forward = (*before, quotient.let, *(quotient.read_in(let) for let in after))
-        if not pair.has_number:
+        if not pair.has_number or pair.power > 2:
             backward = tuple(quotient.read_in(let) for let in backward)
         made.add(quotient.let.name)
     if not made:

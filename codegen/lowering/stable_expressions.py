@@ -13,6 +13,7 @@
     exp(a - LogAddExp(a, 0))   ->  Sigmoid(a)
     (1 + exp(a))**-1           ->  Sigmoid(-a)
     log(exp(a) + exp(b))       ->  LogAddExp(a, b), also where a and b are such logarithms
+    log(u*exp(a) + v*exp(b))   ->  c + log(u*exp(a - c) + v*exp(b - c)), c = LogAddExp(a, b)
     log(cosh(a))               ->  LogAddExp(a, -a) - log(2)
     log(Where(c, a, b))        ->  Where(c, log(a), log(b)), where both are safe
     log(1 + a)                 ->  Log1p(a)
@@ -59,7 +60,7 @@ from codegen.lowering.forms import (
     Sigmoid,
     Softmax,
 )
-from codegen.lowering.hazards import LOG_SUMS, bare_exponentials, is_a_part, underflows
+from codegen.lowering.hazards import LOG_SUMS, bare_exponentials, is_a_part, is_mean, underflows
 from codegen.lowering.others import among_others, others, told_along
 from derive.language.expressions import (
     Element,
@@ -176,7 +177,27 @@ def _logarithm(expr: Expr) -> Expr | None:
         exponents = [_pure_exponent(a, weighted=True) for a in expr.args]
         if all(e is not None for e in exponents):
             return _add_exponents(e for e in exponents if e is not None)
-    return None
+        if (found := _mixture(expr)) is not None:
+            return found
+    return elementary.logarithm_of_tail(expr)
+
+
+def _mixture(total: Add) -> Expr | None:
+    """The logarithm of a sum of exponentials with weights that may have any sign: that of the sum
+    without the weights, and that of their mean."""
+    weights: dict[Expr, Expr] = {}
+    for term in () if is_mean(total) else total.args:
+        factors = Mul.make_args(term)
+        powers = [f for f in factors if not f.is_number and _pure_exponent(f) is not None]
+        exponent = _sum(e for e in map(_pure_exponent, powers) if e is not None)
+        weight = Mul(*(f for f in factors if f not in powers))
+        if not powers or weight.has(exp, Sum, Softmax, Sigmoid, *LOG_SUMS):
+            return None
+        weights[exponent] = weights.get(exponent, S.Zero) + weight
+    if len(weights) < 2 or any(w.is_number and not w.is_positive for w in weights.values()):
+        return None
+    whole = _add_exponents(weights)
+    return whole + log(Add(*(w * exp(e - whole) for e, w in weights.items())))
 
 
 def _pure_exponent(expr: Expr, weighted: bool = False) -> Expr | None:

@@ -22,11 +22,13 @@ from codegen.lowering.forms import (
 )
 from codegen.lowering.hazards import LOG_SUMS, bare_exponentials, is_a_part, is_below_two
 from codegen.lowering.stable_expressions import stabilise
+from codegen.lowering.tails import without_tails
 from codegen.lowering.underflow import by_name, is_safe_logarithm, without_underflow
 from codegen.lowering.vanishing import vanishing
 from derive.calculus.normal import normalise
 from derive.language.definition import Let, needed
 from derive.language.expressions import Element, Sum, Where, names_used, tensor_name
+from derive.language.functions import erfc
 from derive.language.substitute import substitute
 
 
@@ -35,7 +37,7 @@ def made_safe(lets: Sequence[Let], wanted: Iterable[str]) -> tuple[Let, ...]:
     wanted = list(wanted)
     plain = needed(lets, wanted)
     whole = [w for i, let in enumerate(plain) for w in without_underflow([let], plain[:i])]
-    safe = _safe(whole)
+    safe = _safe(without_tails(whole, whole))
     safe = complemented(safe, safe, instead=False)
     return needed(_powers_near_one(vanishing(safe, safe)), wanted)
 
@@ -54,7 +56,7 @@ def _safe(lets: Sequence[Let]) -> tuple[Let, ...]:
     meant: dict[str, Let] = {}  # what is safe as it stands, written out
     safe: list[Let] = []
     for let in lets:
-        if let.value.has(exp, sinh, erf) or set(powered) & names_used(let.value):
+        if let.value.has(exp, sinh, erf, erfc) or set(powered) & names_used(let.value):
             powered[let.name] = let
         let = replace(let, value=_logarithms_seen_through(let.value, powered))
         plain = stabilise(let.value)
@@ -117,7 +119,7 @@ def without_exponentials(lets: Sequence[Let], made: Sequence[Let]) -> tuple[Let,
             through[let.name] = replace(let, value=spelt)
         let = found or let
         result.append(replace(let, value=_told_from_one(let.value, whole.powers)))
-    safe = without_growth(without_underflow(result, made), made)
+    safe = without_tails(without_growth(without_underflow(result, made), made), made)
     integrals = (let for let in made if isinstance(let.value, erf))
     return complemented(safe, [*whole.named, *integrals])
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import sympy
 
-from codegen.lowering.forms import Expm1, Log1p, Sigmoid
+from codegen.lowering.forms import Erfcx, Expm1, Log1p, LogNormal, Sigmoid
 from derive.language.functions import erfc
 
 FUNCTIONS: dict[Any, str] = {
@@ -26,6 +26,8 @@ FUNCTIONS: dict[Any, str] = {
     sympy.atanh: "torch.atanh",
     sympy.erf: "torch.erf",
     erfc: "torch.erfc",
+    Erfcx: "torch.special.erfcx",
+    LogNormal: "torch.special.log_ndtr",
     sympy.loggamma: "torch.lgamma",
     sympy.Abs: "torch.abs",
     sympy.sign: "torch.sign",

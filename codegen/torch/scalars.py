@@ -10,7 +10,16 @@ from sympy import Add, Basic, Float, Mul, Pow, Rational, S, default_sort_key
 from sympy.core.relational import Ge, Le
 from sympy.logic.boolalg import And, Not, Or
 
-from codegen.lowering.forms import Divisor, Expm1, Log1p, LogAddExp, Sigmoid, spelled_out
+from codegen.lowering.forms import (
+    Divisor,
+    Erfcx,
+    Expm1,
+    Log1p,
+    LogAddExp,
+    LogNormal,
+    Sigmoid,
+    spelled_out,
+)
 from codegen.program import CodegenError
 from codegen.spelling import EXACT, RELATIONS, inverse, roots_joined, terms_of
 from codegen.torch.values import ATOM, PLUS, POWER, TIMES, UNARY, Value
@@ -95,7 +104,7 @@ def _function(expr: Any) -> Written:
     if isinstance(expr, sympy.sign):
         code = _within(expr.args[0], PLUS)
         return f"(({code} > 0) - ({code} < 0))", ATOM
-    if isinstance(expr, Sigmoid | LogAddExp):
+    if isinstance(expr, Sigmoid | LogAddExp | LogNormal | Erfcx):
         return _scalar(spelled_out(expr))
     if isinstance(expr, sympy.log) and any(map(_is_size, expr.free_symbols)):
         size = _scalar(expr.args[0])[0]  # Python refuses the logarithm of an empty axis' size

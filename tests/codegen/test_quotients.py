@@ -82,6 +82,26 @@ def test_an_option_divides_first() -> None:
     torch.testing.assert_close(found, torch.tensor([1.0, 4.0]))
 
 
+@pytest.mark.parametrize("target", ["torch", "c"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_force_is_right_where_the_length_that_divides_is_an_option_in_metres(
+    target: str, dtype: torch.dtype, c_compiler: None
+) -> None:
+    text = """inputs r[n]
+options e = 1.65e-21 (positive), sig = 3.4e-10 (positive)
+u = sum_n(4*e*((sig/r[n])**12 - (sig/r[n])**6))"""
+    e, sig = (torch.tensor(value).double() for value in (1.65e-21, 3.4e-10))
+    results: list[list[Tensor]] = []
+    for of in (emitted(text, target).quotient, lambda r: pairs(r.double(), e, sig)):
+        r = torch.tensor([3.4e-10, 3.8e-10, 4.4e-10, 1e-9], dtype=dtype).requires_grad_()
+        value = of(r)
+        (force,) = torch.autograd.grad(value, r, create_graph=True)
+        (bend,) = torch.autograd.grad(force[1], r)
+        results.append([found.double() for found in (value, force, bend)])
+    for mine, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=0)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 
 import pytest
@@ -33,7 +34,12 @@ def log_sinh_share(x: Tensor) -> Tensor:
     return log_sinh(x) - x.abs().log()
 
 
+def log_erfc(x: Tensor) -> Tensor:
+    return torch.special.log_ndtr(-(2**0.5) * x) + math.log(2)
+
+
 BOTH = [-100.0, -17.0, -1.0, 1e-3, 0.5, 17.0, 20.0, 100.0]
+FAR = [-20.0, -10.0, -5.0, -1.0, 0.0, 1.0, 5.0, 10.0, 20.0]
 CASES: dict[str, tuple[str, Callable[[Tensor], Tensor], list[float]]] = {
     "tangent": ("y[n] = (exp(x[n]) - 1)/(exp(x[n]) + 1)", lambda x: (x / 2).tanh(), BOTH),
     "tangent_of_minus": ("y[n] = (1 - exp(-2*x[n]))/(1 + exp(-2*x[n]))", torch.tanh, BOTH),
@@ -55,12 +61,29 @@ CASES: dict[str, tuple[str, Callable[[Tensor], Tensor], list[float]]] = {
     "log_normal": (
         "y[n] = log((1 + erf(x[n]/sqrt(2)))/2)",
         torch.special.log_ndtr,
-        [-5.0, -4.0, -1.0, 0.0, 1.0],
+        FAR,
+    ),
+    "log_normal_of_a_name": (
+        "p[n] = (1 + erf(x[n]/sqrt(2)))/2\ny[n] = log(p[n])",
+        torch.special.log_ndtr,
+        FAR,
+    ),
+    "log_erfc": ("y[n] = log(erfc(x[n]))", log_erfc, FAR[1:-1]),
+    "log_erfc_of_a_name": ("e[n] = erfc(x[n])\ny[n] = log(e[n])", log_erfc, FAR[1:-1]),
+    "log_of_one_less_erf": ("y[n] = log((1 - erf(x[n]))/2) + log(2)", log_erfc, FAR[1:-1]),
+    "weighed_tail": (
+        "y[n] = log(exp(x[n]**2)*erfc(x[n]))",
+        lambda x: torch.special.erfcx(x).log(),
+        FAR[2:6],
     ),
     "entropy": (LOGISTIC + "y[n] = -p[n]*log(p[n]) - (1 - p[n])*log(1 - p[n])", entropy, BOTH[1:7]),
     "logit": (LOGISTIC + "y[n] = log(p[n]/(1 - p[n]))", lambda x: x * 1, BOTH),
     "odds": (LOGISTIC + "y[n] = p[n]/(1 - p[n])", torch.exp, BOTH[2:7]),
 }
+
+
+SMALL = ("entropy", "odds", "log_normal", "log_normal_of_a_name")
+"""Those of which what is small is right, too."""
 
 
 @pytest.mark.parametrize("target", ["torch", "c"])
@@ -79,7 +102,7 @@ def test_values_and_gradients_of_both_orders_are_those_of_a_careful_hand(
         second = torch.autograd.grad((first**2).sum(), x)[0] if first.requires_grad else 0 * x
         results.append([found.double() for found in (value, first, second)])
     torch.testing.assert_close(*results, rtol=2e-5, atol=1e-6)
-    if name in ("entropy", "odds", "log_normal"):  # what is small is right, too
+    if name in SMALL:
         (value, first, _), wanted = results
         torch.testing.assert_close([value, first], wanted[:2], rtol=2e-5, atol=1e-12)
 

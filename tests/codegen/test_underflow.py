@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -35,6 +36,12 @@ POWERS = f"""powers: the same by powers (Renyi, 1961)
 options a = 2 (positive)
 {TWO}loss = mean_n(log(sum_k(p[n,k]**a*q[n,k]**(1-a))))/(a-1)"""
 
+MIXED = f"""mixed: a label by either of two softmaxes, weighted by an option that may be any number
+inputs x[n,k], z[n,k], y[n] (integer)
+options w = 0.3 (positive)
+{SOFTMAX}q[n,k] = exp(z[n,k])/sum_k(exp(z[n,k]))
+loss = -mean_n(log(w*p[n,y[n]] + (1 - w)*q[n,y[n]]))"""
+
 LABELS = torch.tensor([0, 2])
 MASK = torch.tensor([[1, 0, 1], [0, 1, 1]])
 COUNTS = torch.tensor([1.0, 2.0, 3.0])
@@ -65,6 +72,12 @@ def powers(x: Tensor, y: Tensor) -> Tensor:
     return (2 * F.log_softmax(x, 1) - F.log_softmax(y, 1)).logsumexp(1).mean()
 
 
+def mixed(x: Tensor, z: Tensor) -> Tensor:
+    at = torch.arange(2), LABELS
+    parts = [F.log_softmax(x, 1)[at] + math.log(0.3), F.log_softmax(z, 1)[at] + math.log(0.7)]
+    return -torch.stack(parts).logsumexp(0).mean()
+
+
 FAR = torch.tensor([[-200.0, 10.0, -150.0], [0.0, -110.0, 40.0]])
 NEAR = torch.tensor([[0.5, -0.3, 1.0], [0.2, 0.1, -0.7]])
 CASES: dict[str, tuple[str, Callable[..., Tensor], list[Tensor], list[Tensor]]] = {
@@ -73,6 +86,7 @@ CASES: dict[str, tuple[str, Callable[..., Tensor], list[Tensor], list[Tensor]]] 
     "partial": (PARTIAL, partial, [FAR], [MASK]),
     "mean": (MEAN, mean, [FAR], []),
     "roots": (ROOTS, roots, [FAR, FAR.flip(1)], []),
+    "mixed": (MIXED, mixed, [FAR, FAR - 3 * FAR.sign()], [LABELS]),
     "powers": (POWERS, powers, [FAR, FAR.flip(1)], []),
 }
 

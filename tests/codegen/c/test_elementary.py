@@ -10,7 +10,9 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -22,8 +24,11 @@ from codegen.templating import render
 Array = NDArray[np.floating]
 Call = Callable[..., None]
 
-VECTORS = ("exp", "log", "tanh", "expm1", "log1p", "erf", "erfc")
-ONE = (*(f"vector_{name}" for name in VECTORS), "sigmoid", "square", "cube", "sign", "finite")
+VECTORS = ("exp", "log", "tanh", "expm1", "log1p", "erf", "erfc", "erfcx")
+ONE = (
+    *(f"vector_{name}" for name in VECTORS),
+    *("log_normal", "sigmoid", "square", "cube", "sign", "finite"),
+)
 TWO = ("log_add_exp", "larger")
 TYPES = {"float32": (ctypes.c_float, ()), "float64": (ctypes.c_double, ("-DDOUBLE",))}
 INF, NAN = np.inf, np.nan
@@ -122,6 +127,24 @@ def erfc(values: Array) -> Array:
     return torch.erfc(torch.from_numpy(values)).numpy()
 
 
+def erfcx(values: Array) -> Array:
+    return torch.special.erfcx(torch.from_numpy(values)).numpy()
+
+
+def log_normal(values: Array) -> Array:
+    return torch.special.log_ndtr(torch.from_numpy(values)).numpy()
+
+
+def exact(name: str, value: float) -> Any:
+    """A scaled tail, or its logarithm, to 50 digits."""
+    with mpmath.workdps(50):
+        x = mpmath.mpf(float(value))
+        if name == "vector_erfcx":
+            return mpmath.exp(x**2) * mpmath.erfc(x)
+        above = mpmath.erfc(abs(x) / mpmath.sqrt(2)) / 2
+        return mpmath.log(above) if x < 0 else mpmath.log1p(-above)
+
+
 # --- one variable ---
 
 
@@ -143,6 +166,10 @@ def erfc(values: Array) -> Array:
         ("vector_erf", erf, dense(-5, 5), 2),
         ("vector_erfc", erfc, dense(-5, 9.18), 7),
         ("vector_erfc", erfc, dense(-1e-3, 1e-3), 7),
+        ("vector_erfcx", erfcx, dense(-9, 20), 6),
+        ("vector_erfcx", erfcx, all_exponents(), 6),
+        ("log_normal", log_normal, dense(-40, 12.5), 7),
+        ("log_normal", log_normal, dense(-1e6, 0), 7),
     ],
 )
 def test_the_error_is_below_what_the_template_says(
@@ -174,6 +201,24 @@ def test_the_error_in_double_precision_is_below_three_units(
     truth = getattr(np, name)(inputs.astype(np.longdouble))
     off = np.abs(call(f"vector_{name}", inputs) - truth)
     assert (off <= 3 * np.spacing(np.abs(truth.astype(np.float64)))).all()
+
+
+@pytest.mark.parametrize("built", ["float64"], indirect=True)
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        *(("vector_erfcx", -26, -1), ("vector_erfcx", -1, 1), ("vector_erfcx", 1, 20)),
+        *(("vector_erfcx", 20, 1e3), ("log_normal", -1e3, -1), ("log_normal", -1, 1)),
+        ("log_normal", 1, 37),
+    ],
+)
+def test_a_scaled_tail_and_its_logarithm_are_right_to_five_units(
+    call: Callable[..., Array], name: str, low: float, high: float
+) -> None:
+    inputs = np.linspace(low, high, 2_001)
+    for found, value in zip(call(name, inputs), inputs, strict=True):
+        truth = exact(name, value)
+        assert abs(mpmath.mpf(float(found)) - truth) <= 5 * np.spacing(abs(float(truth))), value
 
 
 def test_a_polynomial_that_is_off_would_be_seen(call: Callable[..., Array]) -> None:
@@ -220,6 +265,17 @@ def test_a_polynomial_that_is_off_would_be_seen(call: Callable[..., Array]) -> N
         (
             "vector_erfc",
             [(0, 1), (-0.0, 1), (INF, 0), (-INF, 2), (NAN, NAN), (1e30, 0), (-1e30, 2)],
+        ),
+        (
+            "vector_erfcx",
+            [(0, 1), (-0.0, 1), (INF, 0), (-INF, INF), (NAN, NAN), (1e30, 5.6418958e-31)],
+        ),
+        (
+            "log_normal",
+            [
+                *((0, -0.6931472), (-0.0, -0.6931472), (INF, -0.0), (-INF, -INF), (NAN, NAN)),
+                (1e30, -0.0),
+            ],
         ),
         (
             "vector_erf",
