@@ -42,7 +42,7 @@ from derive.simplification.partition import partition
 from derive.simplification.primal_parts import in_primal
 from derive.simplification.search import CLEARLY, best_outcome
 from derive.simplification.symmetry import joined
-from derive.simplification.task import Judge, Task, TooLarge, indulgent
+from derive.simplification.task import TERM_LIMIT, Judge, Task, TooLarge, indulgent
 from derive.simplification.work import work
 
 
@@ -227,11 +227,19 @@ def _assemble(task: Task) -> Simplified:
 
 
 def _groups(task: Task, targets: list[Tensor]) -> list[Group]:
-    """Every group that sends something to a target, in order."""
+    """Every group that sends something to a target, in order.
+
+    Raises:
+        TooLarge: a target of a group has too many terms, and names for the group's cotangents would
+            take them apart.
+    """
     sent, unmultiplied = _sent(task, targets), _sent(replace(task, multiply=False), targets)
     groups = []
     for number in sorted(sent):
         exprs = {target: normalise(expr) for target, expr in sent[number].items()}
+        large = any(len(terms_of(expr)) > TERM_LIMIT for expr in exprs.values())
+        if large and task.parts.members(number) - task.parts.joints:
+            raise TooLarge(number)
         outcome = best_outcome(task, number, exprs, unmultiplied[number], _unit(task, number))
         groups.append(Group(exprs, outcome))
     return groups

@@ -4,14 +4,15 @@ Nothing here knows a rule of calculus or of simplification, and nothing here is 
 machine rounds: integers are exact and real numbers have 60 digits, so two expressions that
 are equal agree to dozens of digits, and two that differ do not. Values are `Array`s. An
 expression is turned once into nested Python closures, one a node; the values of sums and of
-functions are remembered for each setting of the letters they depend on.
+functions are remembered for each setting of the letters they depend on, and a sum goes through no
+more settings than the deltas in it let through.
 """
 
 from __future__ import annotations
 
 import decimal
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -33,6 +34,7 @@ from sympy import (
     Rational,
     Symbol,
 )
+from sympy.core.relational import Relational
 from sympy.logic.boolalg import BooleanFalse, BooleanTrue
 
 from derive.language.definition import Let
@@ -165,13 +167,16 @@ def evaluate_expr(
         scope = {letter: compiler.slot() for letter in letters}
         element = compiler.thunk(expr, scope)
         shape = tuple(sizes[letter.axis] for letter in letters)
+        settings = product(*map(range, shape))
         try:
-            return Array(shape, tuple(compiler.each([*scope.values()], shape, element)))
+            return Array(shape, tuple(compiler.each([*scope.values()], settings, element)))
         except (decimal.InvalidOperation, decimal.DivisionByZero, decimal.Overflow) as error:
             raise Undefined(f"{expr} is undefined ({type(error).__name__})") from None
 
 
 Thunk = Callable[[], Any]
+Setting = tuple[int, ...]
+"""What some letters are, in their order."""
 Scope = Mapping[Index, int]
 
 
@@ -188,10 +193,12 @@ class _Compiler:
         self.at.append(0)
         return len(self.at) - 1
 
-    def each(self, slots: Sequence[int], shape: Sequence[int], element: Thunk) -> Iterator[Any]:
-        """The element's value at every setting of the letters in neighbouring `slots`."""
+    def each(
+        self, slots: Sequence[int], settings: Iterable[Setting], element: Thunk
+    ) -> Iterator[Any]:
+        """The element's value at each setting of the letters in neighbouring `slots`."""
         at, here = self.at, slice(slots[0], slots[-1] + 1) if slots else slice(0)
-        for setting in product(*map(range, shape)):
+        for setting in settings:
             at[here] = setting
             yield element()
 
@@ -200,7 +207,7 @@ class _Compiler:
         key = (expr, slots)
         if key not in self.made:
             made = self.build(expr, scope)
-            if isinstance(expr, Binder) or (isinstance(expr, sympy.Function) and slots):
+            if isinstance(expr, Binder | Affine) or (isinstance(expr, sympy.Function) and slots):
                 made = self.remembered(made, slots)
             self.made[key] = made
         return self.made[key]
@@ -257,25 +264,59 @@ class _Compiler:
             return lambda: array[tuple(operator.index(part()) for part in parts)]
 
         def on_its_axis() -> Any:
-            place = tuple(operator.index(part()) for part in parts)
-            if not all(0 <= at < size for at, size in zip(place, array.shape, strict=True)):
-                raise Undefined(f"{expr} is read at {[*place]}, and its shape is {[*array.shape]}")
-            return array[place]
+            place = tuple([operator.index(part()) for part in parts])
+            try:
+                return array[place]
+            except IndexError:
+                shape = [*array.shape]
+                raise Undefined(f"{expr} is read at {[*place]}, and its shape is {shape}") from None
 
         return on_its_axis
 
     def binder(self, expr: Binder, scope: Scope) -> Thunk:
-        slots = {i: self.slot() for i in expr.indices}
-        body = self.thunk(expr.body, {**scope, **slots})
-        shape = [self.sizes[i.axis] for i in expr.indices]
-        each, slots = self.each, tuple(slots.values())
-        if isinstance(expr, Sum):
-            return lambda: sum(each(slots, shape, body), start=Decimal(0))
+        own = {i: self.slot() for i in expr.indices}
+        ranges = [range(self.sizes[i.axis]) for i in expr.indices]
+        is_sum = isinstance(expr, Sum)
+        deltas, rest = _without_deltas(expr.body, own.keys()) if is_sum else ([], expr.body)
+        body = self.thunk(rest, {**scope, **own})
+        settings = self.passed(deltas, scope, own) if deltas else lambda: product(*ranges)
+        each, slots = self.each, tuple(own.values())
+        if is_sum:
+            return lambda: sum(each(slots, settings(), body), start=Decimal(0))
         if isinstance(expr, Product):
-            return lambda: prod(each(slots, shape, body), start=Decimal(1))
+            return lambda: prod(each(slots, settings(), body), start=Decimal(1))
         if isinstance(expr, ArgMax) and len(slots) == 1:
-            return lambda: first_largest(list(each(slots, shape, body)))
+            return lambda: first_largest(list(each(slots, settings(), body)))
         raise TypeError(f"the evaluator does not know {expr}")
+
+    def passed(
+        self, deltas: Sequence[KroneckerDelta], scope: Scope, own: Scope
+    ) -> Callable[[], list[Setting]]:
+        """The settings of a sum's `own` letters that all deltas let through, in order.
+
+        A delta is asked as soon as its letters are set, and those of deltas are set first.
+        """
+        inside = {**scope, **own}
+        asked = [(self.thunk(d, inside), free_indices(d) & own.keys()) for d in deltas]
+        letters = [*dict.fromkeys(i for _, read in [*asked, (None, own)] for i in own if i in read)]
+        stages: list[tuple[int, range, list[Thunk]]] = []
+        for place, letter in enumerate(letters, 1):
+            tests = [test for test, read in asked if letter in read <= {*letters[:place]}]
+            stages.append((own[letter], range(self.sizes[letter.axis]), tests))
+        at, slots = self.at, tuple(own.values())
+
+        def from_stage(stage: int) -> Iterator[Setting]:
+            if stage == len(stages):
+                yield tuple(at[slot] for slot in slots)
+                return
+            slot, values, tests = stages[stage]
+            for at[slot] in values:
+                if all(test() for test in tests):
+                    yield from from_stage(stage + 1)
+
+        outer = {i for d in deltas for i in free_indices(d)} - own.keys()
+        places = tuple(sorted(scope[i] for i in outer))
+        return self.remembered(lambda: sorted(from_stage(0)), places)
 
     def where(self, expr: Where, scope: Scope) -> Thunk:
         condition, yes, no = (self.thunk(arg, scope) for arg in expr.args)
@@ -296,7 +337,7 @@ class _Compiler:
     def mul(self, expr: Mul, scope: Scope) -> Thunk:
         """One division at the end, so that the mean of equal numbers is that number exactly."""
         above, below = _above_and_below(expr)
-        if not below and all(isinstance(a, KroneckerDelta | Element | Number) for a in above):
+        if not below and _are_of_numbers(above):
             above.sort(key=lambda a: not isinstance(a, KroneckerDelta))
             factors = [self.thunk(arg, scope) for arg in above]
             return lambda: _product_of_numbers(factors)
@@ -330,6 +371,31 @@ def _above_and_below(expr: Mul) -> tuple[list[Basic], list[Basic]]:
         else:
             above.append(factor)
     return above, below
+
+
+def _are_of_numbers(factors: Iterable[Basic]) -> bool:
+    """Whether all factors have a value everywhere, so that nothing beside a zero need be read."""
+    return all(not isinstance(f, Add) and _is_of_numbers(f) for f in factors)
+
+
+def _is_of_numbers(expr: Basic) -> bool:
+    """Whether an expression is a number, or made of numbers in ways that give one everywhere."""
+    if isinstance(expr, Where | Relational | Add | Mul):
+        return all(map(_is_of_numbers, expr.args))
+    return _is_of_numbers(expr.body) if isinstance(expr, Sum) else isinstance(expr, _NUMBERS)
+
+
+_NUMBERS = (KroneckerDelta, Element, Number, Symbol)
+
+
+def _without_deltas(body: Expr, letters: Set[Index]) -> tuple[list[KroneckerDelta], Expr]:
+    """The deltas over some letters that a product is zero without, and what is left where they
+    are one."""
+    factors = Mul.make_args(body)
+    deltas = [f for f in factors if isinstance(f, KroneckerDelta) and free_indices(f) & letters]
+    if not (deltas and _are_of_numbers(factors)):
+        return [], body
+    return deltas, Mul(*(f for f in factors if f not in deltas))
 
 
 def _product_of_numbers(factors: Iterable[Thunk]) -> Value:

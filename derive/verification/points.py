@@ -128,12 +128,15 @@ def random_point(definition: Definition, sizes: Sizes, seed: int, usual: bool = 
 def kinked_point(definition: Definition, seed: int) -> Point | None:
     """Small integers with zeros and ties, where a rule that is right almost everywhere is wrong.
 
-    Sizes are 4 and 5, so that means are exact and what should be zero is. None where the
-    definition has no value at such a point.
+    Sizes are 4 and 5, or 4 or 2 where axes are many, so that means are exact and what should be
+    zero is. None where the definition has no value at such a point.
     """
     least = _sizes_to_differentiate(definition)
-    sizes = {a: max(4 + place % 2, least.get(a, 0)) for place, a in enumerate(definition.axes)}
-    sizes = definition.fitted(sizes)
+    for usual in ((4, 5), (4, 4), (2, 2)):
+        axes = enumerate(definition.axes)
+        sizes = definition.fitted({a: max(usual[at % 2], least.get(a, 0)) for at, a in axes})
+        if prod(sizes.values()) <= _MOST_STEPS:
+            break
     draw = random.Random(seed)
     bounds = index_bounds(definition, sizes)
     for _ in range(3):

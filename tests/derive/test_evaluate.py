@@ -77,6 +77,8 @@ def value(expr: Expr, *letters: Index) -> Any:
         (Sum(Where(Ne(n, i), x[i, c], 0), i), (n, c), [[-4, 5, 0], [1, 2, 3]]),
         (x[n, which[n]], (n,), [3, -4]),
         (Sum(delta(c, which[n]) * row[c], n), (c,), [2, 0, 5]),
+        (Sum(delta(c, which[n]) * x[n, c] * row[i], n, i), (c,), [-20, 0, 15]),
+        (Sum(delta(c, n + i) * Where(x[n, c] > 0, x[n, c], 0), n, i), (c,), [1, 7, 0]),
         (ArgMax(x[n, c], c), (n,), [2, 1]),
         (ArgMax(0 * x[n, c], c), (n,), [0, 0]),
         (Maximum(x[n, c], c), (n,), [3, 5]),
