@@ -18,8 +18,13 @@ if TYPE_CHECKING:
 CODE = ("torch", "c")
 FORMATS = ("text", "latex", "html", "pdf", "json", *CODE)
 _BY_ENDING = {
-    **{".tex": "latex", ".html": "html", ".htm": "html", ".pdf": "pdf", ".json": "json"},
-    **{".py": "torch", ".c": "c"},
+    ".tex": "latex",
+    ".html": "html",
+    ".htm": "html",
+    ".pdf": "pdf",
+    ".json": "json",
+    ".py": "torch",
+    ".c": "c",
 }
 """What a file is written as, by how its name ends."""
 
