@@ -9,6 +9,7 @@
     log(abs(sinh(a)))        ->  abs(a) + log(-Expm1(-2*abs(a))) - log(2)
     log(erfc(a))             ->  LogNormal(-sqrt(2)*a) + log(2), and so for 1 - erf(a)
     exp(-a**2) / erfc(a)     ->  1/Erfcx(a), and so for 1 - erf(a)
+    erfc(a) * erfc(-a)       ->  erfc(abs(a)) * erfc(-abs(a)), of which the first alone vanishes
     (1 + a)**b               ->  exp(b*Log1p(a))
 
 The last for a tensor b, which may be large where a is small.
@@ -17,7 +18,7 @@ The last for a tensor b, which may be large where a is small.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 from sympy import Abs, Add, Basic, Expr, Mul, Pow, S, cosh, erf, exp, log, sign, sinh, sqrt, tanh
 
@@ -85,6 +86,7 @@ def tail(total: Expr) -> Expr | None:
 
 def met(exponent: Expr, factors: list[Expr]) -> Expr:
     """What an exponent comes to where it meets the other `factors` of a product, which change."""
+    _vanish_in_one(factors)
     for place, factor in enumerate(factors):
         base, power = factor.as_base_exp()
         if not (type(base) in _APART and power.is_Integer):
@@ -96,6 +98,20 @@ def met(exponent: Expr, factors: list[Expr]) -> Expr:
             exponent, taken = exponent + step, taken + 1
         factors[place] = Pow(base, power - unit * taken) * Pow(rest, unit * taken)
     return exponent
+
+
+def _vanish_in_one(factors: list[Expr]) -> None:
+    """Let both tails of an integral, where a product is divided by both, be told by their size."""
+    tails = {f.base.args[0]: place for place, f in enumerate(factors) if _divides_by_tail(f)}
+    for a, place in tails.items():
+        other = tails.get(-a)
+        if other is not None and place < other and factors[place].exp == factors[other].exp:
+            for at, size in ((place, Abs(a)), (other, -Abs(a))):
+                factors[at] = Pow(erfc(size), factors[at].exp)
+
+
+def _divides_by_tail(factor: Expr) -> TypeGuard[Pow]:
+    return isinstance(factor, Pow) and isinstance(factor.base, erfc) and bool(factor.exp < 0)
 
 
 _APART: dict[type, Callable[[Expr], tuple[Expr, Expr]]] = {

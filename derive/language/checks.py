@@ -54,7 +54,7 @@ NO_RECURRENCES = (
 
 COMPUTED = (
     "an index is a letter, a number, an element of an integer tensor, or computed from letters, "
-    "sizes and whole numbers, as in x[t + 2*k - 1]"
+    "sizes, whole numbers and one such element, as in x[t + 2*k - 1] and x[start[n] + k]"
 )
 """What is told of an index that is none of these."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from sympy import Basic, Expr, KroneckerDelta, Max, Min, default_sort_key
+from sympy import Add, Basic, Expr, KroneckerDelta, Max, Min, default_sort_key
 
 from derive.language.definition import Tensor
 from derive.language.expressions import Affine, Axis, Element, Guarded, Index, tensor_name
@@ -16,14 +16,15 @@ from derive.language.windows import Window
 
 def held_in(value: Basic, tensors: Mapping[str, Tensor]) -> Iterator[Window]:
     """Every index in a value that is an element of a tensor, alone or with something added, and
-    where such a place is compared with a letter."""
+    where such a place is compared with a letter: not what one says oneself that is none, as in
+    `delta(t, at[n] + 1)`."""
     for element in sorted(value.atoms(Element), key=default_sort_key):
         axes = tensors[element.tensor_name].axes
         for axis, index in zip(axes, element.indices, strict=True):
             yield from _held(index, axis)
     for delta in sorted(value.atoms(KroneckerDelta), key=default_sort_key):
         for letter, index in (delta.args, delta.args[::-1]):
-            if isinstance(letter, Index):
+            if isinstance(letter, Index) and not isinstance(index, Add):
                 yield from _held(index, letter.axis)
 
 

@@ -112,3 +112,24 @@ def test_the_gradient_of_a_sigmoid_alone_costs_no_other_sigmoid() -> None:
         f"plain: of x\ninputs x[n]\n{LOGISTIC}y[n] = p[n]**3", library.load
     ).values()
     assert inspect.getsource(compile(definition)).count("torch.sigmoid(") == 1
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+def test_a_probit_regression_learns_from_what_is_far_out_on_either_side(
+    target: str, c_compiler: None
+) -> None:
+    lines = (
+        "probit: A regression of labels.\ninputs u[n], y[n]\np[n] = (1 + erf(u[n]/sqrt(2)))/2\n"
+        "loss = -sum_n(y[n]*log(p[n]) + (1 - y[n])*log(1 - p[n]))"
+    )
+    (definition,) = read(lines, library.load).values()
+    probit = compile(definition, target).probit
+    results = []
+    for dtype in (torch.float32, torch.float64):
+        u = torch.tensor([*FAR, -40.0, 40.0] * 2, dtype=dtype).requires_grad_()
+        y = (torch.arange(len(u)) < len(u) // 2).to(dtype)
+        log_p, log_q = map(torch.special.log_ndtr, (u, -u))
+        loss = probit(u, y) if dtype == torch.float32 else -(y * log_p + (1 - y) * log_q).sum()
+        results.append([loss.double(), *torch.autograd.grad(loss, u)])
+        results[-1][1] = results[-1][1].double()
+    torch.testing.assert_close(*results, rtol=2e-5, atol=1e-6)
