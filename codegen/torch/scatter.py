@@ -279,10 +279,11 @@ def _into(
     values: Sequence[Value],
     scope: Scope,
     into: Value | None = None,
+    *more: str,
 ) -> Value:
     """Zeros, or another value, to which a method adds values at a place."""
     base = into or zeros(dims, scope.like_for(added.at, added.rest), scope)
-    arguments = ", ".join([place, *(v.text for v in values)])
+    arguments = ", ".join([place, *(v.text for v in values), *more])
     in_place = scope.may_update(base) and scope.in_place(base, *values)
     return base.then(Update(name, arguments, in_place=in_place))
 
@@ -312,8 +313,10 @@ def _index_added(
     before, after = [(i,) for i in order[:place]], [(i,) for i in order[place + 1 :]]
     layout = (*before, *((i,) for i in running), *after)
     joined = (*before, tuple(running), *after)
+    number, _ = rest.as_coeff_Mul()
+    rest, more = (-rest, ("alpha=-1",)) if number == -1 else (rest, ())
     source = _source(rest, scope.ordered(*(i for d in layout for i in d)), emit, scope)
     sizes = [scope.size(d[0]) for d in layout]
     values = [index, _joined(_spread(source, layout, sizes), joined, scope)]
     dims = (*before, (added.along,), *after)
-    return _into(dims, added, "index_add", str(place), values, scope, into)
+    return _into(dims, added, "index_add", str(place), values, scope, into, *more)
