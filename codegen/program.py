@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
-from sympy import Expr
+from sympy import Basic, Expr
 
 from derive.language.definition import Let, Option, Tensor
 from derive.language.expressions import Axis, Binder, Index, Parameter, names_used
@@ -142,6 +142,8 @@ class Module:
     residuals_backward: Program | None = None
     again: tuple[Tensor, ...] = ()
     windows: tuple[Window, ...] = ()
+    held: tuple[tuple[Basic, Window], ...] = ()
+    """What the definition reads where integer tensors say; see `derive.language.places.held`."""
 
     @property
     def extents(self) -> dict[Axis, Expr]:

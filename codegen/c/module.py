@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+from sympy import Expr, Symbol
 
 from codegen.c.functions import ELEMENTARY, NEEDS
 from codegen.c.kernel import Kernel
@@ -14,8 +16,8 @@ from codegen.c.names import spelling
 from codegen.lowering.choices import without_needless
 from codegen.program import Module, Program
 from derive.language.definition import Tensor
-from derive.language.expressions import ArgMax, names_used
-from derive.language.places import held_in, numbers
+from derive.language.expressions import ArgMax, names_used, tensor_name
+from derive.language.places import held, numbers
 from derive.printing.text import broken
 
 _WIDTH = 96
@@ -66,8 +68,8 @@ class Function:
         return filled(text, indent, _WIDTH - len(indent)).replace("\0", " ")
 
 
-def function(program: Program) -> Function:
-    """A program as a C function.
+def function(program: Program, module: Module) -> Function:
+    """A program of a module as a C function.
 
     Its parameters are the tensors that it reads, those that it makes, the sizes of axes, the
     options, and how many threads it may use.
@@ -86,7 +88,7 @@ def function(program: Program) -> Function:
         *(Parameter(name, spelled.get(name, name), kind, use) for name, kind, use in rows),
         Parameter("threads", "threads", "int"),
     )
-    lines = [*guards(named), *Kernel.of(named).lines()]
+    lines = [*_index_guards(program, module, spelled), *guards(named), *Kernel.of(named).lines()]
     says = f"{', '.join(t.name for t in made)} from {', '.join(t.name for t in read)}."
     body = tuple(piece for line in lines for piece in wrapped(line))
     return Function(program.name, filled(says), parameters, body)
@@ -105,22 +107,8 @@ def made_by(program: Program) -> tuple[Tensor, ...]:
 
 
 def guards(program: Program) -> list[str]:
-    """Lines that return before anything is read or written out of range.
-
-    The k-th argument, counted from 1, has elements that are no indices: the status is k + 1. The
-    largest of nothing is asked for: it is -1.
-    """
-    read = read_by(program)
-    allowed = numbers(w for let in program.lets for w in held_in(let.value, program.tensors))
+    """Lines that return -1 where the largest of nothing is asked for."""
     lines: list[str] = []
-    for place, tensor in enumerate(read, start=2):
-        for first, end in allowed.get(tensor.name, ()) if tensor.integer else ():
-            count = " * ".join(a.size.name for a in tensor.axes) or "1"
-            lines += [
-                f"for (int64_t i = 0; i < {count}; i++)",
-                f"    if ({tensor.name}[i] < {first} || {tensor.name}[i] >= {end})",
-                f"        return {place};",
-            ]
     for let in program.lets:
         if isinstance(let.value, ArgMax):
             empty = " || ".join(f"{i.size.name} == 0" for i in let.value.indices)
@@ -128,9 +116,39 @@ def guards(program: Program) -> list[str]:
     return lines
 
 
+def _index_guards(program: Program, module: Module, spelled: Mapping[str, str]) -> list[str]:
+    """Lines that return before anything is read or written out of range: k + 1 where the k-th
+    argument, counted from 1, has elements that are no indices."""
+
+    def said(size: Expr) -> str:
+        return str(
+            size.xreplace({s: Symbol(spelled.get(s.name, s.name)) for s in size.free_symbols})
+        )
+
+    given = {tensor.name for tensor in module.inputs}
+    windows = [window for _, window in module.held]
+    for _, window in held(program.lets, program.tensors):  # what a program was kept, besides
+        if tensor_name(window.held) not in given and not window.guarded:
+            windows.append(window)
+    allowed = numbers(windows)
+    lines: list[str] = []
+    for place, tensor in enumerate(read_by(program), start=2):
+        name = spelled.get(tensor.name, tensor.name)
+        for first, end in allowed.get(tensor.name, ()) if tensor.integer else ():
+            count = " * ".join(said(axis.size) for axis in tensor.axes) or "1"
+            ends = (("<", first), (">=", end))
+            outside = [f"{name}[i] {is_at} {said(at)}" for is_at, at in ends if at is not None]
+            lines += [
+                f"for (int64_t i = 0; i < {count}; i++)",
+                f"    if ({' || '.join(outside)})",
+                f"        return {place};",
+            ]
+    return lines
+
+
 def functions(module: Module) -> tuple[Function, ...]:
     programs = (module.forward, module.backward, module.value_and_grad)
-    return tuple(function(without_needless(p)) for p in programs if p is not None)
+    return tuple(function(without_needless(p), module) for p in programs if p is not None)
 
 
 def small_functions(functions: Iterable[Function]) -> set[str]:

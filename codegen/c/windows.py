@@ -1,7 +1,7 @@
 """Places that may lie outside of their axes: read there only where a choice stands around them.
 
 `where(t > 0, x[t - 1], 0)` reads nothing where it is not chosen. What has a let of its own, as each
-sum has, is computed for all t, and reads `x[within(t - 1, T)]`.
+sum has, is computed for all t, and reads `x[within(t - 1, T)]`; so is what an integer tensor says.
 """
 
 from __future__ import annotations
@@ -38,19 +38,22 @@ def read_within(program: Program) -> Program:
     return replace(program, lets=tuple(lets))
 
 
-def _read_within(expr: Any, tensors: Mapping[str, Tensor]) -> Any:
+def _read_within(expr: Any, tensors: Mapping[str, Tensor], chosen: bool = False) -> Any:
     if not expr.has(Guarded):
         return expr
     if isinstance(expr, Where):
         condition = _read_within(expr.condition, tensors)
-        return with_args(expr, [condition, *expr.branches])
+        branches = (_read_within(branch, tensors, True) for branch in expr.branches)
+        return with_args(expr, [condition, *branches])
     if isinstance(expr, Element):
         axes = tensors[expr.tensor_name].axes
         return Element(
             expr.base,
             *(
-                Within(i.place, axis.size) if isinstance(i, Guarded) else i
+                Within(i.place, axis.size)
+                if isinstance(i, Guarded) and (not chosen or i.has(Element))
+                else i
                 for i, axis in zip(expr.indices, axes, strict=True)
             ),
         )
-    return with_args(expr, [_read_within(a, tensors) for a in expr.args])
+    return with_args(expr, [_read_within(a, tensors, chosen) for a in expr.args])

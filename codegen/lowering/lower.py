@@ -20,6 +20,7 @@ from derive.calculus.trace import Derivation
 from derive.language.cotangents import cotangent_name
 from derive.language.definition import Definition, Let, Tensor, needed
 from derive.language.expressions import Axis, Index, StopGradient, Sum, count_of, names_used
+from derive.language.places import held
 from derive.language.substitute import substitute
 
 
@@ -77,6 +78,7 @@ def lower(derivation: Derivation, ahead: bool = False) -> Module:
         value_and_grad=_value_and_grad(derivation, outputs, gradients),
         value=_value(derivation, outputs) if forward_lets != derivation.forward else None,
         windows=definition.windows,
+        held=tuple(held(definition.lets, definition.tensors)),
     )
 
 

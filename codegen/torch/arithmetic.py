@@ -270,6 +270,8 @@ def finished(product: Scaled, scope: Scope) -> Value:
 
 def add(expr: Any, scope: Scope, emit: Emit) -> Value:
     """A sum of terms, grown in one accumulator."""
+    if not scope.whole and _is_of_integers(expr):
+        return scope.real(emit(expr, replace(scope, whole=True, literal=True)))
     everything = free_indices(expr)
     constant: Any = S.Zero
     scatters: list[Scatter] = []
@@ -283,11 +285,11 @@ def add(expr: Any, scope: Scope, emit: Emit) -> Value:
         else:
             plain.append(term)
     added = [t for t in plain if free_indices(t) == everything and as_added(t) is not None]
-    if len(added) > 1:
-        plain = [t for t in plain if t not in added]
+    together = added if len(added) > 1 else []
+    plain = [t for t in plain if t not in together]
     found = [replace(gathered(t, scope, emit), is_gradient=bool(cotangents_in(t))) for t in plain]
-    if len(added) > 1:
-        found.append(Scaled(S.One, _added_up(added, scope, emit)))
+    if together:
+        found.append(Scaled(S.One, _added_up(together, scope, emit)))
     terms = _merged(found, scope)
     if scatters and not terms:
         value = filled(scatters[0], scope, constant)
@@ -297,6 +299,16 @@ def add(expr: Any, scope: Scope, emit: Emit) -> Value:
     for scatter in scatters:
         value = scattered(value, scatter, scope, emit)
     return value
+
+
+def _is_of_integers(expr: Any) -> bool:
+    """Whether elements of integer tensors are added up, which is exact before they are rounded to
+    real numbers: of large ones only the difference may be small."""
+    terms = [term.as_coeff_Mul() for term in Add.make_args(expr)]
+    elements = [rest for number, rest in terms if number.is_Integer and isinstance(rest, Element)]
+    numbers = [term for term in Add.make_args(expr) if term.is_Integer]
+    whole = all(element.is_integer for element in elements)
+    return whole and bool(elements) and len(elements) + len(numbers) == len(terms)
 
 
 def _added_up(sums: Sequence[Any], scope: Scope, emit: Emit) -> Value:

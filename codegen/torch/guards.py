@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sympy import Expr, default_sort_key
+from sympy import Expr
 
 from codegen.program import Module
 from codegen.torch.elements import may_wrap
@@ -15,7 +15,7 @@ from codegen.torch.scalars import scalar
 from codegen.torch.statements import storage
 from derive.language.definition import Option, Tensor
 from derive.language.expressions import Element
-from derive.language.places import held_in, numbers
+from derive.language.places import numbers
 from derive.language.sizes import agreements, needs
 from derive.verification.points import least_sizes
 
@@ -50,15 +50,18 @@ def checks(module: Module) -> list[str]:
 def raised(module: Module) -> list[str]:
     """What a docstring says of the errors that the checks raise."""
     first = next((t.name for t in module.inputs if not t.integer), "")
-    reasons = {
-        "NotImplementedError": f"{first} does not have a floating-point dtype.",
-        "RuntimeError": "a tensor has the wrong dtype or shape.",
-        "IndexError": "an axis is too short for an index in the formulas.",
-        "_in_range": "a tensor holds an index that is out of range.",
-    }
-    errors = {"_in_range": "IndexError"}
+    reasons = (
+        (
+            "NotImplementedError",
+            "NotImplementedError",
+            f"{first} does not have a floating-point dtype.",
+        ),
+        ("RuntimeError", "RuntimeError", "a tensor has the wrong dtype or shape."),
+        ("IndexError", "IndexError", "an axis is too short for an index in the formulas."),
+        ("_in_range", "IndexError", "a tensor holds an index that is out of range."),
+    )
     named = names_in(checks(module))
-    return [f"{errors.get(used, used)}: {why}" for used, why in reasons.items() if used in named]
+    return [f"{error}: {why}" for used, error, why in reasons if used in named]
 
 
 def option_guard(option: Option) -> list[str]:
@@ -117,16 +120,16 @@ def _window_guards(module: Module) -> list[str]:
 
 
 def _index_guards(module: Module) -> list[str]:
-    """Lines that refuse integers that lie outside of the axes they index, where torch would not."""
-    program = module.forward
-    elements = (element for let in program.lets for element in let.value.atoms(Element))
-    wrapping = filter(may_wrap, sorted(elements, key=default_sort_key))
-    windows = (window for element in wrapping for window in held_in(element, program.tensors))
+    """Lines that refuse integers that lie outside of the axes they index, where torch would not, or
+    would not say which tensor holds them."""
+    windows = (w for read, w in module.held if not isinstance(read, Element) or may_wrap(read))
     allowed = numbers(windows)
     lines: list[str] = []
     for tensor in (t for t in module.inputs if t.integer):
         for first, end in allowed.get(tensor.name, ()):
-            bounds = [_in_given(end, module), *([] if first == 0 else [_in_given(first, module)])]
+            bounds = ["torch.inf" if end is None else _in_given(end, module)]
+            if first != 0:
+                bounds.append("-torch.inf" if first is None else _in_given(first, module))
             lines.append(f'_in_range("{tensor.name}", {tensor.name}, {", ".join(bounds)})')
     return lines
 

@@ -23,7 +23,7 @@ from codegen.lowering.forms import (
 from codegen.program import CodegenError
 from codegen.spelling import EXACT, RELATIONS, inverse, roots_joined, terms_of
 from codegen.torch.values import ATOM, PLUS, POWER, TIMES, UNARY, Value
-from derive.language.expressions import Parameter, Where
+from derive.language.expressions import Affine, Parameter, Where
 from derive.language.functions import erfc
 from derive.printing.arrange import decimal, place_terms
 
@@ -101,6 +101,8 @@ def _rational(expr: Rational) -> Written:
 def _function(expr: Any) -> Written:
     if isinstance(expr, Where):
         return _choice(expr), ATOM
+    if isinstance(expr, Affine):
+        return _scalar(expr.place)
     if isinstance(expr, sympy.sign):
         code = _within(expr.args[0], PLUS)
         return f"(({code} > 0) - ({code} < 0))", ATOM

@@ -50,13 +50,15 @@ class Window:
     """A computed index on an axis. What its letters add up to runs from `least` to `most`, in sizes
     of axes; `held` is an element of an integer tensor that is added to it, or 0.
 
-    `guarded` says that a choice decides where it is read.
+    `guarded` says that a choice decides where it is read, and `seen_to` whether that keeps the
+    place from lying before its axis, and behind it.
     """
 
     tensor: str
     axis: Axis
     place: Expr
     guarded: bool = False
+    seen_to: tuple[bool, bool] = (False, False)
 
     @classmethod
     def of(
@@ -73,7 +75,7 @@ class Window:
 
     @cached_property
     def held(self) -> Expr:
-        return Add(*(term for term in Add.make_args(expand(self.place)) if _held(term)))
+        return Add(*(term for term in Add.make_args(expand(self.place)) if _elements(term)))
 
     @cached_property
     def _moving(self) -> Expr:
@@ -95,7 +97,7 @@ class Window:
         most one element of a tensor."""
         sizes = all(s.is_integer for s in self._fixed.free_symbols)
         return (
-            (self.held == 0 or self.held in _held(self.held))
+            (self.held == 0 or self.held in _elements(self.held))
             and all(c.is_Integer for c in self.scales.values())
             and is_scalar(self._fixed)
             and bool(self._fixed.is_integer)
@@ -120,9 +122,14 @@ class Window:
         return expand(self.most + 1 - (self.least if self.held != 0 else 0))
 
     @property
+    def room_behind(self) -> Expr:
+        """How far the place is from the last one of its axis, at least."""
+        return expand(self.axis.size - 1 - self.most)
+
+    @property
     def allowed(self) -> tuple[Expr, Expr]:
         """From what and up to what, exclusive, the number has to be that is held."""
-        return -self.least, expand(self.axis.size - self.most)
+        return -self.least, self.room_behind + 1
 
     @cached_property
     def inside(self) -> Boolean:
@@ -131,13 +138,13 @@ class Window:
         if self.held != 0 or not self.least.is_nonnegative:
             above, below = _apart(self.place)
             conditions.append(Gt(above, 0) if below == 1 else Ge(above, below))
-        if self.held != 0 or not expand(self.axis.size - 1 - self.most).is_nonnegative:
+        if self.held != 0 or not self.room_behind.is_nonnegative:
             conditions.append(Lt(*_apart(self.place - self.axis.size)))
         return And(*conditions)
 
     def room(self, letter: Index) -> Expr:
         """How far the place can be moved along a letter, beginning where that is zero."""
-        return expand(self.axis.size - 1 - self.most + self.scales[letter] * (letter.size - 1))
+        return expand(self.room_behind + self.scales[letter] * (letter.size - 1))
 
     def longest(self, letter: Index) -> Expr:
         """How long a letter's axis can be, at most, for the place to stay on its own."""
@@ -177,7 +184,7 @@ def with_guards(value: Expr) -> Expr:
     return walk(value, frozenset())
 
 
-def _held(place: Expr) -> Set[Basic]:
+def _elements(place: Expr) -> Set[Basic]:
     """The elements of tensors in a place."""
     return {e for e in place.atoms(Element, Symbol) if not isinstance(e, Index | Parameter)} - {
         e.base.label for e in place.atoms(Element)
@@ -187,7 +194,7 @@ def _held(place: Expr) -> Set[Basic]:
 def _decide(place: Affine) -> Set[Basic]:
     """What a choice has to ask about for a place to be guarded by it: letters, or the number that
     a tensor holds."""
-    return _held(place) or free_indices(place)
+    return _elements(place) or free_indices(place)
 
 
 def _read_everywhere(expr: Basic) -> Iterator[Element]:
@@ -215,6 +222,6 @@ def moved_in(value: Basic) -> Iterator[tuple[str, int, str]]:
     for element in value.atoms(Element):
         for place, index in enumerate(element.indices):
             if isinstance(index, Affine) and not isinstance(index.place, Index):
-                inside = set().union(*map(free_indices, _held(index.place)))
+                inside = set().union(*map(free_indices, _elements(index.place)))
                 for letter in free_indices(index.place) - inside:
                     yield element.tensor_name, place, letter.name

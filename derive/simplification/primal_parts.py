@@ -138,7 +138,9 @@ def _parts(expr: Basic, chosen: bool = False) -> Iterator[Expr]:
     number, rest = expr.as_coeff_Mul() if isinstance(expr, Mul) else (1, None)
     multiple = rest is not None and number != 1 and is_atomic(rest)
     inverse = isinstance(expr, Pow) and expr.exp == -1  # dividing is as cheap as multiplying
-    plain = not (multiple or inverse or expr.has(KroneckerDelta, ArgMax))
+    # What is made of integers may be a place, and a part that is named holds real numbers.
+    place = not looked_up and all(e.is_integer for e in expr.atoms(Element))
+    plain = not (multiple or inverse or place or expr.has(KroneckerDelta, ArgMax))
     partial = chosen and not is_total(expr)
     if isinstance(expr, Expr) and plain and expr.atoms(Element) and not partial:
         yield expr

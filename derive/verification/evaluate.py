@@ -44,6 +44,7 @@ from derive.language.expressions import (
     Axis,
     Binder,
     Element,
+    Guarded,
     Index,
     Product,
     StopGradient,
@@ -338,7 +339,7 @@ class _Compiler:
         """One division at the end, so that the mean of equal numbers is that number exactly."""
         above, below = _above_and_below(expr)
         if not below and _are_of_numbers(above):
-            above.sort(key=lambda a: not isinstance(a, KroneckerDelta))
+            above.sort(key=_turn)
             factors = [self.thunk(arg, scope) for arg in above]
             return lambda: _product_of_numbers(factors)
         parts = [self.thunk(arg, scope) for arg in above]
@@ -373,6 +374,13 @@ def _above_and_below(expr: Mul) -> tuple[list[Basic], list[Basic]]:
     return above, below
 
 
+def _turn(factor: Basic) -> int:
+    """When a factor is asked: deltas, then choices, by which others are read on their axes."""
+    if isinstance(factor, KroneckerDelta) and not factor.has(Guarded):
+        return 0
+    return 1 if isinstance(factor, Where) else 2
+
+
 def _are_of_numbers(factors: Iterable[Basic]) -> bool:
     """Whether all factors have a value everywhere, so that nothing beside a zero need be read."""
     return all(not isinstance(f, Add) and _is_of_numbers(f) for f in factors)
@@ -392,14 +400,18 @@ def _without_deltas(body: Expr, letters: Set[Index]) -> tuple[list[KroneckerDelt
     """The deltas over some letters that a product is zero without, and what is left where they
     are one."""
     factors = Mul.make_args(body)
-    deltas = [f for f in factors if isinstance(f, KroneckerDelta) and free_indices(f) & letters]
+    deltas = [
+        f
+        for f in factors
+        if isinstance(f, KroneckerDelta) and free_indices(f) & letters and not f.has(Guarded)
+    ]
     if not (deltas and _are_of_numbers(factors)):
         return [], body
     return deltas, Mul(*(f for f in factors if f not in deltas))
 
 
 def _product_of_numbers(factors: Iterable[Thunk]) -> Value:
-    """A product of what has a value everywhere: nothing is read after a delta that is zero."""
+    """A product of what has a value everywhere: nothing is read after a zero."""
     value: Value = 1
     for factor in factors:
         value *= factor()

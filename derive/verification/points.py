@@ -13,7 +13,7 @@ from sympy import Eq, Integer, KroneckerDelta, Ne
 
 from derive.language.definition import Definition, Let, Option, Tensor
 from derive.language.expressions import Axis, Element, Index, tensor_name
-from derive.language.places import held_in
+from derive.language.places import held
 from derive.verification.arithmetic import Undefined, Value, exact_arithmetic
 from derive.verification.evaluate import Array, Sizes, evaluate
 
@@ -187,11 +187,10 @@ def index_bounds(definition: Definition, sizes: Sizes) -> dict[str, range]:
     with, with what is added to them; one that a choice may leave out is drawn beside it, too."""
     found: dict[str, list[range]] = {}
     lengths = {axis.size: Integer(size) for axis, size in sizes.items()}
-    read = (window for let in definition.lets for window in held_in(let.value, definition.tensors))
-    for window in read:
+    for _, window in held(definition.lets, definition.tensors):
         low, high = (int(end.xreplace(lengths)) for end in window.allowed)
-        beside = int(window.guarded)
-        numbers = range(low - beside, high + beside)
+        before, behind = window.seen_to
+        numbers = range(low - before, high + behind)
         found.setdefault(tensor_name(window.held), []).append(numbers)
     return {
         name: range(max(r.start for r in ranges), max(1, min(r.stop for r in ranges)))

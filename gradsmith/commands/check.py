@@ -108,10 +108,10 @@ def command(
             raise UserError("--against takes exactly one OP")
     with reported():
         chosen, mistakes = files.chosen_each(definitions, ops)
-        if not chosen:
-            raise mistakes[0]
         for mistake in mistakes:
             click.echo(f"Error: {mistake}", err=True)
+        if not chosen:
+            raise SystemExit(2)
         if against is not None:
             passed = _judge(chosen[0], against, seed, _values(options))
         else:

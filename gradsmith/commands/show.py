@@ -92,7 +92,7 @@ def command(
     """
     from gradsmith.errors import UserError, reported
 
-    form = form or _BY_ENDING.get("" if output is None else output.suffix, "text")
+    form = form or _BY_ENDING.get("" if output is None else output.suffix.lower(), "text")
     if fragment and form not in ("latex", "html"):
         raise UserError(f"--fragment is for --format latex and html, not {form}")
     if form in CODE and steps is not None:

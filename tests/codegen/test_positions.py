@@ -12,6 +12,7 @@ from torch import Tensor
 
 from codegen.pipeline import compile, source
 from derive.files import load_definitions
+from derive.notation.reading import read
 from gradsmith.proof.check import check
 
 pytestmark = pytest.mark.slow
@@ -47,6 +48,20 @@ def following(x: Tensor, at: Tensor) -> Tensor:
     return (x - F.pad(x[:, 1:], (0, 1)))[:, at].T
 
 
+def before(x: Tensor, at: Tensor) -> Tensor:
+    return F.pad(x[:, :-1], (1, 0))[:, at].T ** 2
+
+
+def shifted(x: Tensor, by: Tensor) -> Tensor:
+    places = torch.arange(x.shape[1]) + by[:, None]
+    inside = (places >= 0) & (places < x.shape[1])
+    return x.gather(1, places.clamp(0, x.shape[1] - 1)) * inside
+
+
+def transitions(tr: Tensor, y: Tensor) -> Tensor:
+    return tr[y[:-1], y[1:]].sum()
+
+
 ROWS, COLUMNS = torch.tensor([0, 2, 2, 1, 2]), torch.tensor([3, 0, 0, 1, 2])
 PYTORCH: dict[str, tuple[Callable[..., Tensor], tuple[Tensor, ...]]] = {
     "nearest": (lambda im, row, column: im[:, row, column].T, (draw(2, 3, 4), ROWS, COLUMNS)),
@@ -55,6 +70,9 @@ PYTORCH: dict[str, tuple[Callable[..., Tensor], tuple[Tensor, ...]]] = {
     "messages": (messages, (draw(4, 3), draw(2, 3), ROWS, COLUMNS)),
     "crops": (crops, (draw(6), draw(4), ROWS)),
     "following": (following, (draw(2, 4), COLUMNS)),
+    "before": (before, (draw(2, 4), COLUMNS)),
+    "shifted": (shifted, (draw(5, 4), COLUMNS)),
+    "transitions": (transitions, (draw(4, 4), COLUMNS)),
 }
 """What PyTorch computes instead, and inputs; two of the positions are the same."""
 
@@ -87,7 +105,10 @@ def test_they_are_proven_like_any_other(name: str, target: str, c_compiler: None
 @pytest.mark.parametrize("target", ["torch", "c"])
 @pytest.mark.parametrize(
     ("name", "place", "first", "end"),
-    [("nearest", 1, 0, 3), ("nearest", 2, 0, 4), ("sampled", 4, 0, 4), ("crops", 2, 0, 3)],
+    [
+        *[("nearest", 1, 0, 3), ("nearest", 2, 0, 4), ("sampled", 4, 0, 4), ("crops", 2, 0, 3)],
+        *[("messages", 3, 0, 4), ("following", 1, 0, 4)],
+    ],
 )
 def test_a_position_outside_of_its_axis_is_refused_by_name(
     name: str, place: int, first: int, end: int, target: str, c_compiler: None
@@ -101,8 +122,31 @@ def test_a_position_outside_of_its_axis_is_refused_by_name(
             function(*given)
 
 
-def test_what_no_subscript_looks_up_is_left_to_what_does() -> None:
-    assert "_in_range" not in source(POSITIONS["messages"])  # torch.embedding and index_add
+@pytest.mark.parametrize("target", ["torch", "c"])
+@pytest.mark.parametrize("wrong", [6, 10**12])
+def test_a_choice_that_sees_to_one_side_leaves_the_other_to_be_refused(
+    wrong: int, target: str, c_compiler: None
+) -> None:
+    function = compile(POSITIONS["before"], target).before
+    at = torch.tensor([0, 5, -3])
+    assert function(torch.ones(1, 5), at)[:, 0].tolist() == [0, 1, 0]
+    told = r"at (must hold integers in \[-inf, 6\), got|holds an index that is out of range)"
+    with pytest.raises(IndexError, match=told):
+        function(torch.ones(1, 5), torch.tensor([0, wrong]))
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+def test_integers_are_subtracted_before_they_are_rounded(target: str, c_compiler: None) -> None:
+    lines = "inputs v[n], a[n] (integer), b[n] (integer)\ny[n] = v[n]*abs(a[n] - b[n])"
+    (definition,) = read(lines, POSITIONS.__getitem__).values()
+    since = torch.tensor([1_700_000_000])
+    function = compile(definition, target).operation
+    assert function(torch.ones(1), since + 7, since).item() == 7
+
+
+def test_what_refuses_numbers_out_of_range_itself_is_left_to_it() -> None:
+    text = source(POSITIONS["messages"])
+    assert '_in_range("j", j, P)' in text and '_in_range("i"' not in text  # torch.embedding
 
 
 def test_gradients_are_put_where_the_positions_are_without_tensors_between() -> None:

@@ -12,7 +12,7 @@ from derive.derivation import derive
 from derive.files import load_definitions
 from derive.language.definition import Definition
 from derive.language.expressions import Axis
-from derive.language.places import held_in, numbers
+from derive.language.places import Numbers, held, numbers
 from derive.language.sizes import agreements, needs
 from derive.notation.grammar import TextError
 from derive.notation.reading import read
@@ -25,6 +25,10 @@ WINDOWS = load_definitions(Path(__file__).parents[1] / "definitions" / "windows.
 def one(source: str, **others: Definition) -> Definition:
     (definition,) = read(source, lambda name: {**WINDOWS, **others}[name]).values()
     return definition
+
+
+def allowed(definition: Definition) -> dict[str, list[Numbers]]:
+    return numbers(window for _, window in held(definition.lets, definition.tensors))
 
 
 def gradients(definition: Definition) -> dict[str, str]:
@@ -186,14 +190,30 @@ def test_an_integer_tensor_says_where_a_window_begins() -> None:
     }
     s, t = Axis("s"), Axis("t")
     assert needs(definition.windows, definition.given_axes) == {s: [t.size]}
-    windows = held_in(definition.lets[0].value, definition.tensors)
-    assert numbers(windows) == {"start": [(0, s.size - t.size + 1)]}
+    assert allowed(definition) == {"start": [(0, s.size - t.size + 1)]}
 
 
 def test_the_numbers_of_a_tensor_are_those_that_every_place_allows() -> None:
     definition = one("inputs x[t], at[n] (integer)\ny[n] = x[at[n]+1] - x[at[n]-1] + x[at[n]]")
-    windows = held_in(definition.lets[0].value, definition.tensors)
-    assert numbers(windows) == {"at": [(1, Axis("t").size - 1)]}
+    assert allowed(definition) == {"at": [(1, Axis("t").size - 1)]}
+
+
+@pytest.mark.parametrize(
+    ("value", "first", "beyond"),
+    [
+        ("where(at[n] > 0, x[at[n]-1], 0)", None, 1),
+        ("where(at[n]+2 < T, x[at[n]+1], 0)", -1, None),
+        ("where(at[n]+1 >= T, 0, x[at[n]+1])", -1, None),
+        ("where(at[n] > 3, x[at[n]+1], 0)", None, -1),
+        ("where(at[n] > -3, x[at[n]+1], 0)", -1, -1),
+    ],
+)
+def test_a_choice_sees_to_the_side_that_it_asks_about(
+    value: str, first: int | None, beyond: int | None
+) -> None:
+    definition = one(f"inputs x[t], at[n] (integer)\ny[n] = {value}")
+    end = None if beyond is None else Axis("t").size + beyond
+    assert allowed(definition) == {"at": [(first, end)]}
 
 
 @pytest.mark.parametrize("place", ["at[n] + to[n]", "2*at[n]", "at[n]*k", "v[n] + 1"])
