@@ -193,7 +193,7 @@ def index_bounds(definition: Definition, sizes: Sizes) -> dict[str, range]:
         numbers = range(low - before, high + behind)
         found.setdefault(tensor_name(window.held), []).append(numbers)
     return {
-        name: range(max(r.start for r in ranges), max(1, min(r.stop for r in ranges)))
+        name: range(max(r.start for r in ranges), min(r.stop for r in ranges))
         for name, ranges in found.items()
     }
 

@@ -21,13 +21,14 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
+from sympy import Integer
 from torch import Generator, Tensor
 
 from codegen.pipeline import compile
 from derive import Definition, library
 from derive.files import load_definitions
 from derive.language.expressions import Axis
-from derive.verification.points import index_bounds
+from derive.language.places import held, numbers
 from gradsmith.emitted import Functions
 from gradsmith.proof import reference
 from gradsmith.proof.samples import Sample, random_like, random_sample
@@ -168,8 +169,13 @@ def refused(definition: Definition, module: ModuleType, dtype: torch.dtype) -> i
     functions, count = Functions.of(module, definition), 0
     *outputs, residuals = functions.forward(**sample.inputs, **sample.options)
     kept = getattr(residuals, "_asdict", dict)()
-    for name, numbers in index_bounds(definition, sample.sizes).items():
-        for wrong in (numbers.start - 1, numbers.stop, -(2**62), 2**62):
+    lengths = {axis.size: Integer(size) for axis, size in sample.sizes.items()}
+    allowed = numbers(window for _, window in held(definition.lets, definition.tensors))
+    for name, ranges in allowed.items():
+        firsts = [int(first.xreplace(lengths)) for first, _ in ranges if first is not None]
+        ends = [int(end.xreplace(lengths)) for _, end in ranges if end is not None]
+        before = [max(firsts) - 1, -(2**62)] if firsts else []
+        for wrong in (*before, *([min(ends), 2**62] if ends else [])):
             calls: list[Callable[[], object]] = []
             if name in sample.inputs:
                 given = {**sample.inputs, name: spoilt(sample.inputs[name], wrong)}
