@@ -18,6 +18,7 @@ from codegen.program import Module, Program
 from derive.language.definition import Tensor
 from derive.language.expressions import ArgMax, names_used, tensor_name
 from derive.language.places import held, numbers
+from derive.language.windows import Window
 from derive.printing.text import broken
 
 _WIDTH = 96
@@ -125,8 +126,12 @@ def _index_guards(program: Program, module: Module, spelled: Mapping[str, str]) 
             size.xreplace({s: Symbol(spelled.get(s.name, s.name)) for s in size.free_symbols})
         )
 
+    def is_known(window: Window) -> bool:
+        sizes = set().union(*(bound.free_symbols for bound in window.allowed))
+        return {size.name for size in sizes} <= program.axes.keys()
+
     given = {tensor.name for tensor in module.inputs}
-    windows = [window for _, window in module.held]
+    windows = [window for _, window in module.held if is_known(window)]
     for _, window in held(program.lets, program.tensors):  # what a program was kept, besides
         if tensor_name(window.held) not in given and not window.guarded:
             windows.append(window)

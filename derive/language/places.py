@@ -69,7 +69,7 @@ def _read(
         yield from _read(yes, (*conditions, expr.condition))
         yield from _read(no, (*conditions, Not(expr.condition)))
         return
-    for arg in sorted(expr.args, key=default_sort_key) if expr.has(Element) else ():
+    for arg in sorted(expr.args, key=default_sort_key) if expr.has(Element, KroneckerDelta) else ():
         yield from _read(arg, conditions)
 
 
