@@ -2230,7 +2230,6 @@ def _check_weight(logits: Tensor, target: Tensor, weight: Tensor) -> None:
         )
     if weight.shape != (K,):
         raise RuntimeError(f"weight must have shape (K,) where K = {K}, got {[*weight.shape]}")
-    _in_range("target", target, K)
 
 
 class WeightResiduals(NamedTuple):
@@ -2271,7 +2270,6 @@ def forward_weight(
     Raises:
         NotImplementedError: logits does not have a floating-point dtype.
         RuntimeError: a tensor has the wrong dtype or shape.
-        IndexError: a tensor holds an index that is out of range.
     """
     _check_weight(logits, target, weight)
     logprobs = torch.log_softmax(logits, 1)
@@ -2469,7 +2467,6 @@ def forward_weight_label_smoothing(
     Raises:
         NotImplementedError: logits does not have a floating-point dtype.
         RuntimeError: a tensor has the wrong dtype or shape.
-        IndexError: a tensor holds an index that is out of range.
     """
     _check_weight_label_smoothing(logits, target, weight)
     K = logits.shape[1]
@@ -2684,7 +2681,6 @@ def forward_weight_sum(
     Raises:
         NotImplementedError: logits does not have a floating-point dtype.
         RuntimeError: a tensor has the wrong dtype or shape.
-        IndexError: a tensor holds an index that is out of range.
     """
     _check_weight_sum(logits, target, weight)
     logprobs = torch.log_softmax(logits, 1)
@@ -2845,7 +2841,6 @@ def forward_weight_sum_label_smoothing(
     Raises:
         NotImplementedError: logits does not have a floating-point dtype.
         RuntimeError: a tensor has the wrong dtype or shape.
-        IndexError: a tensor holds an index that is out of range.
     """
     _check_weight_sum_label_smoothing(logits, target, weight)
     K = logits.shape[1]
@@ -3051,7 +3046,6 @@ def forward_weight_none(
     Raises:
         NotImplementedError: logits does not have a floating-point dtype.
         RuntimeError: a tensor has the wrong dtype or shape.
-        IndexError: a tensor holds an index that is out of range.
     """
     _check_weight_none(logits, target, weight)
     logprobs = torch.log_softmax(logits, 1)
@@ -3214,7 +3208,6 @@ def forward_weight_none_label_smoothing(
     Raises:
         NotImplementedError: logits does not have a floating-point dtype.
         RuntimeError: a tensor has the wrong dtype or shape.
-        IndexError: a tensor holds an index that is out of range.
     """
     _check_weight_none_label_smoothing(logits, target, weight)
     K = logits.shape[1]
@@ -3410,7 +3403,6 @@ def _check_weight_kept(logits: Tensor, target: Tensor, weight: Tensor, kept: Ten
         raise RuntimeError(f"kept must have the dtype of logits, {logits.dtype}, got {kept.dtype}")
     if kept.shape != (N,):
         raise RuntimeError(f"kept must have shape (N,) where N = {N}, got {[*kept.shape]}")
-    _in_range("target", target, K)
 
 
 class WeightKeptResiduals(NamedTuple):
@@ -3454,7 +3446,6 @@ def forward_weight_kept(
     Raises:
         NotImplementedError: logits does not have a floating-point dtype.
         RuntimeError: a tensor has the wrong dtype or shape.
-        IndexError: a tensor holds an index that is out of range.
     """
     _check_weight_kept(logits, target, weight, kept)
     logprobs = torch.log_softmax(logits, 1)
@@ -3669,7 +3660,6 @@ def forward_weight_kept_label_smoothing(
     Raises:
         NotImplementedError: logits does not have a floating-point dtype.
         RuntimeError: a tensor has the wrong dtype or shape.
-        IndexError: a tensor holds an index that is out of range.
     """
     _check_weight_kept_label_smoothing(logits, target, weight, kept)
     K = logits.shape[1]
@@ -3919,7 +3909,6 @@ def forward_weight_kept_sum(
     Raises:
         NotImplementedError: logits does not have a floating-point dtype.
         RuntimeError: a tensor has the wrong dtype or shape.
-        IndexError: a tensor holds an index that is out of range.
     """
     _check_weight_kept_sum(logits, target, weight, kept)
     logprobs = torch.log_softmax(logits, 1)
@@ -4115,7 +4104,6 @@ def forward_weight_kept_sum_label_smoothing(
     Raises:
         NotImplementedError: logits does not have a floating-point dtype.
         RuntimeError: a tensor has the wrong dtype or shape.
-        IndexError: a tensor holds an index that is out of range.
     """
     _check_weight_kept_sum_label_smoothing(logits, target, weight, kept)
     K = logits.shape[1]
@@ -4327,7 +4315,6 @@ def forward_weight_kept_none(
     Raises:
         NotImplementedError: logits does not have a floating-point dtype.
         RuntimeError: a tensor has the wrong dtype or shape.
-        IndexError: a tensor holds an index that is out of range.
     """
     _check_weight_kept_none(logits, target, weight, kept)
     logprobs = torch.log_softmax(logits, 1)
@@ -4519,7 +4506,6 @@ def forward_weight_kept_none_label_smoothing(
     Raises:
         NotImplementedError: logits does not have a floating-point dtype.
         RuntimeError: a tensor has the wrong dtype or shape.
-        IndexError: a tensor holds an index that is out of range.
     """
     _check_weight_kept_none_label_smoothing(logits, target, weight, kept)
     K = logits.shape[1]

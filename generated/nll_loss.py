@@ -953,7 +953,6 @@ def _check_weight(logprobs: Tensor, target: Tensor, weight: Tensor) -> None:
         )
     if weight.shape != (K,):
         raise RuntimeError(f"weight must have shape (K,) where K = {K}, got {[*weight.shape]}")
-    _in_range("target", target, K)
 
 
 class WeightResiduals(NamedTuple):
@@ -992,7 +991,6 @@ def forward_weight(
     Raises:
         NotImplementedError: logprobs does not have a floating-point dtype.
         RuntimeError: a tensor has the wrong dtype or shape.
-        IndexError: a tensor holds an index that is out of range.
     """
     _check_weight(logprobs, target, weight)
     K = logprobs.shape[1]
@@ -1161,7 +1159,6 @@ def forward_weight_sum(
     Raises:
         NotImplementedError: logprobs does not have a floating-point dtype.
         RuntimeError: a tensor has the wrong dtype or shape.
-        IndexError: a tensor holds an index that is out of range.
     """
     _check_weight_sum(logprobs, target, weight)
     K = logprobs.shape[1]
@@ -1318,7 +1315,6 @@ def forward_weight_none(
     Raises:
         NotImplementedError: logprobs does not have a floating-point dtype.
         RuntimeError: a tensor has the wrong dtype or shape.
-        IndexError: a tensor holds an index that is out of range.
     """
     _check_weight_none(logprobs, target, weight)
     K = logprobs.shape[1]
@@ -1468,7 +1464,6 @@ def _check_weight_kept(logprobs: Tensor, target: Tensor, weight: Tensor, kept: T
         )
     if kept.shape != (N,):
         raise RuntimeError(f"kept must have shape (N,) where N = {N}, got {[*kept.shape]}")
-    _in_range("target", target, K)
 
 
 class WeightKeptResiduals(NamedTuple):
@@ -1510,7 +1505,6 @@ def forward_weight_kept(
     Raises:
         NotImplementedError: logprobs does not have a floating-point dtype.
         RuntimeError: a tensor has the wrong dtype or shape.
-        IndexError: a tensor holds an index that is out of range.
     """
     _check_weight_kept(logprobs, target, weight, kept)
     K = logprobs.shape[1]
@@ -1683,7 +1677,6 @@ def forward_weight_kept_sum(
     Raises:
         NotImplementedError: logprobs does not have a floating-point dtype.
         RuntimeError: a tensor has the wrong dtype or shape.
-        IndexError: a tensor holds an index that is out of range.
     """
     _check_weight_kept_sum(logprobs, target, weight, kept)
     K = logprobs.shape[1]
@@ -1859,7 +1852,6 @@ def forward_weight_kept_none(
     Raises:
         NotImplementedError: logprobs does not have a floating-point dtype.
         RuntimeError: a tensor has the wrong dtype or shape.
-        IndexError: a tensor holds an index that is out of range.
     """
     _check_weight_kept_none(logprobs, target, weight, kept)
     K = logprobs.shape[1]

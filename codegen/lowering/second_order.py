@@ -203,17 +203,23 @@ def _without_conditions(lets: Sequence[Let]) -> list[Let]:
     return result
 
 
+def _outside_choices(value: Expr) -> Expr:
+    return value.replace(lambda e: isinstance(e, Where), lambda e: S.Zero)
+
+
 def _partial_inlined(lets: Sequence[Let], wanted: Iterable[str]) -> list[Let]:
     """The lets, each that is undefined somewhere and read inside choices alone written where it is
-    read: differentiated on its own it would be nothing times infinity."""
+    read, with what is made of it: differentiated on its own it would be nothing times infinity."""
+    outside = {let.name: _outside_choices(let.value) for let in lets}
     read = set(wanted)
-    partial: set[str] = set()
     for let in reversed(lets):
-        outside = let.value.replace(lambda e: isinstance(e, Where), lambda e: S.Zero)
-        if let.name not in read and not is_total(outside):
+        read |= names_used(outside[let.name]) if let.name in read else set()
+    partial: set[str] = set()
+    for let in lets:
+        if let.name not in read and (
+            names_used(let.value) & partial or not is_total(outside[let.name])
+        ):
             partial.add(let.name)
-        else:
-            read |= names_used(outside)
     inlined: list[Let] = []
     result: list[Let] = []
     for let in lets:
@@ -285,8 +291,8 @@ def _of_residuals(
     definition = derivation.definition
     written = {let.name for let in derivation.forward}
     later = [let for let in module.forward.lets if let.name not in written]
-    later = _partial_inlined(later, module.residuals.names)
-    lets = [let for let in (*derivation.forward, *later) if let.name not in masks.conditions]
+    every = _partial_inlined((*derivation.forward, *later), module.residuals.names)
+    lets = [let for let in every if let.name not in masks.conditions]
     lets = _with_finite_exponents(needed(lets, module.residuals.names), module.residuals.names)
     lets = tuple(masks.let(reading(let, masks.conditions.values())) for let in lets)
     read = names_used(*(let.value for let in lets))

@@ -122,8 +122,8 @@ def _window_guards(module: Module) -> list[str]:
 def _index_guards(module: Module) -> list[str]:
     """Lines that refuse integers that lie outside of the axes they index, where torch would not, or
     would not say which tensor holds them."""
-    windows = (w for read, w in module.held if not isinstance(read, Element) or may_wrap(read))
-    allowed = numbers(windows)
+    refused = {w for read, w in module.held if isinstance(read, Element) and not may_wrap(read)}
+    allowed = numbers(window for _, window in module.held if window not in refused)
     lines: list[str] = []
     for tensor in (t for t in module.inputs if t.integer):
         for first, end in allowed.get(tensor.name, ()):

@@ -224,7 +224,9 @@ def as_added(term: Any) -> IndexPut | IndexAdd | None:
     if (put := as_index_put(whole)) is not None:
         return put
     added = as_index_add(whole)
-    if added is None or not free_indices(added.at) <= {*added.bound} or shift_of(added.at):
+    if added is None or not free_indices(added.at) <= {*added.bound}:
+        return None
+    if shift_of(added.at) is not None:  # padding puts a slice in its place
         return None
     return added
 
