@@ -252,8 +252,7 @@ def double_backward(
     )
     bngain_times_bnvar_inv = bngain * bnvar_inv
     grad_hprebn = bngain_times_bnvar_inv * grad_hpreact_adjusted
-    grad_grad_emb = torch.embedding(grad_grad_C, Xb)
-    grad_grad_embcat = grad_grad_emb.reshape(N, T * D)
+    grad_grad_embcat = torch.embedding(grad_grad_C, Xb).reshape(N, T * D)
     grad_grad_hprebn = torch.addmm(grad_grad_b1, grad_grad_embcat, W1)
     grad_grad_hprebn = grad_grad_hprebn + embcat @ grad_grad_W1
     bngain_times_bnvar_inv_scaled = bngain_times_bnvar_inv / (N - 1)

@@ -16,12 +16,12 @@ from functools import cached_property
 from sympy import And, Expr, true
 from sympy.logic.boolalg import Boolean
 
-from codegen.c.explicit import Largest
 from codegen.c.expressions import UNARY, Printer, Text
 from codegen.c.lines import Lines, Piece
 from codegen.c.memory import REAL, WIDE, Array, Memory
 from codegen.c.nests import Loop
 from codegen.c.storage import Placed, tile_of, unopened
+from codegen.lowering.forms import Largest
 from derive.language.expressions import ArgMax, Axis, Guarded, Index, Product, Sum
 from derive.language.windows import Window
 
@@ -230,7 +230,7 @@ class Accumulator:
         empty = _EMPTY.get(self.placed.statement.how, "0")
         home = self.memory.homes[self.name]
         if self.scatters:
-            return self._cleared(printer)
+            return self._cleared(empty, printer)
         if self.placed.statement.how is ArgMax:
             if self.in_rows:
                 first = self._each([f"{self.target(printer)} = 0;"])
@@ -247,11 +247,10 @@ class Accumulator:
         name = self.target(printer) if home.is_local else self.best.name
         return [f"real {name} = {empty};"]
 
-    def _cleared(self, printer: Printer) -> list[str]:
-        """Lines that set to zero whatever a sum may add to, at the place where the loops around it
-        are."""
+    def _cleared(self, empty: str, printer: Printer) -> list[str]:
+        """Lines that empty whatever values may go to, where the loops around it are."""
         if not self._around:
-            return self.over(self.memory.array(self.name), "0")
+            return self.over(self.memory.array(self.name), empty)
         one = self.placed.statement
         at = list(one.at)
         for place in self.places:
@@ -260,7 +259,7 @@ class Accumulator:
                 at[place] = letter.another(f"{letter}_each")
         letters = [i for i in (at[p] for p in self.places) if isinstance(i, Index)]
         target = self.memory.element(self.name, at, printer)
-        return self._each([f"{target} = 0;"], letters)
+        return self._each([f"{target} = {empty};"], letters)
 
     def _ended_otherwise(self, printer: Printer) -> list[str]:
         how, home = self.placed.statement.how, self.memory.homes[self.name]

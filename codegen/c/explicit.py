@@ -21,7 +21,8 @@ from sympy import Add, Basic, Expr, KroneckerDelta, Mul, S, exp, log
 
 from codegen.c.steady import steady_apart
 from codegen.c.windows import read_within
-from codegen.lowering.forms import Along, Elementary, LogSoftmax, LogSumExp, Softmax
+from codegen.lowering.forms import Along, Finite, Largest, LogSoftmax, LogSumExp, Softmax
+from codegen.lowering.shifted_sums import shifted_by_place
 from codegen.lowering.unused_axes import narrowed
 from codegen.program import Program
 from derive.calculus.recognise import Named, abstract
@@ -41,20 +42,6 @@ from derive.language.expressions import (
 )
 from derive.simplification.naming import word
 
-
-class Largest(Binder):
-    """The largest value of a body over its bound indices, minus infinity over none."""
-
-    ending = "max"
-    is_real = True
-
-
-class Finite(Elementary):
-    """A number where it is finite, else zero."""
-
-    nargs = 1
-
-
 REDUCTIONS = (Sum, Product, Largest, ArgMax)
 
 
@@ -66,7 +53,7 @@ def explicit(program: Program, besides: Iterable[str] = ()) -> Program:
     """The same program, its reductions named, but not as those `besides`, and its safe forms
     written out."""
     besides = list(besides)
-    program = steady_apart(narrowed(program), besides)
+    program = steady_apart(narrowed(shifted_by_place(program)), besides)
     taken = {*program.tensors, *program.option_names, *program.axes, *besides}
     taken |= {s.name for let in program.lets for s in let.value.atoms(Index)}
     names = _Names(taken)

@@ -10,8 +10,16 @@ from typing import Any
 
 import sympy
 
-from codegen.c.explicit import Finite
-from codegen.lowering.forms import Clamped, Erfcx, Expm1, Log1p, LogAddExp, LogNormal, Sigmoid
+from codegen.lowering.forms import (
+    Clamped,
+    Erfcx,
+    Expm1,
+    Finite,
+    Log1p,
+    LogAddExp,
+    LogNormal,
+    Sigmoid,
+)
 from derive.language.functions import erfc
 
 FUNCTIONS: dict[Any, str] = {

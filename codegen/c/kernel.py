@@ -9,7 +9,6 @@ from functools import partial
 from sympy import Expr, Symbol
 
 from codegen.c.accumulators import Accumulator, bounds
-from codegen.c.explicit import Largest
 from codegen.c.expressions import RELATION, Printer, Text
 from codegen.c.lines import Count, Line, Lines, in_blocks, indented, loop_over, with_workspace
 from codegen.c.memory import Memory, kind_of
@@ -19,6 +18,7 @@ from codegen.c.schedule import Schedule, schedule
 from codegen.c.spikes import Spike, spike_of
 from codegen.c.storage import Path, Placed, homes, placed
 from codegen.c.streams import Stream, in_lines, streams
+from codegen.lowering.forms import Largest
 from codegen.program import Program
 from derive.language.expressions import ArgMax, Element, Index, Product
 from derive.printing.text import text

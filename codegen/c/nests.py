@@ -11,7 +11,9 @@ from functools import cached_property
 
 from sympy import Expr, KroneckerDelta, Mul, Symbol, Tuple, default_sort_key
 
-from codegen.c.explicit import Largest, is_reduction
+from codegen.c.explicit import is_reduction
+from codegen.lowering.forms import Largest
+from codegen.lowering.shifted_sums import placed
 from derive.language.definition import Let, Tensor
 from derive.language.expressions import Affine, ArgMax, Binder, Element, Index, Product, Sum
 from derive.language.substitute import substitute
@@ -24,9 +26,9 @@ _WORDS = {Sum: "sum", Product: "prod", Largest: "max", ArgMax: "argmax"}
 class Statement:
     """`tensor[at] = value`; or, with `how`, the reduction of the values over the bound letters.
 
-    `at` are the tensor's own letters; in a sum that scatters, an element of an integer tensor or a
-    computed index says where. `reads` are the elements that the value reads, through lets without a
-    statement too.
+    `at` are the tensor's own letters; in a reduction that scatters, an element of an integer tensor
+    or a computed index says where. `reads` are the elements that the value reads, through lets
+    without a statement too.
     """
 
     tensor: Tensor
@@ -78,7 +80,8 @@ class Statement:
         """The statement in index notation: `var[c] = sum_n(x_centred[n,c]**2)/N`."""
         place = f"[{','.join(text(i) for i in self.at)}]" if self.at else ""
         if self.how is None or self.scatters:
-            return f"{self.tensor.name}{place} {'+=' if self.scatters else '='} {text(self.value)}"
+            word = "max=" if self.how is Largest else "+=" if self.scatters else "="
+            return f"{self.tensor.name}{place} {word} {text(self.value)}"
         letters = "_".join(i.name for i in self.bound)
         return f"{self.tensor.name}{place} = {_WORDS[self.how]}_{letters}({text(self.value)})"
 
@@ -124,6 +127,9 @@ def statement(let: Let, inlined: dict[str, Let]) -> Statement:
         value, bound = _without_deltas(value, bound)
         at, value = _placed(at, value, bound)
         how = how if bound else None
+    if isinstance(let.value, Largest) and (found := placed(let.value)) is not None:
+        letter, place, value = found
+        at = tuple(place if i == letter else i for i in at)
     reads = _leaves(value)
     while (further := _leaves(*(substitute(leaf, inlined.values()) for leaf in reads))) != reads:
         reads = further

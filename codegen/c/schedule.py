@@ -19,9 +19,10 @@ import sympy
 from sympy import Add, Basic, Expr, Mul, Number, Pow, Symbol
 
 from codegen.c.contraction import depth_of
-from codegen.c.explicit import Finite, is_reduction
+from codegen.c.explicit import is_reduction
 from codegen.c.functions import FUNCTIONS
 from codegen.c.nests import Contraction, Loop, Node, Statement, statement
+from codegen.lowering.forms import Finite
 from codegen.program import Program
 from derive.language.definition import Let
 from derive.language.expressions import Element, Index, Sum, free_indices, fresh_names, names_used

@@ -27,6 +27,13 @@ class LogSumExp(Binder):
         return type(self).__name__.lower(), self.body
 
 
+class Largest(Binder):
+    """The largest value of a body over its bound indices, minus infinity over none."""
+
+    ending = "max"
+    is_real = True
+
+
 class Along(Expr):
     """An expression and one of its free indices, along which something is normalised."""
 
@@ -110,6 +117,12 @@ class Erfcx(Elementary):
 
 class Clamped(Elementary):
     """A logarithm, and -1e10 for -inf; see `codegen.lowering.vanishing`."""
+
+    nargs = 1
+
+
+class Finite(Elementary):
+    """A number where it is finite, else zero."""
 
     nargs = 1
 

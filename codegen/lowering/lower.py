@@ -12,6 +12,7 @@ from codegen.lowering.ahead import worked_out_ahead
 from codegen.lowering.empty_sums import divided_safely
 from codegen.lowering.kept import Forward
 from codegen.lowering.quotients import with_quotients
+from codegen.lowering.same_place import Held, axes_held, summed_by_place
 from codegen.lowering.sharing import computed_once
 from codegen.lowering.stable_lets import made_safe, stable, without_exponentials
 from codegen.program import Module, Program, Residuals
@@ -19,7 +20,15 @@ from derive.calculus.recognise import is_atomic
 from derive.calculus.trace import Derivation
 from derive.language.cotangents import cotangent_name
 from derive.language.definition import Definition, Let, Tensor, needed
-from derive.language.expressions import Axis, Index, StopGradient, Sum, count_of, names_used
+from derive.language.expressions import (
+    Axis,
+    Element,
+    Index,
+    StopGradient,
+    Sum,
+    count_of,
+    names_used,
+)
 from derive.language.places import held
 from derive.language.substitute import substitute
 
@@ -44,9 +53,7 @@ def lower(derivation: Derivation, ahead: bool = False) -> Module:
         params=definition.inputs,
         options=definition.options,
         unpacked=Residuals(),
-        lets=_forward_lets(
-            _with_stops(forward_lets, residuals.names), wanted, literal=definition.chunked
-        ),
+        lets=_forward_lets(definition, _with_stops(forward_lets, residuals.names), wanted),
         results=tuple((t.name, t) for t in outputs),
         literal=definition.chunked,
         saved=residuals,
@@ -93,7 +100,7 @@ def _value(derivation: Derivation, outputs: Sequence[Tensor]) -> Program | None:
         params=definition.inputs,
         options=definition.options,
         unpacked=Residuals(),
-        lets=_forward_lets(lets, definition.outputs, literal=False),
+        lets=_forward_lets(definition, lets, definition.outputs),
         results=((outputs[0].name, outputs[0]),),
         extents=tuple(definition.extents.items()),
     )
@@ -110,7 +117,9 @@ def _both_passes(derivation: Derivation, ahead: bool) -> tuple[tuple[Let, ...], 
         return forward, backward
     backward = needed(without_exponentials(backward, forward), wanted)
     backward = stable(backward, forward)
-    backward = computed_once(backward, besides=(let.name for let in forward))
+    known = definition.tensors.keys() | {let.name for let in forward}
+    backward = summed_by_place(backward, _axes_held(definition), known)
+    backward = computed_once(backward, besides=known)
     backward = divided_safely(backward, gradients)
     if not ahead:
         return forward, backward
@@ -142,7 +151,7 @@ def _ahead(derivation: Derivation, lets: Sequence[Let]) -> tuple[tuple[Let, ...]
     forward = (*derivation.forward, *early)
     known = taken | {let.name for let in forward}
     called: dict[str, Let] = {}
-    for let in _forward_lets(forward, [*definition.outputs, *new], literal=False):
+    for let in _forward_lets(definition, forward, [*definition.outputs, *new]):
         value = substitute(let.value, called.values())
         if let.name in new and is_atomic(value) and names_used(value) <= known:
             called[let.name] = replace(let, value=value)
@@ -196,7 +205,7 @@ def _value_and_grad(
     if not definition.chunked:
         backward = without_exponentials(backward, derivation.forward)
     wanted = [outputs[0].name, *(tensor.name for _, tensor in gradients)]
-    lets = _forward_lets((*derivation.forward, *backward), wanted, definition.chunked)
+    lets = _forward_lets(definition, (*derivation.forward, *backward), wanted)
     lets = _with_stops(lets, ())
     if not definition.chunked:
         lets = _without_scaled_sums(lets, set(wanted))
@@ -264,10 +273,19 @@ def visible(tensors: Iterable[Tensor]) -> set[Axis]:
         seen |= new
 
 
-def _forward_lets(lets: Sequence[Let], wanted: Iterable[str], literal: bool) -> tuple[Let, ...]:
+def _forward_lets(
+    definition: Definition, lets: Sequence[Let], wanted: Iterable[str]
+) -> tuple[Let, ...]:
     """The lets that are needed, in numerically safe form unless they are to stay as written."""
     wanted = list(wanted)
-    return needed(lets, wanted) if literal else computed_once(made_safe(lets, wanted))
+    if definition.chunked:
+        return needed(lets, wanted)
+    safe = made_safe(lets, wanted)
+    return computed_once(summed_by_place(safe, _axes_held(definition), definition.tensors))
+
+
+def _axes_held(definition: Definition) -> Held:
+    return axes_held(held(definition.lets, definition.tensors))
 
 
 def _with_stops(lets: Sequence[Let], kept: Iterable[str]) -> tuple[Let, ...]:
@@ -286,8 +304,14 @@ def _with_stops(lets: Sequence[Let], kept: Iterable[str]) -> tuple[Let, ...]:
 
 
 def _without_scaled_sums(lets: Sequence[Let], wanted: set[str]) -> tuple[Let, ...]:
-    """A scaled sum that one elementwise let reads is written there: its scale costs no kernel."""
+    """A scaled sum that one elementwise let reads, each number once, is written there: its scale
+    costs no kernel."""
     readers = Counter(name for let in lets for name in names_used(let.value))
+    elements = (e for let in lets for e in let.value.atoms(Element))
+    looked_up = {
+        e.tensor_name for e in elements if any(not isinstance(i, Index) for i in e.indices)
+    }
+    kept = wanted | looked_up
     inlined: list[Let] = []
     result = []
     for let in lets:
@@ -297,7 +321,7 @@ def _without_scaled_sums(lets: Sequence[Let], wanted: set[str]) -> tuple[Let, ..
             continue
         scale, rest = value.as_independent(Sum, as_Add=False)
         is_scaled = isinstance(rest, Sum) and scale != 1 and 1 / scale != count_of(rest.indices)
-        if is_scaled and let.name not in wanted and readers[let.name] == 1:
+        if is_scaled and let.name not in kept and readers[let.name] == 1:
             inlined.append(replace(let, value=value))
         else:
             result.append(replace(let, value=value))

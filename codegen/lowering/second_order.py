@@ -25,6 +25,7 @@ from codegen.lowering.guards import guarded
 from codegen.lowering.hazards import balanced_exponents
 from codegen.lowering.lower import as_lowered, residuals_for, with_zeros
 from codegen.lowering.renaming import Renaming
+from codegen.lowering.same_place import axes_held, summed_by_place
 from codegen.lowering.sharing import computed_once, named_apart, reading
 from codegen.lowering.stable_lets import made_safe, stable, without_exponentials
 from codegen.program import Module, Program, Residuals
@@ -118,7 +119,8 @@ def _double_backward(module: Module, masks: _Masks) -> Program | None:
         extents=module.backward.extents,
     )
     program = Renaming(_shorter(program, names)).program(program)
-    return replace(program, lets=computed_once(program.lets))
+    lets = summed_by_place(program.lets, axes_held(module.held), program.tensors)
+    return replace(program, lets=computed_once(lets))
 
 
 def _shorter(program: Program, names: Apart) -> dict[str, str]:
@@ -253,7 +255,7 @@ def _with_residuals_backward(
     anew = topological_order([let for name, let in at_hand.items() if name not in kept])
     lets = (*made_safe(anew, names_used(*(let.value for let in lets))), *lets)
     lets = [masks.restored(replace(let, value=guarded(let.value))) for let in lets]
-    lets = computed_once(lets)
+    lets = computed_once(summed_by_place(lets, axes_held(module.held), at_hand))
     more = residuals_for(derivation.definition, (), found.seeds, lets, gradients)
     inputs = tuple(t for t in more.tensors if t in module.inputs and t.name not in kept)
     residuals = Residuals(

@@ -225,6 +225,8 @@ def _pure_exponent(expr: Expr, weighted: bool = False) -> Expr | None:
 def _is_weight(expr: Expr) -> bool:
     """Whether what an exponential is multiplied by may stand as its logarithm beside the exponent:
     it is not negative, and no exponential itself."""
+    if isinstance(expr, KroneckerDelta):
+        return True
     return not expr.has(exp, Sum, Softmax, *LOG_SUMS) and is_nonnegative(expr)
 
 

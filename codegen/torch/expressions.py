@@ -14,6 +14,8 @@ from codegen.lowering.forms import (
     AtLeast,
     AtMost,
     Clamped,
+    Finite,
+    Largest,
     LogAddExp,
     LogSoftmax,
     LogSumExp,
@@ -26,6 +28,7 @@ from codegen.torch.elements import element
 from codegen.torch.functions import FUNCTIONS, POWERS
 from codegen.torch.reductions import argmax, product, reduced, summed
 from codegen.torch.scalars import scalar
+from codegen.torch.scatter import largest_by_place
 from codegen.torch.scope import Scope
 from codegen.torch.values import (
     ATOM,
@@ -34,6 +37,7 @@ from codegen.torch.values import (
     MASK_OR,
     POWER,
     UNARY,
+    Update,
     Value,
     call,
     line_up,
@@ -222,6 +226,12 @@ def _clamped(expr: Any, scope: Scope) -> Value:
     return Value(f"{value.at(ATOM)}.clamp(min=-1e10)", value.dims, fresh=True)
 
 
+def _finite(expr: Any, scope: Scope) -> Value:
+    value = scope.real(emit(expr.args[0], scope))
+    in_place = scope.may_update(value) and scope.in_place(value)
+    return value.then(Update("nan_to_num", "0, 0, 0", in_place=in_place))
+
+
 def _polygamma(expr: Any, scope: Scope) -> Value:
     order, at = expr.args
     value = scope.real(emit(at, scope))
@@ -243,6 +253,8 @@ _PRINTERS: tuple[tuple[Any, Callable[[Any, Scope], Value]], ...] = (
     (Product, lambda e, s: product(e, s, emit)),
     (ArgMax, lambda e, s: argmax(e, s, emit)),
     (LogSumExp, _logsumexp),
+    (Largest, lambda e, s: largest_by_place(e, s, emit)),
+    (Finite, _finite),
     (Softmax, _along("torch.softmax")),
     (LogSoftmax, _along("torch.log_softmax")),
     (LogAddExp, _logaddexp),

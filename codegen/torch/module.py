@@ -10,6 +10,7 @@ from typing import Any
 from codegen.lowering.bounds import bounded
 from codegen.lowering.choices import without_needless
 from codegen.lowering.sharing import named_once
+from codegen.lowering.shifted_sums import shifted_by_place
 from codegen.lowering.unused_axes import narrowed
 from codegen.program import Module, Program, Residuals
 from codegen.torch.autograd import autograd, targets
@@ -180,7 +181,7 @@ def function(
     Raises:
         CodegenError: it needs the size of an axis that none of its tensors shows.
     """
-    program = named_once(narrowed(program))
+    program = named_once(narrowed(shifted_by_place(program)))
     body = statements(program, before or {})
     given = {a.size.name for a in program.unpacked.sizes}
     axes = {name: axis for name, axis in program.axes.items() if name not in given}

@@ -3,18 +3,20 @@
 e[n,k] - c[n] * delta(k, target[n])        ->  e.scatter_add_(1, target[:, None], -c[:, None])
 sum_{n,t} g[n,t,d] * delta(v, index[n,t])  ->  zeros.index_add_(0, index, g)
 sum_n g[n] * delta(h, y[n]) * delta(w, x[n])  ->  zeros.index_put_((y, x), g, accumulate=True)
+max_n(log(delta(q, y[n])) + f[n])          ->  full.scatter_reduce_(0, y, f, "amax")
 delta(i, j)                                ->  an identity matrix
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sympy import KroneckerDelta, Mul, S, Symbol
 
-from codegen.program import is_number
+from codegen.lowering.shifted_sums import placed
+from codegen.program import CodegenError, is_number
 from codegen.torch.scalars import scalar
 from codegen.torch.scope import Emit, Scope
 from codegen.torch.values import (
@@ -74,16 +76,16 @@ def as_scatter(term: Any, letters: Set[Index]) -> Scatter | None:
 def filled(scatter: Scatter, scope: Scope, number: Any = S.Zero) -> Value:
     """A tensor that holds one number everywhere, for a scatter to add into."""
     dims = tuple((i,) for i in sorted_by(scatter.letters, scope.order))
-    like = scope.like_for(scatter.at, scatter.coefficient)
+    return full(dims, scope.like_for(scatter.at, scatter.coefficient), scope, number)
+
+
+def full(dims: Dims, like: str, scope: Scope, number: Any = S.Zero) -> Value:
+    """A tensor of one number."""
     if number == 0:
-        return zeros(dims, like, scope)
+        sizes = ", ".join(extent(d, scope.size) for d in dims)
+        return Value(f"{like}.new_zeros({sizes})", dims, fresh=True)
     text = f"{like}.new_full({shape(dims, scope.size)}, {scalar(number).text})"
     return Value(text, dims, fresh=True)
-
-
-def zeros(dims: Dims, like: str, scope: Scope) -> Value:
-    sizes = ", ".join(extent(d, scope.size) for d in dims)
-    return Value(f"{like}.new_zeros({sizes})", dims, fresh=True)
 
 
 def scattered(into: Value, scatter: Scatter, scope: Scope, emit: Emit) -> Value:
@@ -149,12 +151,13 @@ def _spread(value: Value, layout: Dims, sizes: list[Any]) -> Value:
 
 @dataclass(frozen=True)
 class IndexAdd:
-    """The sum over `bound` of `rest * delta(along, at)`."""
+    """The sum over `bound` of `rest * delta(along, at)`, or the `largest` of what is at a place."""
 
     along: Index
     at: Any
     rest: Any
     bound: tuple[Index, ...]
+    largest: bool = False
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,7 @@ def index_put(put: IndexPut, scope: Scope, emit: Emit, into: Value | None = None
     source = _source(put.rest, inner, emit, scope)
     (*places, source), _ = line_up([*values, source], inner.order, scope.size)
     like = scope.like_for(*put.at.values(), put.rest)
-    base = into or zeros(tuple((i,) for i in letters), like, scope)
+    base = into or full(tuple((i,) for i in letters), like, scope)
     arguments = f"({', '.join(p.text for p in places)}), {source.text}, accumulate=True"
     in_place = scope.may_update(base) and scope.in_place(base, *places, source)
     return base.then(Update("index_put", arguments, in_place=in_place))
@@ -240,6 +243,17 @@ def added_to(value: Value, term: Any, scope: Scope, emit: Emit) -> Value:
     return index_added(added, scope, emit, value)
 
 
+def largest_by_place(expr: Any, scope: Scope, emit: Emit) -> Value:
+    """The largest value at each place, minus infinity where there is none.
+
+    Raises:
+        CodegenError: it is not of values that integers give a place.
+    """
+    if (found := placed(expr)) is None:
+        raise CodegenError(f"{expr}: the torch target has no form of it")
+    return index_added(IndexAdd(*found, expr.indices, largest=True), scope, emit)
+
+
 def index_added(added: IndexAdd, scope: Scope, emit: Emit, into: Value | None = None) -> Value:
     """Zeros, or a value over the same letters, to which each term is added at its position."""
     positions = free_indices(added.at)
@@ -258,7 +272,7 @@ def index_added(added: IndexAdd, scope: Scope, emit: Emit, into: Value | None = 
         )
         return shifted(source, running[0], added.along, first, scope)
     index = _position(added.at, added.along, inner, emit)
-    if not batch:
+    if not batch and not added.largest:
         return _index_added(added, rest, index, running, outer, scope, emit, into)
     layout = (*((i,) for i in batch), *((i,) for i in running), *((i,) for i in outer))
     joined = (*((i,) for i in batch), tuple(running), *((i,) for i in outer))
@@ -284,10 +298,14 @@ def _into(
     *more: str,
 ) -> Value:
     """Zeros, or another value, to which a method adds values at a place."""
-    base = into or zeros(dims, scope.like_for(added.at, added.rest), scope)
+    like = scope.like_for(added.at, added.rest)
+    base = into or full(dims, like, scope, S.NegativeInfinity if added.largest else S.Zero)
+    if added.largest:
+        name, more = "scatter_reduce", ('"amax"',)
     arguments = ", ".join([place, *(v.text for v in values), *more])
     in_place = scope.may_update(base) and scope.in_place(base, *values)
-    return base.then(Update(name, arguments, in_place=in_place))
+    value = base.then(Update(name, arguments, in_place=in_place))
+    return replace(value, remembered=added.largest)
 
 
 def _source(rest: Any, inner: Scope, emit: Emit, scope: Scope) -> Value:

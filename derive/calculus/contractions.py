@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sympy import Add, Expr, Mul
+from sympy import Add, Expr, KroneckerDelta, Mul
 
 from derive.language.expressions import Element, Sum, Where, free_indices, is_scalar
 
@@ -11,15 +11,14 @@ def is_contraction(expr: Expr) -> bool:
     """Whether a sum is of a product in which two factors each have a letter of their own.
 
     Such a sum does more arithmetic than its result or its factors have elements, so it is never
-    distributed over a difference, nor done twice.
+    distributed over a difference, nor done twice. A delta is no factor: it says where values go.
     """
     if not isinstance(expr, Sum):
         return False
     bound = set(expr.indices)
-    factors = [
-        free_indices(f) for f in Mul.make_args(expr.body) if not is_scalar(f) and f.has(Element)
-    ]
-    joined = [letters for letters in factors if letters & bound]
+    factors = [f for f in Mul.make_args(expr.body) if not isinstance(f, KroneckerDelta)]
+    found = [free_indices(f) for f in factors if not is_scalar(f) and f.has(Element)]
+    joined = [letters for letters in found if letters & bound]
     return any(a - b - bound and b - a - bound for a in joined for b in joined)
 
 

@@ -6,8 +6,11 @@ that `a*sign(a)` is `|a|`, and that a mask of what it masks already changes noth
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Set
+
 from sympy import (
     Abs,
+    Basic,
     Expr,
     Integer,
     KroneckerDelta,
@@ -24,7 +27,7 @@ from sympy import (
     tanh,
 )
 
-from derive.language.expressions import Index, Where
+from derive.language.expressions import Binder, Element, Index, Where, free_indices
 
 
 def factors_of(monomial: Expr) -> dict[Expr, Expr]:
@@ -114,6 +117,28 @@ def with_indices_replaced(factors: list[Expr]) -> list[Expr]:
         if replaced != others:
             return with_indices_replaced([d, *replaced])
     return factors
+
+
+def with_places_named_once(factors: list[Expr], bound: Iterable[Index]) -> list[Expr]:
+    """`delta(j[m], j[n]) f(j[n])` as `delta(j[m], j[n]) f(j[m])`, where `n` is bound: the one place
+    is the other. There is such an n, m itself, so that nothing is read that was not."""
+    bound = {*bound}
+    for d in (f for f in factors if isinstance(f, KroneckerDelta)):
+        for here, there in (d.args, d.args[::-1]):
+            alike = isinstance(here, Element) and isinstance(there, Element)
+            if not alike or free_indices(here) & bound or not free_indices(there) & bound:
+                continue
+            letters = dict(zip(there.indices, here.indices, strict=False))
+            if all(isinstance(i, Index) for i in letters) and there.xreplace(letters) == here:
+                taken = {*letters, *here.indices}
+                factors = [
+                    f if f is d or _binds(f, taken) else f.xreplace({there: here}) for f in factors
+                ]
+    return factors
+
+
+def _binds(expr: Expr, letters: Set[Basic]) -> bool:
+    return any(letters & {*binder.indices} for binder in expr.atoms(Binder))
 
 
 def _orient(d: KroneckerDelta) -> tuple[Index | None, Expr]:

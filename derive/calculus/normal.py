@@ -42,6 +42,7 @@ from derive.calculus.monomials import (
     with_indices_replaced,
     with_magnitudes,
     with_masks_met,
+    with_places_named_once,
     with_powers_joined,
     with_quotients,
 )
@@ -303,6 +304,7 @@ def _sum_of_monomial(
         if not any(i in f.free_symbols for f in factors):
             coefficient *= i.size
     bound = [i for i in bound if any(i in f.free_symbols for f in factors)]
+    factors = with_places_named_once(factors, bound)
     outside = [f for f in factors if not (f.free_symbols & set(bound))]
     inside = [f for f in factors if f.free_symbols & set(bound)]
     sums = [

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sympy import Add, Expr, Mul, Pow, S, default_sort_key, exp, log
+from sympy import Add, Expr, KroneckerDelta, Mul, Pow, S, default_sort_key, exp, log
 
 from derive.calculus.contractions import has_contraction, is_contraction
 from derive.calculus.differentiate import cotangents_of
@@ -290,14 +290,15 @@ def atomise(definition: Definition) -> tuple[tuple[Let, ...], frozenset[str], fr
             atomiser.propose(1 / (1 + exp(-let.value.args[0])))
     values = {let.name: let for let in atomiser.lets}
     for let in list(atomiser.lets):
-        summand = _plain_summand(let, values)
-        if summand is None:
+        found = _plain_summand(let, values)
+        if found is None:
             continue
+        summand, total = found
         for number in _beside(let.name, values.values()):
-            ratio = summand / (number + let.tensor.element)
+            ratio = summand / (number + total)
             if not any(_is_ratio(other, ratio, values) for other in atomiser.lets):
                 atomiser.named(ratio, "p")
-                if number == 0:
+                if number == 0 and total == let.tensor.element:
                     atomiser.lets[-1] = _summing_to_one(atomiser.lets[-1], let.value.indices)
     return tuple(atomiser.lets), frozenset(atomiser.proposed), frozenset(atomiser.divisors)
 
@@ -324,16 +325,21 @@ def _divides_by(coefficient: Expr, count: Expr) -> bool:
     return count == abs(below) or count in below.args
 
 
-def _plain_summand(let: Let, values: dict[str, Let]) -> Expr | None:
-    """The f of `s = sum_k f`, where f is an exponential that has a name."""
-    value = let.value
-    if not isinstance(value, Sum) or not isinstance(value.body, Element):
+def _plain_summand(let: Let, values: dict[str, Let]) -> tuple[Expr, Expr] | None:
+    """The f of `s = sum_k f`, where f is an exponential that has a name, and the sum that it is in:
+    `s`, or `s[j[n]]` of `s[q] = sum_n delta(q, j[n]) f[n]`."""
+    if not isinstance(let.value, Sum):
         return None
-    summed = values.get(value.body.tensor_name)
-    if summed is None:
+    total, factors = let.tensor.element, Mul.make_args(let.value.body)
+    deltas = [f for f in factors if isinstance(f, KroneckerDelta)]
+    for one, other in (sides for d in deltas for sides in (d.args, d.args[::-1])):
+        total = total.xreplace({one: other}) if one in let.tensor.indices else total
+    body = Mul(*(f for f in factors if f not in deltas))
+    if not isinstance(body, Element) or body.tensor_name not in values:
         return None
+    summed = values[body.tensor_name]
     powers = [own for own in values.values() if isinstance(own.value, exp)]
-    return value.body if is_exponential(substitute(summed.value, powers)) else None
+    return (body, total) if is_exponential(substitute(summed.value, powers)) else None
 
 
 def _in_softplus(exponential: Let, lets: Sequence[Let]) -> bool:

@@ -21,6 +21,7 @@ from sympy import (
     Ge,
     Gt,
     Integer,
+    KroneckerDelta,
     Le,
     Lt,
     Mul,
@@ -116,7 +117,11 @@ def _beside_one(total: Basic) -> Expr | None:
 
 def called(function: str, argument: Expr) -> str:
     """A name for a function of something: `exp_x`, `exp_neg_x`, and `exp_scaled_x` of a number
-    times x; `exp_x_minus_y`, but of what is no shorter than that `exp_inner`."""
+    times x; `exp_x_minus_y`, but of what is no shorter than that `exp_inner`. What is made of what
+    lies at one place is called after what says where, `logsumexp_x_by_j`."""
+    argument, place = _at_places(argument)
+    if place:
+        return f"{called(function, argument)}{place}"
     coefficient, rest = apart(argument)
     sign = _SIGNS.get(coefficient, "scaled_")
     plain = sign != "scaled_" and all(isinstance(a, Element | Symbol) for a in _parts(rest))
@@ -207,15 +212,32 @@ def _beside_number(number: Expr, rest: Expr) -> str | None:
 
 
 def _of_sum(expr: Sum) -> str | None:
-    """`x_sum`, and `x_dot_y` of what is multiplied first."""
+    """`x_sum`, `x_dot_y` of what is multiplied first; `x_by_j` of what is added up where j says,
+    and `j_count` of ones."""
     factors = Mul.make_args(expr.body)
+    places = names(Mul(*(f for f in factors if isinstance(f, KroneckerDelta))))
+    if len(places) == 1:
+        rest = Mul(*(f for f in factors if not isinstance(f, KroneckerDelta)))
+        name = exact(rest)
+        return f"{places[0]}_count" if rest == 1 else name and f"{name}_by_{places[0]}"
     if len(factors) == 2 and not any(is_scalar(f) or divides(f) for f in factors):
         return _joined("dot", *in_order(factors))
     return f"{name}_sum" if (name := exact(expr.body)) else None
 
 
 def _of_binder(expr: Binder) -> str | None:
-    return f"{name}_{expr.ending}" if (name := exact(expr.body)) else None
+    """`x_max`, and `x_max_by_j` of what lies at one place."""
+    rest, place = _at_places(expr.body)
+    return f"{name}_{expr.ending}{place}" if (name := exact(rest)) else None
+
+
+def _at_places(expr: Expr) -> tuple[Expr, str]:
+    """What is beside the logarithm of a delta, which leaves out what does not lie at one place, and
+    what is said of that."""
+    for mask in (t for t in Add.make_args(expr) if isinstance(t, log)):
+        if isinstance(mask.args[0], KroneckerDelta) and len(names(mask)) == 1:
+            return expr - mask, f"_by_{names(mask)[0]}"
+    return expr, ""
 
 
 def _of_condition(condition: Boolean) -> str | None:

@@ -54,7 +54,8 @@ def _work(expr: Basic, seen: set[Basic]) -> float:
     if isinstance(expr, Element) or is_scalar(expr):
         return 0.0
     if isinstance(expr, Binder):
-        return _work(expr.body, seen) + size(free_indices(expr.body))
+        body = _without_places(expr)
+        return _work(body, seen) + size(free_indices(body))
     inner = sum(_work(a, seen) for a in expr.args)
     if isinstance(expr, Mul | Add):
         return inner + _combine(expr)
@@ -65,6 +66,15 @@ def _work(expr: Basic, seen: set[Basic]) -> float:
         small = expr.exp.is_Integer and abs(expr.exp) < 4
         return inner + here * (abs(float(expr.exp)) if small else _FUNCTION)
     return inner + here * (1.0 if isinstance(expr, Where) else _FUNCTION)
+
+
+def _without_places(expr: Binder) -> Expr:
+    """The body without comparisons of one place with another: what lies at one is added up once,
+    for all of them."""
+    factors = Mul.make_args(expr.body)
+    compared = (f for f in factors if isinstance(f, KroneckerDelta))
+    places = {d for d in compared if all(isinstance(side, Element) for side in d.args)}
+    return Mul(*(f for f in factors if f not in places)) if places else expr.body
 
 
 @lru_cache(maxsize=100_000)

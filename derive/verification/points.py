@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from math import prod
 
-from sympy import Eq, Integer, KroneckerDelta, Ne
+from sympy import Eq, Integer, KroneckerDelta, Ne, default_sort_key
 
 from derive.language.definition import Definition, Let, Option, Tensor
 from derive.language.expressions import Axis, Element, Index, tensor_name
@@ -39,12 +39,16 @@ def two_sizes(definition: Definition) -> tuple[dict[Axis, int], dict[Axis, int]]
     """Two assignments of sizes to its axes: in each all are at least 3, and different but where
     literal indices ask for larger ones, or axes are many.
 
-    At size 2, N/(N - 1) is N and a normalised row squared is constant, which hides mistakes.
+    At size 2, N/(N - 1) is N and a normalised row squared is constant, which hides mistakes. What
+    is added up by the places that integers hold has something for each: a mean has a value there.
     """
     axes, least = definition.axes, _sizes_to_differentiate(definition)
     for kinds in (len(axes), 3, 2, 1):
         rising, falling = (
-            {axis: max(3 + i % kinds, least.get(axis, 0)) for i, axis in enumerate(ordered)}
+            _covering(
+                definition,
+                {axis: max(3 + i % kinds, least.get(axis, 0)) for i, axis in enumerate(ordered)},
+            )
             for ordered in (axes, axes[::-1])
         )
         if prod(definition.fitted(rising).values()) <= _MOST_STEPS:
@@ -52,6 +56,26 @@ def two_sizes(definition: Definition) -> tuple[dict[Axis, int], dict[Axis, int]]
     if len(axes) == 1:
         falling = {axis: size + 1 for axis, size in rising.items()}
     return definition.fitted(rising), definition.fitted(falling)
+
+
+def _covering(definition: Definition, sizes: Sizes) -> dict[Axis, int]:
+    """The sizes, with those larger over which something is added up by the places that integers
+    hold, so that there are as many integers as places."""
+    larger = dict(sizes)
+    for letter, axes in _compared(definition):
+        if axes and axes[-1] != letter.axis:
+            enough = -(-larger[letter.axis] // prod(larger[axis] for axis in axes[:-1]))
+            larger[axes[-1]] = max(larger[axes[-1]], enough)
+    return larger
+
+
+def _compared(definition: Definition) -> Iterator[tuple[Index, tuple[Axis, ...]]]:
+    """The letters that are compared with elements of integer tensors, and those tensors' axes."""
+    for let in definition.lets:
+        for equal in sorted(let.value.atoms(KroneckerDelta, Eq), key=default_sort_key):
+            for letter, other in (equal.args, equal.args[::-1]):
+                if isinstance(letter, Index) and isinstance(other, Element):
+                    yield letter, definition.tensors[other.tensor_name].axes
 
 
 _MOST_STEPS = 500_000
@@ -93,7 +117,8 @@ def random_point(definition: Definition, sizes: Sizes, seed: int, usual: bool = 
 
     With `usual` an option that has a default takes it. Tensors keep what the definition says of
     them: positive, symmetric, rows that sum to one; integer tensors hold valid indices for the
-    axes on which they are used, and no two of them the same one: `r[i[m]] - r[j[m]]` is not zero.
+    axes on which they are used, and no two of them the same one: `r[i[m]] - r[j[m]]` is not zero;
+    or all of them, where the definition has no value otherwise.
 
     Raises:
         Undefined: no point was found at which the definition has a value.
@@ -107,6 +132,8 @@ def random_point(definition: Definition, sizes: Sizes, seed: int, usual: bool = 
         for tensor in definition.inputs:
             low, high = _RANGES[attempt] if attempt < len(_RANGES) else draw.choice(_RANGES)
             array = random_tensor(tensor, sizes, draw, (low, high), bounds)
+            if tensor.name in bounds and attempt >= len(_RANGES) and attempt % 2:
+                array = _with_each(array, bounds[tensor.name], draw)
             if beside := [values[name] for name in apart.get(tensor.name, ())]:
                 array = _apart(array, beside, bounds[tensor.name], draw)
             marks = landmarks.get(tensor.name)
@@ -217,6 +244,13 @@ def _drawn_apart(definition: Definition) -> dict[str, list[str]]:
         if earlier.indices == later.indices and places[earlier.name] & places[later.name]:
             found.setdefault(later.name, []).append(earlier.name)
     return found
+
+
+def _with_each(array: Array, numbers: range, draw: random.Random) -> Array:
+    """An array in which each of some numbers is, if it is large enough."""
+    values = [*numbers, *array.values[len(numbers) :]]
+    draw.shuffle(values)
+    return Array(array.shape, tuple(values)) if len(values) == len(array.values) else array
 
 
 def _apart(array: Array, others: Sequence[Array], numbers: range, draw: random.Random) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from gradsmith.proof.check import check
 
 pytestmark = pytest.mark.slow
 
-POSITIONS = load_definitions(Path(__file__).parents[1] / "definitions" / "positions.grad")
+FILES = (Path(__file__).parents[1] / "definitions" / f"{n}.grad" for n in ("positions", "labels"))
+POSITIONS = {name: op for file in FILES for name, op in load_definitions(file).items()}
 
 
 def draw(*shape: int) -> Tensor:
@@ -62,6 +64,27 @@ def transitions(tr: Tensor, y: Tensor) -> Tensor:
     return tr[y[:-1], y[1:]].sum()
 
 
+def attention(s: Tensor, v: Tensor, i: Tensor, j: Tensor, b: Tensor) -> Tensor:
+    heard = [s[j == q].softmax(0) @ v[i[j == q]] for q in range(len(b))]
+    return b[:, None] + torch.stack(heard)
+
+
+def shares(s: Tensor, x: Tensor, label: Tensor) -> Tensor:
+    y = torch.zeros_like(s)
+    for q in range(len(x)):
+        y = y.masked_scatter((label == q)[:, :, None], s[label == q].softmax(0) * x[q])
+    return y
+
+
+def pooled(x: Tensor, w: Tensor, label: Tensor) -> Tensor:
+    return torch.stack([w[q] * x[label == q].logsumexp(0) for q in range(len(w))])
+
+
+def prototypes(x: Tensor, w: Tensor, label: Tensor) -> Tensor:
+    middle = torch.stack([x[label == q].mean(0) for q in range(len(w))])
+    return (w[label][:, None] * (x - middle[label]) ** 2).sum()
+
+
 ROWS, COLUMNS = torch.tensor([0, 2, 2, 1, 2]), torch.tensor([3, 0, 0, 1, 2])
 PYTORCH: dict[str, tuple[Callable[..., Tensor], tuple[Tensor, ...]]] = {
     "nearest": (lambda im, row, column: im[:, row, column].T, (draw(2, 3, 4), ROWS, COLUMNS)),
@@ -72,6 +95,10 @@ PYTORCH: dict[str, tuple[Callable[..., Tensor], tuple[Tensor, ...]]] = {
     "following": (following, (draw(2, 4), COLUMNS)),
     "before": (before, (draw(2, 4), COLUMNS)),
     "shifted": (shifted, (draw(5, 4), COLUMNS)),
+    "attention": (attention, (draw(5), draw(3, 2), ROWS, COLUMNS, draw(4))),
+    "shares": (shares, (draw(2, 4, 2), draw(3, 2), torch.tensor([[0, 0, 2, 1], [1, 2, 0, 1]]))),
+    "pooled": (pooled, (draw(5, 2), draw(3), ROWS)),
+    "prototypes": (prototypes, (draw(5, 2), draw(3), ROWS)),
     "transitions": (transitions, (draw(4, 4), COLUMNS)),
 }
 """What PyTorch computes instead, and inputs; two of the positions are the same."""
@@ -94,6 +121,42 @@ def test_values_and_two_orders_of_gradients_are_those_of_pytorch(
         return
     norms = [torch.stack([(g**2).sum() for g in first]).sum() for first in firsts]
     torch.testing.assert_close(*(torch.autograd.grad(norm, reals) for norm in norms))
+
+
+@pytest.mark.parametrize("name", ["attention", "shares", "pooled", "prototypes"])
+def test_what_meets_in_one_place_is_compared_with_nothing_else(name: str) -> None:
+    text = source(POSITIONS[name])
+    assert text.count(".index_add") >= 4
+    assert "torch.where" not in text and "torch.logsumexp" not in text
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+@pytest.mark.parametrize("scale", [1e4, -1e4])
+@pytest.mark.parametrize("name", ["attention", "shares"])
+def test_exponentials_that_meet_in_one_place_do_not_overflow(
+    name: str, scale: float, target: str, c_compiler: None
+) -> None:
+    mine, (theirs, given) = getattr(compile(POSITIONS[name], target), name), PYTORCH[name]
+    s, *others = (t.detach().float() if t.is_floating_point() else t for t in given)
+    s = (scale * s).requires_grad_()
+    values = [function(s, *others) for function in (mine, theirs)]
+    torch.testing.assert_close(*values)
+    firsts = [torch.autograd.grad(y.square().sum(), s, create_graph=True)[0] for y in values]
+    torch.testing.assert_close(*firsts)
+    torch.testing.assert_close(*(torch.autograd.grad(f.square().sum(), s) for f in firsts))
+
+
+@pytest.mark.parametrize("target", ["torch", "c"])
+def test_the_logarithm_of_nothing_that_meets_in_one_place_is_minus_infinity(
+    target: str, c_compiler: None
+) -> None:
+    pooled = compile(POSITIONS["pooled"], target).pooled
+    x = torch.tensor([[1e3, -torch.inf], [1e3, -torch.inf], [torch.inf, 0.0]], requires_grad=True)
+    y = pooled(x, torch.ones(4), torch.tensor([1, 1, 3]))
+    expected = [[-torch.inf] * 2, [1e3 + math.log(2), -torch.inf], [-torch.inf] * 2, [torch.inf, 0]]
+    torch.testing.assert_close(y, torch.tensor(expected))
+    (slope,) = torch.autograd.grad(y[1, 0], x)
+    torch.testing.assert_close(slope[:2, 0], torch.tensor([0.5, 0.5]), rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize("target", ["torch", "c"])
@@ -155,6 +218,19 @@ def test_gradients_are_put_where_the_positions_are_without_tensors_between() -> 
     assert backward.count("new_zeros(") == 1
     assert backward.count("index_put") == 4
     assert "scatter" not in backward
+
+
+def test_transforms_and_the_compiler_see_through_sums_by_place() -> None:
+    mine, given = compile(POSITIONS["attention"]).attention, PYTORCH["attention"][1]
+    s, *others = (t.detach() for t in given)
+
+    def slope(s: Tensor) -> Tensor:
+        return torch.func.grad(lambda s: mine(s, *others).square().sum())(s)
+
+    batched = torch.func.vmap(slope)(torch.stack([s, s.flip(0)]))
+    torch.testing.assert_close(batched[1], slope(s.flip(0)))
+    compiled = torch.compile(mine, fullgraph=True)
+    torch.testing.assert_close(compiled(s, *others), attention(s, *others))
 
 
 def test_transforms_and_the_compiler_see_through_positions() -> None:

@@ -129,6 +129,19 @@ def test_two_ends_of_an_edge_are_different_points() -> None:
         assert all(a != b for a, b in zip(values["i"].values, values["j"].values, strict=True))
 
 
+def test_there_is_something_at_each_place_where_a_mean_needs_it() -> None:
+    op = define("middle", "Means by label.")
+    m, q = op.axes("m q")
+    x, w, label = op.input("x", m), op.input("w", q), op.integers("label", m)
+    here = delta(q, label[m])
+    middle = op.let("middle", [q], w[q] * Sum(here * x[m], m) / Sum(here, m))
+    definition = op.build(middle)
+    for sizes in two_sizes(definition):
+        assert sizes[m.axis] >= sizes[q.axis]
+        labels = random_point(definition, sizes, 0).values["label"].values
+        assert {*labels} == {*range(sizes[q.axis])}
+
+
 def test_labels_that_are_compared_may_be_equal() -> None:
     op = define("agreed", "The scores of what two people call the same.")
     m, p = op.axes("m p")

@@ -500,6 +500,17 @@ def test_attention_in_one_line_is_cut_at_its_contractions() -> None:
     assert values["grad_p"] == "sum_e(grad_out[i,e]*v[j,e])"
 
 
+def test_a_softmax_over_what_meets_in_one_place_has_the_gradient_of_a_softmax() -> None:
+    op = define("edges", "Weights among the edges into one node.")
+    m, q = op.axes("m q")
+    s, w, to = op.input("s", m), op.input("w", q), op.integers("to", m)
+    z = op.let("z", [q], Sum(delta(q, to[m]) * exp(s[m]), m))
+    p = op.let("p", [m], exp(s[m]) / z[to[m]])
+    derivation = derive(op.build(op.let("y", [m], p[m] * w[to[m]])))
+    weighed = "sum_m_1(grad_y[m_1]*p[m_1]*delta(to[m], to[m_1]))"
+    assert gradient(derivation, "s") == f"p[m]*w_at_to[m]*(grad_y[m] - {weighed})"
+
+
 def test_a_contrastive_loss_with_two_letters_over_one_axis_is_a_softmax_less_a_delta() -> None:
     op = define("contrast", "Contrastive loss.")
     n, d = op.axes("n d")
