@@ -25,10 +25,12 @@ CallsOf = Callable[[ModuleType], Counter[str]]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have one worker run all tests of an operation, which it derives once."""
+    """Have one worker run all tests of an operation, which it derives once; and those of a test's
+    own definition, for both targets."""
     for item in items:
-        if not item.get_closest_marker("xdist_group") and (name := _operation(item)):
-            item.add_marker(pytest.mark.xdist_group(name))
+        group = _operation(item) or _definition(item)
+        if not item.get_closest_marker("xdist_group") and group:
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 def _operation(item: pytest.Item) -> str | None:
@@ -39,6 +41,13 @@ def _operation(item: pytest.Item) -> str | None:
         if (operation := name.partition("[")[0]) in OPERATIONS:
             return operation
     return None
+
+
+def _definition(item: pytest.Item) -> str | None:
+    """The definition that a test for either target was given by its name, and the tests' module."""
+    given = callspec.params if (callspec := getattr(item, "callspec", None)) else {}
+    name = given.get("name") if "target" in given else None
+    return f"{name} of {item.path.stem}" if isinstance(name, str) else None
 
 
 @pytest.fixture(scope="session", autouse=True)

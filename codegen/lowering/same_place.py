@@ -74,10 +74,10 @@ def summed_by_place(
         named = Named(tables[pattern].tensor, tables[pattern].tensor.indices)
         return named.at(letters).xreplace({place: at})
 
-    for let in lets if axes else ():
-        value = looked_up(let.value)
+    for let in lets:
+        value = looked_up(let.value) if axes else let.value
         result.append(replace(let, value=value))
-    return tuple(result if axes else lets)
+    return tuple(result)
 
 
 def _by_place(expr: Sum | LogSumExp, axes: Held) -> tuple[Expr, Index, Any] | None:

@@ -89,39 +89,39 @@ class _Shifted:
 
     def written_out(self, expr: Any, order: Sequence[Index]) -> Any:
         """An expression without such logarithms; `order` is that of the letters around it."""
+        if not expr.args or isinstance(expr, Element):
+            return expr
+        expr = with_args(expr, [self.written_out(a, order) for a in expr.args])
         if isinstance(expr, LogSumExp) and (found := placed(expr)) is not None:
             if expr not in self.parts:
                 self.parts[expr] = self._made(expr, *found, order)
             return self.parts[expr].shift + log(self.parts[expr].total)
-        if isinstance(expr, exp) and (share := self._share(expr.args[0])) is not None:
-            return share
-        if not expr.args or isinstance(expr, Element):
-            return expr
-        return with_args(expr, [self.written_out(a, order) for a in expr.args])
+        share = self._share(expr.args[0]) if isinstance(expr, exp) else None
+        return expr if share is None else share
 
     def _made(
         self, expr: LogSumExp, letter: Index, at: Element, rest: Expr, order: Sequence[Index]
     ) -> _Parts:
-        name = word(rest)
-        shift = self._let(f"{name}_shift", Finite(Largest(expr.body, *expr.indices)), order)
+        name, largest = word(rest), Largest(expr.body, *expr.indices)
+        shift = self._named(f"{name}_shift", Finite(largest), order).element
         value = exp(rest - shift.xreplace({letter: at}))
-        power = self._let(f"{name}_exp", value, order)
-        total = Sum(KroneckerDelta(letter, at) * power, *expr.indices)
+        power = self._named(f"{name}_exp", value, order)
+        total = Sum(KroneckerDelta(letter, at) * power.element, *expr.indices)
         pattern, letters = abstract(value)
         return _Parts(
             shift,
-            self._let(f"{name}_exp_by_{at.tensor_name}", total, order),
-            Named(self.lets[-2].tensor, letters),
+            self._named(f"{name}_exp_by_{at.tensor_name}", total, order).element,
+            Named(power, letters),
             pattern,
         )
 
-    def _let(self, name: str, value: Expr, order: Sequence[Index]) -> Expr:
+    def _named(self, name: str, value: Expr, order: Sequence[Index]) -> Tensor:
         (name,) = fresh_names([name], self.taken)
         self.taken.add(name)
         own = [i for i in order if i in free_indices(value)]
         others = sorted(free_indices(value) - {*own}, key=lambda i: i.name)
         self.lets.append(Let(Tensor(name, (*own, *others)), value))
-        return self.lets[-1].tensor.element
+        return self.lets[-1].tensor
 
     def _share(self, exponent: Expr) -> Expr | None:
         """The exponential of what is less such a logarithm, as one over its sum."""

@@ -60,11 +60,11 @@ def two_sizes(definition: Definition) -> tuple[dict[Axis, int], dict[Axis, int]]
 
 def _covering(definition: Definition, sizes: Sizes) -> dict[Axis, int]:
     """The sizes, with those larger over which something is added up by the places that integers
-    hold, so that there are as many integers as places."""
+    hold, so that there are more integers than places."""
     larger = dict(sizes)
     for letter, axes in _compared(definition):
         if axes and axes[-1] != letter.axis:
-            enough = -(-larger[letter.axis] // prod(larger[axis] for axis in axes[:-1]))
+            enough = larger[letter.axis] // prod(larger[axis] for axis in axes[:-1]) + 1
             larger[axes[-1]] = max(larger[axes[-1]], enough)
     return larger
 
