@@ -51,6 +51,7 @@ from derive.language.expressions import (
     Sum,
     Where,
     free_indices,
+    names_used,
 )
 from derive.verification.arithmetic import (
     FUNCTIONS,
@@ -65,6 +66,7 @@ from derive.verification.arithmetic import (
 )
 
 Sizes = Mapping[Axis, int]
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -163,16 +165,19 @@ def evaluate_expr(
     missing = free_indices(expr) - set(letters)
     if missing:
         raise ValueError(f"{expr} depends on {min(i.name for i in missing)!r}, which is not given")
+    shapes = tuple((n, values[n].shape) for n in sorted(names_used(expr)) if n in values)
+    key = (expr, tuple(letters), frozenset(sizes.items()), shapes)
     with exact_arithmetic():
-        compiler = _Compiler(values, sizes, values if still is None else still)
-        scope = {letter: compiler.slot() for letter in letters}
-        element = compiler.thunk(expr, scope)
-        shape = tuple(sizes[letter.axis] for letter in letters)
-        settings = product(*map(range, shape))
+        compiled = _COMPILED.pop(key, None) or _Compiled.of(expr, letters, sizes, dict(shapes))
         try:
-            return Array(shape, tuple(compiler.each([*scope.values()], settings, element)))
+            return compiled.run(values, values if still is None else still)
         except (decimal.InvalidOperation, decimal.DivisionByZero, decimal.Overflow) as error:
             raise Undefined(f"{expr} is undefined ({type(error).__name__})") from None
+        finally:
+            compiled.forget()
+            if len(_COMPILED) >= _MOST_COMPILED:
+                _COMPILED.clear()
+            _COMPILED[key] = compiled
 
 
 Thunk = Callable[[], Any]
@@ -181,14 +186,71 @@ Setting = tuple[int, ...]
 Scope = Mapping[Index, int]
 
 
-class _Compiler:
-    """Turns expressions into closures that read the letters' current values from `at`."""
+class _Cell:
+    """The array that a compiled expression reads by a name, while it runs."""
 
-    def __init__(self, values: Values, sizes: Sizes, still: Values) -> None:
-        self.values, self.sizes, self.still = values, sizes, still
+    array: Array
+    by_place: Mapping[Any, Value]
+
+    def load(self, array: Array) -> None:
+        self.array, self.by_place = array, array.by_place
+
+
+@dataclass(frozen=True)
+class _Compiled:
+    """An expression turned into closures, for some sizes; it runs on any arrays of these shapes."""
+
+    compiler: _Compiler
+    shape: tuple[int, ...]
+    slots: Sequence[int]
+    element: Thunk
+
+    @staticmethod
+    def of(expr: Expr, letters: Sequence[Index], sizes: Sizes, shapes: Shapes) -> _Compiled:
+        compiler = _Compiler(sizes, shapes)
+        scope = {letter: compiler.slot() for letter in letters}
+        element = compiler.thunk(expr, scope)
+        shape = tuple(sizes[letter.axis] for letter in letters)
+        return _Compiled(compiler, shape, [*scope.values()], element)
+
+    def run(self, values: Values, still: Values) -> Array:
+        self.compiler.load(values, still)
+        settings = product(*map(range, self.shape))
+        return Array(self.shape, tuple(self.compiler.each(self.slots, settings, self.element)))
+
+    def forget(self) -> None:
+        """Drop what was remembered of the arrays."""
+        for seen in self.compiler.memories:
+            seen.clear()
+
+
+_COMPILED: dict[Any, _Compiled] = {}
+"""Compiled expressions; whoever runs one takes it out, and puts it back."""
+
+_MOST_COMPILED = 2_000
+
+
+class _Compiler:
+    """Turns expressions into closures that read the letters' current values from `at`, and arrays
+    from cells; what stands under `StopGradient` from cells of its own."""
+
+    def __init__(self, sizes: Sizes, shapes: Shapes) -> None:
+        self.sizes, self.shapes = sizes, shapes
         self.sizes_by_symbol = {axis.size: size for axis, size in sizes.items()}
         self.at: list[int] = []
         self.made: dict[tuple[Basic, tuple[int, ...]], Thunk] = {}
+        self.cells: dict[str, _Cell] = {}
+        self.memories: list[dict[Any, Any]] = []
+        self.stopped: _Compiler | None = None
+
+    def load(self, values: Values, still: Values) -> None:
+        for name, cell in self.cells.items():
+            cell.load(values[name])
+        if self.stopped is not None:
+            self.stopped.load(still, still)
+
+    def cell(self, name: str) -> _Cell:
+        return self.cells.setdefault(name, _Cell())
 
     def slot(self) -> int:
         self.at.append(0)
@@ -214,7 +276,8 @@ class _Compiler:
         return self.made[key]
 
     def remembered(self, thunk: Thunk, slots: tuple[int, ...]) -> Thunk:
-        at, seen = self.at, {}
+        at, seen = self.at, dict[Any, Any]()
+        self.memories.append(seen)
         key_of: Callable[[list[int]], Any] = operator.itemgetter(*slots) if slots else len
 
         def recall() -> Any:
@@ -244,33 +307,33 @@ class _Compiler:
     def symbol(self, expr: Any, scope: Scope) -> Thunk:
         if expr in self.sizes_by_symbol:
             return _constant(self.sizes_by_symbol[expr])
-        array = self.values[expr.name]
-        if array.shape:
-            raise ValueError(f"{expr.name!r} has shape {array.shape} and is used without indices")
-        return _constant(array.values[0])
+        if shape := self.shapes[expr.name]:
+            raise ValueError(f"{expr.name!r} has shape {shape} and is used without indices")
+        cell = self.cell(expr.name)
+        return lambda: cell.by_place[()]
 
     def element(self, expr: Any, scope: Scope) -> Thunk:
-        array = self.values[expr.tensor_name]
+        shape, cell = self.shapes[expr.tensor_name], self.cell(expr.tensor_name)
         parts = [self.thunk(i, scope) for i in expr.indices]
-        if len(parts) != len(array.shape):
-            raise ValueError(f"{expr} has {len(parts)} indices on shape {array.shape}")
+        if len(parts) != len(shape):
+            raise ValueError(f"{expr} has {len(parts)} indices on shape {shape}")
         if parts and all(
             isinstance(i, Index) and self.sizes[i.axis] == size
-            for i, size in zip(expr.indices, array.shape, strict=True)
+            for i, size in zip(expr.indices, shape, strict=True)
         ):
-            at, values = self.at, array.by_place
-            place = operator.itemgetter(*(scope[i] for i in expr.indices))
-            return lambda: values[place(at)]
+            at, place = self.at, operator.itemgetter(*(scope[i] for i in expr.indices))
+            return lambda: cell.by_place[place(at)]
         if not expr.has(Affine):
-            return lambda: array[tuple(operator.index(part()) for part in parts)]
+            return lambda: cell.array[tuple(operator.index(part()) for part in parts)]
 
         def on_its_axis() -> Any:
             place = tuple([operator.index(part()) for part in parts])
             try:
-                return array[place]
+                return cell.array[place]
             except IndexError:
-                shape = [*array.shape]
-                raise Undefined(f"{expr} is read at {[*place]}, and its shape is {shape}") from None
+                raise Undefined(
+                    f"{expr} is read at {[*place]}, and its shape is {[*shape]}"
+                ) from None
 
         return on_its_axis
 
@@ -327,9 +390,10 @@ class _Compiler:
         return self.thunk(expr.place, scope)
 
     def stop(self, expr: StopGradient, scope: Scope) -> Thunk:
-        other = _Compiler(self.still, self.sizes, self.still)
-        other.at = self.at
-        return other.thunk(expr.args[0], scope)
+        if self.stopped is None:
+            self.stopped = _Compiler(self.sizes, self.shapes)
+            self.stopped.at, self.stopped.memories = self.at, self.memories
+        return self.stopped.thunk(expr.args[0], scope)
 
     def add(self, expr: Add, scope: Scope) -> Thunk:
         parts = [self.thunk(arg, scope) for arg in expr.args]

@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import combinations
 
 import sympy
@@ -81,7 +81,14 @@ class Surroundings:
 
     def value(self, expr: Expr, letters: tuple[Index, ...]) -> Array:
         """The expression's array; Undefined where it, or a tensor that it reads, has no value."""
-        return _value(expr, letters, self.known, self.point)
+        if (expr, letters) not in self._values:
+            self._values[expr, letters] = _value(expr, letters, self.known, self.point)
+        return self._values[expr, letters]
+
+    @cached_property
+    def _values(self) -> dict[tuple[Expr, tuple[Index, ...]], Array]:
+        """What was asked for: where one step ends, the next one begins."""
+        return {}
 
 
 @lru_cache(maxsize=1024)
