@@ -121,9 +121,12 @@ def with_indices_replaced(factors: list[Expr]) -> list[Expr]:
 
 def with_places_named_once(factors: list[Expr], bound: Iterable[Index]) -> list[Expr]:
     """`delta(j[m], j[n]) f(j[n])` as `delta(j[m], j[n]) f(j[m])`, where `n` is bound: the one place
-    is the other. There is such an n, m itself, so that nothing is read that was not."""
+    is the other. There is such an n, m itself, so that nothing is read that was not; unless another
+    delta or a choice leaves it out."""
     bound = {*bound}
-    for d in (f for f in factors if isinstance(f, KroneckerDelta)):
+    deltas = [f for f in factors if isinstance(f, KroneckerDelta)]
+    leaving_out = [f for f in factors if isinstance(f, KroneckerDelta | Where)]
+    for d in deltas if len(leaving_out) == 1 else ():
         for here, there in (d.args, d.args[::-1]):
             alike = isinstance(here, Element) and isinstance(there, Element)
             if not alike or free_indices(here) & bound or not free_indices(there) & bound:

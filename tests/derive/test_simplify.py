@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from sympy import Expr, Symbol
+from sympy import Expr, Ne, Symbol
 from sympy.parsing.sympy_parser import parse_expr
 
 from derive import (
@@ -509,6 +509,18 @@ def test_a_softmax_over_what_meets_in_one_place_has_the_gradient_of_a_softmax() 
     derivation = derive(op.build(op.let("y", [m], p[m] * w[to[m]])))
     weighed = "sum_m_1(grad_y[m_1]*p[m_1]*delta(to[m], to[m_1]))"
     assert gradient(derivation, "s") == f"p[m]*w_at_to[m]*(grad_y[m] - {weighed})"
+
+
+def test_what_nothing_may_be_divided_by_stays_in_a_sum_that_may_be_empty() -> None:
+    op = define("others", "What others of one label have.")
+    m, q = op.axes("m q")
+    n = m.another("n")
+    s, z, label = op.input("s", m), op.input("z", q), op.integers("label", m)
+    same = delta(label[m], label[n])
+    whole = Sum(same * s[n] / z[label[n]], n)
+    others = Sum(same * Where(Ne(n, m), 1, 0) * s[n] / z[label[n]], n)
+    assert normalise(whole) == normalise(Sum(same * s[n], n) / z[label[m]])
+    assert isinstance(normalise(others), Sum)
 
 
 def test_a_contrastive_loss_with_two_letters_over_one_axis_is_a_softmax_less_a_delta() -> None:
